@@ -1,0 +1,77 @@
+"""Hours, windows, and the only call of datetime.now.
+
+An hour is the aware UTC instant of its start; it means [start, start + 1 h).
+"""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+from core.errors import InputFault
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+Clock = Callable[[], datetime]
+"""Tests and the sandbox pass a clock of their own; everything else passes `utc_now`."""
+
+_HOUR_TEXT = re.compile(r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2})(?::00(?::00)?)?Z?")
+_DAY_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MONTH_TEXT = re.compile(r"(\d{4})-(\d{2})")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def monotonic_s() -> float:
+    return time.monotonic()
+
+
+def floor_hour(at: datetime) -> datetime:
+    """Return the hour that holds `at` (aware; any zone)."""
+    if at.tzinfo is None:
+        raise ValueError("a time without a zone says no hour")
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def last_closed_hour(now: datetime, settle: timedelta = timedelta(0)) -> datetime:
+    """Return the newest hour that ended at least `settle` before `now`."""
+    return floor_hour(now - settle) - HOUR
+
+
+def day_of(hour: datetime) -> date:
+    return hour.astimezone(UTC).date()
+
+
+def day_start(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def month_bounds(text: str) -> tuple[date, date]:
+    """Read `2026-03` as [first day, first day of the next month)."""
+    match = _MONTH_TEXT.fullmatch(text)
+    if not match or not 1 <= int(match[2]) <= 12:
+        raise InputFault(f"{text!r} is no month; write it like 2026-03.")
+    first = date(int(match[1]), int(match[2]), 1)
+    return first, (first + timedelta(days=32)).replace(day=1)
+
+
+def parse_hour(text: str) -> datetime:
+    """Read `2026-03-01T14Z`, `2026-03-01T14:00` or `2026-03-01` (its first hour), in UTC."""
+    if _DAY_TEXT.fullmatch(text):
+        text += "T00"
+    match = _HOUR_TEXT.fullmatch(text)
+    try:
+        if match:
+            year, month, day, hour = (int(part) for part in match.groups())
+            return datetime(year, month, day, hour, tzinfo=UTC)
+    except ValueError:
+        pass
+    raise InputFault(f"{text!r} is no hour; write it like 2026-03-01T14Z (UTC).")
+
+
+def hour_text(hour: datetime) -> str:
+    """Return an hour as people write it: `2026-03-01T14Z`."""
+    return hour.astimezone(UTC).strftime("%Y-%m-%dT%HZ")

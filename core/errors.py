@@ -1,0 +1,97 @@
+"""The tree of errors.
+
+HopsmeterError
+├── SettingsFault        a setting is missing or wrong
+├── InputFault           what a person or a file gave us cannot be used
+│   ├── Unknown          it names something that does not exist
+│   └── Conflict         it contradicts what is there
+├── Forbidden            this person may not do this
+├── SecretFault          a secret cannot be sealed, opened or found
+├── KubeconfigRefused    a kubeconfig that we do not take, and why
+├── ClusterFault         a cluster could not be asked, at which step, and the cure
+│   ├── ClusterTimeout   it gave no answer before the deadline
+│   └── SourceGone       the source says that it no longer has the hour
+├── AnswerRefused        OpenCost answered, but the answer cannot be believed
+├── LeaseLost            somebody else works on it now; our work was rolled back
+└── DatabaseFault        the database is away, or of another version
+    └── SchemaMismatch   its schema is older or newer than this program
+
+A class's docstring is its default message: one sentence to an operator, what happened and what
+to do. The class holds the data. Raised for what is expected to go wrong; an assert marks a bug.
+"""
+
+
+class HopsmeterError(Exception):
+    """Something went wrong that this program foresaw."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (self.__doc__ or "").strip()
+        super().__init__(self.message)
+
+
+class SettingsFault(HopsmeterError):
+    """A setting is missing or wrong; correct it and start again."""
+
+
+class InputFault(HopsmeterError):
+    """What was given cannot be used; correct it and try again. Nothing was changed."""
+
+
+class Unknown(InputFault):
+    """There is nothing of that name; list what there is, and try again. Nothing was changed."""
+
+
+class Conflict(InputFault):
+    """This contradicts what is already there. Nothing was changed."""
+
+
+class Forbidden(HopsmeterError):
+    """You may not do this; ask an admin. Nothing was changed."""
+
+
+class SecretFault(HopsmeterError):
+    """A secret cannot be opened; check the keyring with `hopsmeter secrets status`."""
+
+
+class KubeconfigRefused(InputFault):
+    """This kubeconfig is not one that hopsmeter takes; see docs/cluster-setup.md."""
+
+    def __init__(self, fault: str, message: str) -> None:
+        self.fault = fault
+        super().__init__(message)
+
+
+class ClusterFault(HopsmeterError):
+    """The cluster could not be asked; it will be tried again."""
+
+    def __init__(self, cluster: str, step: str, message: str, cure: str = "") -> None:
+        self.cluster, self.step, self.cure = cluster, step, cure
+        super().__init__(f"{cluster}, {step}: {message}" + (f" {cure}" if cure else ""))
+
+
+class ClusterTimeout(ClusterFault):
+    """The cluster gave no answer before the deadline; it will be tried again."""
+
+
+class SourceGone(ClusterFault):
+    """OpenCost no longer has this hour; it is kept as a gap, never as zero."""
+
+
+class AnswerRefused(HopsmeterError):
+    """OpenCost's answer cannot be believed; see `hopsmeter hours` for the reason and the way out."""
+
+    def __init__(self, fault: str, message: str, *, structural: bool) -> None:
+        self.fault, self.structural = fault, structural
+        super().__init__(message)
+
+
+class LeaseLost(HopsmeterError):
+    """Another worker took this over; what we did was rolled back and nothing is lost."""
+
+
+class DatabaseFault(HopsmeterError):
+    """The database cannot be used; check HOPSMETER_DATABASE_URL and that the server runs."""
+
+
+class SchemaMismatch(DatabaseFault):
+    """The database schema is of another version; run `hopsmeter db upgrade`."""
