@@ -22,6 +22,9 @@ from core.db.migrate import upgrade
 
 POSTGRES_BIN = "HOPSMETER_TEST_POSTGRES_BIN"
 """A folder of PostgreSQL programs that the whole suite shall run on, instead of the wheel's."""
+MEMORY_FOLDER = Path("/dev/shm")
+MEMORY_BYTES_MIN = 2 << 30
+"""A clone is 330 files: 9 ms in memory, and up to 400 ms on a disk that is slow to make files."""
 FOLDER_PREFIX = "hopsmeter-test-"
 LEFTOVER_AGE_S = 3600.0
 CONNECTIONS_MAX = 200
@@ -89,7 +92,7 @@ class Database:
 def serving() -> Iterator[Server]:
     """Run a server that keeps nothing, in a temporary folder."""
     _sweep()
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temporary()))
     try:
         with start_for_tests(folder) as server:
             yield Server(str(folder), server.url, server.superuser_url)
@@ -122,7 +125,7 @@ def administer(server: Server) -> Connection:
 
 @contextlib.contextmanager
 def cloned(admin: Connection, server: Server) -> Iterator[Database]:
-    """Lend a copy of the template; FILE_COPY takes 16 ms where WAL_LOG takes 37."""
+    """Lend a copy of the template; FILE_COPY takes a third of the time of WAL_LOG."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     admin.execute(
         sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY").format(
@@ -152,9 +155,18 @@ def _make_template(admin: Connection, server: Server) -> None:
     )
 
 
+def _temporary() -> Path:
+    """Return the place for a server that keeps nothing: memory where there is room."""
+    if os.access(MEMORY_FOLDER, os.W_OK):
+        facts = os.statvfs(MEMORY_FOLDER)
+        if facts.f_bavail * facts.f_frsize >= MEMORY_BYTES_MIN:
+            return MEMORY_FOLDER
+    return Path(tempfile.gettempdir())
+
+
 def _sweep() -> None:
     """Remove what runs that were killed have left, once their server is gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+    for folder in _temporary().glob(f"{FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):
             facts = folder.stat()
             old = time.time() - facts.st_mtime > LEFTOVER_AGE_S
