@@ -160,7 +160,8 @@ CREATE TABLE hopsmeter.hopsworks_clusters (
     last_asked_at timestamptz,
     last_answered_at timestamptz,
     last_outcome text NOT NULL DEFAULT 'never asked',
-    failures int NOT NULL DEFAULT 0,    -- asks that failed in a row
+    failures int NOT NULL DEFAULT 0,    -- visits that failed in a row
+    next_visit_at timestamptz,          -- null: at once; a cluster that fails is left alone a while
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX clusters_one_source ON hopsmeter.hopsworks_clusters
@@ -170,7 +171,6 @@ CREATE TABLE hopsmeter.namespaces (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     cluster_id int NOT NULL REFERENCES hopsmeter.hopsworks_clusters (id),
     name text NOT NULL,
-    kind text NOT NULL DEFAULT 'user' CHECK (kind IN ('user', 'system')),
     first_seen timestamptz NOT NULL,
     last_seen timestamptz NOT NULL,     -- to the day: raised once a day, not on each hour
     UNIQUE (cluster_id, name)
@@ -193,6 +193,13 @@ CREATE TABLE hopsmeter.user_projects (
         EXCLUDE USING gist (cluster_id WITH =, namespace WITH =, valid WITH &&)
 );
 CREATE INDEX user_projects_user ON hopsmeter.user_projects (user_no);
+
+-- Raised by everything that changes who owns what: lets the hot path keep what it resolved.
+CREATE TABLE hopsmeter.ownership_epoch (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    epoch bigint NOT NULL
+);
+INSERT INTO hopsmeter.ownership_epoch (epoch) VALUES (1);
 
 -- ── rates: the default plan, and the one function that makes a charge ───────────────────────
 
@@ -243,11 +250,10 @@ CREATE TABLE hopsmeter.collection_windows (
     decided_by text,
     flags text[] NOT NULL DEFAULT '{}',
     revision int NOT NULL DEFAULT 0,    -- 0: no allocations are stored
-    raw_id bigint,                      -- the answer that the stored allocations come from
-    raw_sha256 bytea,
+    raw_sha256 bytea,                   -- the answer that the stored allocations come from
     row_count int NOT NULL DEFAULT 0,
     total_nano bigint NOT NULL DEFAULT 0,
-    pending_raw_id bigint,              -- the refused or held answer that waits for a person
+    pending_sha256 bytea,               -- the refused or held answer that waits for a person
     collected_at timestamptz,
     settled_at timestamptz,
     stored_no bigint NOT NULL DEFAULT 0,
@@ -263,8 +269,8 @@ CREATE INDEX windows_due ON hopsmeter.collection_windows (next_try_at)
 CREATE INDEX windows_unposted ON hopsmeter.collection_windows (hour)
     WHERE stored_no <> posted_no;
 
+-- What OpenCost said, once per distinct answer: the same answer again is the same row.
 CREATE TABLE hopsmeter.raw_answers (
-    id bigint GENERATED ALWAYS AS IDENTITY,
     hour timestamptz NOT NULL,
     cluster_id int NOT NULL,
     sha256 bytea NOT NULL CHECK (length(sha256) = 32),
@@ -272,7 +278,7 @@ CREATE TABLE hopsmeter.raw_answers (
     body bytea,                         -- zstd; null where the size cap forbade keeping it
     asked_at timestamptz NOT NULL,
     verdict text NOT NULL CHECK (verdict IN ('stored', 'refused', 'held')),
-    PRIMARY KEY (hour, id)
+    PRIMARY KEY (hour, cluster_id, sha256)
 ) PARTITION BY RANGE (hour);
 ALTER TABLE hopsmeter.raw_answers ALTER COLUMN body SET STORAGE EXTERNAL;
 
@@ -306,7 +312,7 @@ CREATE TABLE hopsmeter.allocations (
     network_transfer_bytes bigint NOT NULL,
     network_receive_bytes bigint NOT NULL,
     minutes_micro bigint NOT NULL,
-    efficiency_ppm int,                 -- used of requested; null where OpenCost gives none
+    efficiency_ppm int NOT NULL,        -- used of requested; -1 where OpenCost gives none
     PRIMARY KEY (hour, namespace_id)
 ) PARTITION BY RANGE (hour);
 
@@ -319,7 +325,7 @@ CREATE TABLE hopsmeter.allocation_history (
     LIKE hopsmeter.allocations,
     replaced_at timestamptz NOT NULL DEFAULT now(),
     replaced_why text NOT NULL,
-    raw_id bigint,                      -- the answer that this revision came from
+    raw_sha256 bytea,                   -- the answer that this revision came from
     PRIMARY KEY (hour, namespace_id, revision)
 );
 CREATE TRIGGER allocation_history_append_only
@@ -409,26 +415,38 @@ CREATE TABLE hopsmeter.cost_daily (
 );
 CREATE INDEX cost_daily_cluster ON hopsmeter.cost_daily (cluster_id, date);
 
--- What cost_daily holds, or for days that are still open would hold.
-CREATE VIEW hopsmeter.cost_computed AS
-SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.cluster_id, a.namespace_id, a.kind,
-       coalesce(a.user_no, 0) AS user_no, coalesce(a.account_no, 0) AS account_no,
-       count(*)::int AS hours,
-       sum(a.cpu_nano)::bigint AS cpu_nano, sum(a.gpu_nano)::bigint AS gpu_nano,
-       sum(a.ram_nano)::bigint AS ram_nano, sum(a.pv_nano)::bigint AS pv_nano,
-       sum(a.network_nano)::bigint AS network_nano,
+-- What cost_daily holds of `day`, computed from its allocations: for closing a day, for days that
+-- are still open, and for the proof. The bounds are literal so that the key and partitions serve.
+CREATE FUNCTION hopsmeter.cost_of_day(day date, clusters int[])
+RETURNS SETOF hopsmeter.cost_daily LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT day, a.cluster_id, a.namespace_id, a.kind,
+       coalesce(a.user_no, 0), coalesce(a.account_no, 0),
+       count(*)::int,
+       sum(a.cpu_nano)::bigint, sum(a.gpu_nano)::bigint, sum(a.ram_nano)::bigint,
+       sum(a.pv_nano)::bigint, sum(a.network_nano)::bigint,
        sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
-           + a.rounding_nano)::bigint AS other_nano,
-       sum(a.total_nano)::bigint AS total_nano,
-       coalesce(sum(hopsmeter.charge_nano(a.total_nano, v.factor)), 0)::bigint AS charge_nano,
-       min(a.hour) AS first_hour, max(a.hour) AS last_hour,
-       sum(a.cpu_core_hours_micro)::bigint AS cpu_core_hours_micro,
-       sum(a.gpu_hours_micro)::bigint AS gpu_hours_micro,
-       sum(a.ram_byte_hours)::bigint AS ram_byte_hours,
-       sum(a.pv_byte_hours)::bigint AS pv_byte_hours,
-       sum(coalesce(a.efficiency_ppm, 0)::numeric * (a.cpu_nano + a.ram_nano) / 1000000)::bigint
-           AS used_weighted_nano
+           + a.rounding_nano)::bigint,
+       sum(a.total_nano)::bigint,
+       coalesce(sum(hopsmeter.charge_nano(a.total_nano, v.factor)), 0)::bigint,
+       min(a.hour), max(a.hour),
+       sum(a.cpu_core_hours_micro)::bigint, sum(a.gpu_hours_micro)::bigint,
+       sum(a.ram_byte_hours)::bigint, sum(a.pv_byte_hours)::bigint,
+       sum(greatest(a.efficiency_ppm, 0)::numeric * (a.cpu_nano + a.ram_nano) / 1000000)::bigint
 FROM hopsmeter.allocations a
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
-GROUP BY (a.hour AT TIME ZONE 'UTC')::date, a.cluster_id, a.namespace_id, a.kind,
-         coalesce(a.user_no, 0), coalesce(a.account_no, 0);
+WHERE a.hour >= day::timestamp AT TIME ZONE 'UTC'
+  AND a.hour < (day + 1)::timestamp AT TIME ZONE 'UTC'
+  AND a.cluster_id = ANY (clusters)
+GROUP BY a.cluster_id, a.namespace_id, a.kind, coalesce(a.user_no, 0), coalesce(a.account_no, 0);
+END;
+
+-- Closed days from cost_daily, open ones computed: what every screen and report reads.
+CREATE VIEW hopsmeter.cost_by_day AS
+SELECT c.* FROM hopsmeter.cost_daily c
+JOIN hopsmeter.cluster_days d ON d.cluster_id = c.cluster_id AND d.day = c.date
+WHERE d.closed_at IS NOT NULL
+UNION ALL
+SELECT c.* FROM hopsmeter.cluster_days d
+CROSS JOIN LATERAL hopsmeter.cost_of_day(d.day, ARRAY[d.cluster_id]) c
+WHERE d.closed_at IS NULL;

@@ -1,0 +1,127 @@
+"""The strict reader: from the bytes of an answer to exact rows and a list of complaints.
+
+Nothing is set to zero and nothing is left out to make an answer fit: what cannot be believed is
+refused with its reason. The one exception is the idle row, which is nobody's: it may be unusable
+without failing the hour, and is then told in the remarks.
+"""
+
+from datetime import UTC, datetime
+
+from core.clock import HOUR
+from core.errors import AnswerRefused
+from core.opencost.answer import Answer, Complaint, Fault, Limits
+from core.opencost.judge import judge_limits
+from core.opencost.rows import exact_rows
+from core.opencost.shape import Row, decode
+from core.opencost.words import some
+
+ROWS_MAX = 200_000
+"""Namespaces in one cluster: more is no cluster that Kubernetes could run."""
+
+
+def read_answer(body: bytes, hour: datetime | None, limits: Limits) -> Answer:
+    """Read what OpenCost said of `hour`; None takes whatever window the answer says it is of.
+
+    AnswerRefused only where there are no rows to show; all else stands in `complaints`, and
+    `Answer.require_believable` raises what decides.
+    """
+    by_key = _rows(body)
+    complaints: list[Complaint] = []
+    cluster_id, names = _names(list(by_key), limits, complaints)
+    rows = list(by_key.values())
+    window = _window(rows, hour, complaints)
+    figures = exact_rows(rows, names, _length_minutes(window), complaints)
+    answer = Answer(window=window, cluster_id=cluster_id, complaints=complaints, **figures)
+    judge_limits(answer, limits, _length_minutes(window) / 60)
+    return answer
+
+
+def _refuse(fault: Fault, message: str) -> AnswerRefused:
+    return AnswerRefused(fault, message, structural=True)
+
+
+def _rows(body: bytes) -> dict[str, Row]:
+    envelope, counted = decode(body)
+    if envelope.code != 200:
+        message = f"OpenCost answered with code {envelope.code}: {envelope.message[:300]}"
+        raise _refuse("error-answer", message)
+    sets = envelope.data or []
+    if len(sets) > 1:
+        raise _refuse("several-sets", f"OpenCost answered with {len(sets)} sets instead of one.")
+    rows = sets[0] if sets else None
+    if not rows:
+        raise _refuse("no-data", "OpenCost has nothing for this hour, not even system namespaces.")
+    empty = [key for key, row in rows.items() if row is None]
+    if empty:
+        raise _refuse("no-number", f"{some(empty)}: null instead of an allocation.")
+    if counted != len(rows):
+        message = f"{counted} allocations under {len(rows)} names: a name stands twice."
+        raise _refuse("double-name", message)
+    if counted > ROWS_MAX:
+        raise _refuse("out-of-range", f"{counted} namespaces; at most {ROWS_MAX} are believed.")
+    return {key: row for key, row in rows.items() if row is not None}
+
+
+def _names(
+    keys: list[str], limits: Limits, complaints: list[Complaint]
+) -> tuple[str | None, list[str]]:
+    """Split the keys `cluster/namespace`; a namespace cannot hold a slash, a cluster id may."""
+    pairs = [key.rpartition("/") for key in keys]
+    clusters = {cluster for cluster, slash, _ in pairs if slash}
+    names = [name for _, _, name in pairs]
+    if len(clusters) > 1:
+        complaints.append(
+            Complaint(
+                "two-clusters",
+                f"The answer holds {len(clusters)} clusters ({some(sorted(clusters))}): they share"
+                " one Prometheus. Give each its CLUSTER_ID and set"
+                " CURRENT_CLUSTER_ID_FILTER_ENABLED=true in OpenCost.",
+            )
+        )
+    elif len(set(names)) != len(names):
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        complaints.append(Complaint("double-name", f"{some(doubles)}: more than one row."))
+    found = next(iter(clusters)) if len(clusters) == 1 else None
+    if limits.cluster_id and found and found != limits.cluster_id:
+        complaints.append(
+            Complaint(
+                "other-cluster",
+                f"The answer is of the cluster {found!r}, the one registered is"
+                f" {limits.cluster_id!r}. If its CLUSTER_ID was changed on purpose:"
+                " `hopsmeter cluster edit … --opencost-cluster-id`.",
+            )
+        )
+    return found, names
+
+
+def _window(
+    rows: list[Row], hour: datetime | None, complaints: list[Complaint]
+) -> tuple[datetime, datetime] | None:
+    spans = {(row.window.start, row.window.end) for row in rows}
+    texts = sorted(f"{start}/{end}" for start, end in spans)
+    parsed = [(_instant(start), _instant(end)) for start, end in spans]
+    if len(parsed) != 1 or None in parsed[0]:
+        complaints.append(Complaint("other-window", f"The answer is of {some(texts)}."))
+        return None
+    start, end = parsed[0]
+    assert start is not None
+    assert end is not None
+    if hour is not None and (start, end) != (hour, hour + HOUR):
+        asked = f"{hour:%Y-%m-%dT%H:%M:%SZ}/{hour + HOUR:%Y-%m-%dT%H:%M:%SZ}"
+        message = f"The answer is of {texts[0]}, asked was {asked}."
+        complaints.append(Complaint("other-window", message))
+    if end <= start:
+        complaints.append(Complaint("other-window", f"The window {texts[0]} ends before it began."))
+        return None
+    return start, end
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _length_minutes(window: tuple[datetime, datetime] | None) -> float:
+    return (window[1] - window[0]).total_seconds() / 60 if window else 60.0

@@ -1,0 +1,107 @@
+"""The fields of OpenCost's JSON that we read; all others are skipped while decoding."""
+
+import threading
+
+import msgspec
+from msgspec import Struct
+
+from core.errors import AnswerRefused
+
+MONEY_KINDS = (
+    "cpu_cost",
+    "gpu_cost",
+    "ram_cost",
+    "pv_cost",
+    "network_cost",
+    "load_balancer_cost",
+    "shared_cost",
+    "external_cost",
+)
+ADJUSTMENTS = (
+    "cpu_cost_adjustment",
+    "gpu_cost_adjustment",
+    "ram_cost_adjustment",
+    "pv_cost_adjustment",
+    "network_cost_adjustment",
+    "load_balancer_cost_adjustment",
+)
+FIVE_DECIMALS = ("cpu_core_hours", "gpu_hours", "minutes")
+WHOLE = ("ram_byte_hours", "pv_byte_hours", "network_transfer_bytes", "network_receive_bytes")
+
+_seen = threading.local()
+
+
+class Span(Struct, gc=False):
+    """A window, as text: `2026-03-01T14:00:00Z`, or "null" for an open one."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class Row(Struct, gc=False, rename="camel"):
+    """One namespace's allocation: what is kept of its fields, null and absent told apart.
+
+    Without the first four there is nothing to bill on, so they are null where they are absent;
+    some of the others are left out by older or newer OpenCosts.
+    """
+
+    cpu_cost: float | None = None
+    ram_cost: float | None = None
+    total_cost: float | None = None
+    minutes: float | None = None
+    gpu_cost: float | None = 0.0
+    pv_cost: float | None = 0.0
+    network_cost: float | None = 0.0
+    load_balancer_cost: float | None = 0.0
+    shared_cost: float | None = 0.0
+    external_cost: float | None = 0.0
+    cpu_cost_adjustment: float | None = 0.0
+    gpu_cost_adjustment: float | None = 0.0
+    ram_cost_adjustment: float | None = 0.0
+    pv_cost_adjustment: float | None = 0.0
+    network_cost_adjustment: float | None = 0.0
+    load_balancer_cost_adjustment: float | None = 0.0
+    cpu_core_hours: float | None = 0.0
+    gpu_hours: float | None = 0.0
+    ram_byte_hours: float | None = 0.0
+    pv_byte_hours: float | None = 0.0
+    network_transfer_bytes: float | None = 0.0
+    network_receive_bytes: float | None = 0.0
+    total_efficiency: float | None = None
+    window: Span = msgspec.field(default_factory=Span)
+
+    def __post_init__(self) -> None:
+        # More objects than keys means that a name stood twice, which a JSON decoder forgets.
+        _seen.count += 1
+
+
+class Envelope(Struct, gc=False):
+    """OpenCost's answer around its rows: a list of sets, each a map from key to row."""
+
+    code: int = 0
+    message: str = ""
+    data: list[dict[str, Row | None] | None] | None = None
+
+
+_DECODER = msgspec.json.Decoder(Envelope)
+
+
+def decode(body: bytes) -> tuple[Envelope, int]:
+    """Decode one answer and count the rows in its text; AnswerRefused where it is not JSON."""
+    if not body:
+        raise AnswerRefused(
+            "not-json",
+            "OpenCost answered with nothing at all (it does so when it cannot write its JSON);"
+            " see the log of the OpenCost pod.",
+            structural=True,
+        )
+    _seen.count = 0
+    try:
+        return _DECODER.decode(body), _seen.count
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        start = body[:60].decode("utf-8", "replace")
+        raise AnswerRefused(
+            "not-json",
+            f"OpenCost's answer is not the JSON it should be ({error}); it begins: {start!r}.",
+            structural=True,
+        ) from None
