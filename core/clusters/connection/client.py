@@ -132,8 +132,8 @@ class KubeClient:
     ) -> Reply:
         """GET, or POST where there is a body, and return the answer with whatever status."""
         # Until it has answered once, what hangs is the way there.
-        step = step if self._answered else "connect"
-        self._announce(step)
+        where = step if self._answered else "connect"
+        self._announce(where)
         left_s = max(deadline_s - monotonic_s(), 0.001)
         try:
             response = self._api.call_api(
@@ -143,12 +143,13 @@ class KubeClient:
                 body=body,
                 _request_timeout=(min(self.connect_s, left_s), left_s),
             ).response
-            self._answered = True
+            self._answered, where = True, step
+            self._announce(step)
             with response:
                 data = _read(response, size_max_bytes, step)
                 return Reply(response.status, response.headers, data)
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise trouble.of_network(error, step) from error
+            raise trouble.of_network(error, where) from error
 
     def ask(self, path: str, step: str, deadline_s: float, rule: rules.Rule) -> Any:
         """GET and return the JSON; any other status than 2xx is trouble that names `rule`."""
