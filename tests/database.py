@@ -92,10 +92,16 @@ class Database:
 def serving() -> Iterator[Server]:
     """Run a server that keeps nothing, in a temporary folder."""
     _sweep()
+    with private_folder() as folder, start_for_tests(folder) as server:
+        yield Server(str(folder), server.url, server.superuser_url)
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """Lend a temporary folder that only we may enter, in memory where there is room."""
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temporary()))
     try:
-        with start_for_tests(folder) as server:
-            yield Server(str(folder), server.url, server.superuser_url)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -17,10 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +31,7 @@ from core.db import embedded_files
 from core.db.account import Account, server_account
 from core.db.binaries import CACHE_FOLDER, Binaries, find_binaries, readable_by_all
 from core.db.embedded_files import DATABASE, OWNER, SUPERUSER, Layout, Wishes
+from core.db.keeper import Keeper, Passage, launched
 from core.errors import DatabaseFault
 
 INITDB_LIMIT_S = 60.0
@@ -48,13 +46,13 @@ POLL_S = 0.005
 CONNECT_LIMIT_S = 10
 SOCKET_PATH_MAX = 107
 CONNECTIONS_MAX = 50
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+PORT = 5432  # only a part of the socket's name, unless TCP is wished
 
 
 class EmbeddedServer:
     """A running server; `stop` it, or use it as a context."""
 
-    def __init__(self, keeper: "_Keeper", layout: Layout, socket_folder: Path, port: int) -> None:
+    def __init__(self, keeper: Keeper, layout: Layout, socket_folder: Path, port: int) -> None:
         self._keeper = keeper
         self._layout = layout
         self._socket_folder = socket_folder
@@ -121,21 +119,27 @@ def start(
         )
     programs = binaries or find_binaries()
     layout = Layout(Path(os.path.abspath(data_folder)))  # noqa: PTH100 - resolve() follows links
-    layout.folder.mkdir(parents=True, exist_ok=True)
-    lock = _take_lock(layout)
     try:
-        account = server_account(layout.data)
-        if account.dropped:
-            programs = readable_by_all(programs, cache_folder)
-        layout.prepare(account)
-        if not layout.data.exists():
-            _initdb(layout, account, programs, durable=durable)
-        layout.require_major(programs)
-        _clear_stale_pid(layout)
-        wishes = Wishes(_free_port() if tcp else 5432, tcp, durable, connections_max)
-        return _run(layout, account, programs, wishes, lock)
-    finally:
-        os.close(lock)
+        layout.folder.mkdir(parents=True, exist_ok=True)
+        lock = _take_lock(layout)
+        try:
+            account = server_account(layout.data)
+            if account.dropped:
+                programs = readable_by_all(programs, cache_folder)
+            layout.prepare(account)
+            if not layout.data.exists():
+                _initdb(layout, account, programs, durable=durable)
+            layout.require_major(programs)
+            _clear_stale_pid(layout)
+            wishes = Wishes(_free_port() if tcp else PORT, tcp, durable, connections_max)
+            return _run(layout, account, programs, wishes, lock)
+        finally:
+            os.close(lock)
+    except PermissionError as fault:
+        raise DatabaseFault(
+            f"{fault.filename or layout.folder} belongs to another account. Start as that one, or "
+            "use another folder for the embedded PostgreSQL."
+        ) from fault
 
 
 def running_url(data_folder: Path) -> str | None:
@@ -164,70 +168,6 @@ def admit(data_folder: Path, superuser_url: str, role: str) -> None:
             connection.execute("SELECT pg_reload_conf()")
 
 
-class _Keeper(threading.Thread):
-    """Starts the server and waits until it ends.
-
-    The kernel ties a death signal to the *thread* that started the child: were it started by a
-    worker thread, the server would go down with that one. So each server has a thread of its own,
-    which ends only with the server or with the process.
-    """
-
-    def __init__(self, command: Sequence[str], descriptors: Sequence[int], log: int) -> None:
-        super().__init__(name="postgres-keeper", daemon=True)
-        self._command, self._descriptors, self._log = command, descriptors, log
-        self._launched = threading.Event()
-        self._fault: OSError | None = None
-        self.process: subprocess.Popen[bytes]
-
-    def launch(self) -> None:
-        self.start()
-        self._launched.wait()
-        if self._fault is not None:
-            raise self._fault
-
-    def run(self) -> None:
-        try:
-            self.process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                pass_fds=self._descriptors,
-                cwd="/",
-                env=embedded_files.ENVIRONMENT,
-                start_new_session=True,  # Ctrl-C is for us; we tell the server in our own order
-            )
-        except OSError as fault:
-            self._fault = fault
-            return
-        finally:
-            self._launched.set()
-        self.process.wait()
-
-
-@dataclass(frozen=True)
-class _Passage:
-    """How the server's account reaches our folders.
-
-    As root it may not be able to enter the folders above them (a private home), and these are not
-    ours to open. But a folder that was opened before can be entered through its descriptor.
-    """
-
-    descriptors: tuple[int, ...]
-    paths: tuple[str, ...]
-
-    @classmethod
-    def through(cls, account: Account, *folders: Path) -> Self:
-        if not account.dropped:
-            return cls((), tuple(map(str, folders)))
-        opened = tuple(os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in folders)
-        return cls(opened, tuple(f"/proc/self/fd/{descriptor}" for descriptor in opened))
-
-    def close(self) -> None:
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-
-
 def _take_lock(layout: Layout) -> int:
     """Return the descriptor of the folder's lock, which the server's processes will hold."""
     lock = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -238,7 +178,7 @@ def _take_lock(layout: Layout) -> int:
         except BlockingIOError:
             waited_s = monotonic_s() - begun_s
             owner = os.pread(lock, 20, 0).decode().strip()
-            owned = owner.isdigit() and Path(f"/proc/{owner}").exists()
+            owned = owner.isdigit() and _alive(int(owner))
             if waited_s > (LOCK_OWNER_GRACE_S if owned else LOCK_LIMIT_S):
                 os.close(lock)
                 raise DatabaseFault(
@@ -251,6 +191,14 @@ def _take_lock(layout: Layout) -> int:
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             return lock
+
+
+def _alive(pid: int) -> bool:
+    """Say whether a process still runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _clear_stale_pid(layout: Layout) -> None:
@@ -276,9 +224,9 @@ def _initdb(layout: Layout, account: Account, programs: Binaries, *, durable: bo
     half = layout.folder / "data.new"
     shutil.rmtree(half, ignore_errors=True)
     account.make_folder(half)
-    passage = _Passage.through(account, half)
+    passage = Passage.through(account, half)
     command = [
-        *_launch(account, programs.folder / "initdb"),
+        *launched(account, programs.folder / "initdb"),
         *embedded_files.initdb_options(programs.major, durable=durable),
         f"--pgdata={passage.paths[0]}",
     ]
@@ -304,26 +252,21 @@ def _initdb(layout: Layout, account: Account, programs: Binaries, *, durable: bo
     if done.returncode != 0:
         raise DatabaseFault(f"PostgreSQL's initdb failed in {half}: {done.stderr.strip()}")
     half.rename(layout.data)
-
-
-def _launch(account: Account, program: Path) -> list[str]:
-    return [
-        *(sys.executable, "-I", "-S", str(_LAUNCHER)),
-        *(str(os.getpid()), str(account.uid), str(account.gid), str(program)),
-    ]
+    if durable:
+        _sync(layout.folder)
 
 
 def _run(
     layout: Layout, account: Account, programs: Binaries, wishes: Wishes, lock: int
 ) -> EmbeddedServer:
     socket_folder = _socket_folder(layout, account, wishes.port)
-    passage = _Passage.through(account, layout.data, layout.etc, socket_folder)
+    passage = Passage.through(account, layout.data, layout.etc, socket_folder)
     data, etc, run = passage.paths
     embedded_files.write(layout, account, programs.major, wishes, etc=etc, run=run)
     log = os.open(layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    command = _launch(account, programs.folder / "postgres")
+    command = launched(account, programs.folder / "postgres")
     command += ["-D", data, "-c", f"config_file={etc}/{layout.conf.name}"]
-    keeper = _Keeper(command, (lock, *passage.descriptors), log)
+    keeper = Keeper(command, (lock, *passage.descriptors), log)
     try:
         keeper.launch()
     finally:
@@ -375,6 +318,13 @@ def _ensure_database(server: EmbeddedServer) -> None:
                     sql.Identifier(DATABASE), sql.Identifier(OWNER)
                 )
             )
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last: a power cut must not take a data folder back out of it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def _socket_folder(layout: Layout, account: Account, port: int) -> Path:

@@ -161,7 +161,8 @@ def _roles(ident: Path) -> list[str]:
     first = [f'"{SUPERUSER}"', f'"{OWNER}"']
     if not ident.exists():
         return first
-    return list(dict.fromkeys([*first, *(line.split()[2] for line in ident.open())]))
+    admitted = [line.split()[2] for line in ident.read_text().splitlines()]
+    return list(dict.fromkeys([*first, *admitted]))
 
 
 def _settings(major: int, wishes: Wishes) -> dict[str, str]:
