@@ -164,10 +164,13 @@ def test_killing_the_owner_ends_the_server_cleanly(folder: Path, programs: Binar
     owner, pid = own_in_another_process(folder, programs)
     url = running_url(folder)
     assert url is not None
-    with pytest.raises(psycopg.OperationalError), psycopg.connect(url) as session:
-        session.execute("CREATE TABLE held ()")  # even an open transaction holds nothing up
-        kill(owner)
-        await_end(pid, DEATH_LIMIT_S)
+    session = psycopg.connect(url)
+    session.execute("CREATE TABLE held ()")  # even an open transaction holds nothing up
+    kill(owner)
+    await_end(pid, DEATH_LIMIT_S)
+    with pytest.raises(psycopg.OperationalError):
+        session.commit()
+    session.close()
     assert state_of(folder, programs) == "shut down"
     assert running_url(folder) is None
 
