@@ -21,7 +21,9 @@ SELECTORS = ("app.kubernetes.io/name=opencost", "app=opencost")
 
 @dataclass(frozen=True)
 class ClusterAccess:
-    """One cluster's OpenCost. `kubeconfig` is the minimal document that the registry keeps."""
+    """One cluster's OpenCost. `kubeconfig` is the minimal document that the registry keeps
+    (`Kubeconfig.minimal_document`).
+    """
 
     cluster: str
     kubeconfig: Secret

@@ -17,7 +17,6 @@ from urllib.parse import urlencode
 
 import urllib3.exceptions
 import websocket
-import yaml
 from kubernetes.client import ApiClient, ApiException, Configuration
 
 from core.clock import monotonic_s
@@ -60,29 +59,26 @@ class Reply:
             raise Trouble(step, message, trouble.CURE_CONNECT) from None
 
 
-def read_credentials(kubeconfig: bytes) -> Credentials:
-    """Read the minimal document; a full one was refused or reduced long before."""
+def read_credentials(document: bytes) -> Credentials:
+    """Read the minimal document that `Kubeconfig.minimal_document` wrote (JSON, one of each)."""
     try:
-        document = yaml.safe_load(kubeconfig)
-        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        top = json.loads(document)
+        cluster, user = top["clusters"][0]["cluster"], top["users"][0]["user"]
         return Credentials(
-            server=str(cluster["server"]).rstrip("/"),
+            server=str(cluster["server"]),
             tls_server_name=cluster.get("tls-server-name"),
-            ca_pem=_decoded(cluster, "certificate-authority-data"),
-            token=str(user.get("token") or "").strip(),
-            certificate_pem=_decoded(user, "client-certificate-data"),
-            key_pem=_decoded(user, "client-key-data"),
+            ca_pem=base64.b64decode(cluster["certificate-authority-data"], validate=True),
+            token=str(user.get("token", "")),
+            certificate_pem=base64.b64decode(user.get("client-certificate-data", "")),
+            key_pem=base64.b64decode(user.get("client-key-data", "")),
         )
-    except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError):
-        raise Trouble(
-            "kubeconfig",
-            "the stored kubeconfig cannot be read.",
-            "Give it again: `hopsmeter cluster edit NAME --kubeconfig FILE`.",
-        ) from None
-
-
-def _decoded(part: Mapping[str, Any], name: str) -> bytes:
-    return base64.b64decode(part.get(name) or "", validate=True)
+    except (KeyError, IndexError, TypeError, ValueError):
+        pass
+    raise Trouble(
+        "kubeconfig",
+        "the stored kubeconfig cannot be read.",
+        "Give it again: `hopsmeter cluster edit NAME --kubeconfig FILE`.",
+    )
 
 
 class KubeClient:
@@ -91,12 +87,11 @@ class KubeClient:
     def __init__(
         self, credentials: Credentials, connect_s: float, announce: Callable[[str], None]
     ) -> None:
-        if not credentials.server.startswith("https://"):
-            raise Trouble("kubeconfig", "the API server's address is not https.")
+        assert credentials.server.startswith("https://"), "the strict reader takes nothing else"
         self.credentials, self.connect_s, self._announce = credentials, connect_s, announce
-        ca = _hidden_file(credentials.ca_pem)
-        certificate, key = _hidden_file(credentials.certificate_pem), None
-        if certificate:
+        ca, certificate, key = _hidden_file(credentials.ca_pem), None, None
+        if credentials.certificate_pem:
+            certificate = _hidden_file(credentials.certificate_pem)
             key = _hidden_file(credentials.key_pem)
         try:
             self.tls = ssl.create_default_context(cafile=ca)
@@ -211,10 +206,8 @@ def too_large(step: str, size_max_bytes: int) -> Trouble:
     )
 
 
-def _hidden_file(content: bytes) -> str | None:
+def _hidden_file(content: bytes) -> str:
     """Return a path to `content` that only this process can open, and only while it lives."""
-    if not content:
-        return None
     fd = os.memfd_create("hopsmeter", os.MFD_CLOEXEC)
     os.write(fd, content)
     return f"/proc/self/fd/{fd}"

@@ -182,9 +182,8 @@ class Walk:
 
 
 def _kubeconfig(credentials: Credentials) -> Found:
-    ca = "its own CA" if credentials.ca_pem else "the CAs of this host"
     user = "a token" if credentials.token else "a client certificate"
-    return ok("kubeconfig", f"{credentials.server}, {ca}, {user}.")
+    return ok("kubeconfig", f"{credentials.server}, its own CA, {user}.")
 
 
 def _verbs(rule: rules.Rule) -> str:

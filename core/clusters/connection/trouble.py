@@ -75,7 +75,7 @@ def of_network(error: BaseException, step: str) -> Trouble:
         if isinstance(link, ssl.SSLError) and "timed out" not in str(link):
             return Trouble(
                 "tls",
-                f"the API server broke off the TLS handshake: {short(link.reason or str(link))}.",
+                f"the API server broke off the TLS handshake: {short(getattr(link, 'reason', None) or str(link))}.",
                 "Check that the address is that of the Kubernetes API, and the client certificate.",
             )
         if isinstance(link, socket.gaierror):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +15,9 @@ import pytest
 from core.clusters.connection import ClusterAccess, Launcher, VisitLimits, visit
 from core.clusters.connection.client import _hidden_file
 from core.errors import ClusterFault, ClusterTimeout
-from core.secret import Secret
 
 VISITS = 200
 HELD_WITHIN_S = 0.5
-
-
-def access_to(port: int) -> ClusterAccess:
-    document = (
-        f'clusters: [{{name: c, cluster: {{server: "https://127.0.0.1:{port}"}}}}]\n'
-        "users: [{name: u, user: {token: very-secret-token}}]\n"
-    )
-    return ClusterAccess("eu-1", Secret(document))
 
 
 def visits_of(launcher: Launcher) -> list[int]:
@@ -48,11 +40,13 @@ def wait_until(condition: object, within_s: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_frozen_handshake_is_cut_at_the_deadline(launcher: Launcher, frozen_server: int) -> None:
+def test_a_frozen_handshake_is_cut_at_the_deadline(
+    launcher: Launcher, frozen: ClusterAccess
+) -> None:
     limits = VisitLimits(answer_s=1.0)
     begin = time.monotonic()
     with (
-        visit(access_to(frozen_server), limits, launcher) as reach,
+        visit(frozen, limits, launcher) as reach,
         pytest.raises(ClusterTimeout, match="eu-1, connect: no answer within 1 s"),
     ):
         reach.get("/healthz")
@@ -60,20 +54,24 @@ def test_a_frozen_handshake_is_cut_at_the_deadline(launcher: Launcher, frozen_se
     assert not visits_of(launcher)
 
 
-def test_connecting_has_a_shorter_limit_of_its_own(launcher: Launcher, frozen_server: int) -> None:
+def test_connecting_has_a_shorter_limit_of_its_own(
+    launcher: Launcher, frozen: ClusterAccess
+) -> None:
     limits = VisitLimits(answer_s=20, connect_s=0.5)
     begin = time.monotonic()
     with (
-        visit(access_to(frozen_server), limits, launcher) as reach,
+        visit(frozen, limits, launcher) as reach,
         pytest.raises(ClusterTimeout, match="eu-1, connect: the API server does not answer"),
     ):
         reach.get("/healthz")
     assert time.monotonic() - begin < 0.5 + HELD_WITHIN_S
 
 
-def test_a_stopped_visit_is_killed_at_the_deadline(launcher: Launcher, frozen_server: int) -> None:
+def test_a_stopped_visit_is_killed_at_the_deadline(
+    launcher: Launcher, frozen: ClusterAccess
+) -> None:
     limits = VisitLimits(answer_s=1.0)
-    with visit(access_to(frozen_server), limits, launcher) as reach:
+    with visit(frozen, limits, launcher) as reach:
         freezer = threading.Timer(0.3, lambda: os.kill(visits_of(launcher)[0], signal.SIGSTOP))
         freezer.start()
         begin = time.monotonic()
@@ -85,22 +83,24 @@ def test_a_stopped_visit_is_killed_at_the_deadline(launcher: Launcher, frozen_se
 
 
 def test_a_visit_can_be_used_again_after_its_process_was_killed(
-    launcher: Launcher, frozen_server: int
+    launcher: Launcher, frozen: ClusterAccess
 ) -> None:
-    with visit(access_to(frozen_server), VisitLimits(answer_s=0.3), launcher) as reach:
+    with visit(frozen, VisitLimits(answer_s=0.3), launcher) as reach:
         for _ in range(2):
             with pytest.raises(ClusterTimeout):
                 reach.get("/healthz")
 
 
-def test_many_visits_leave_no_descriptor_no_process_and_no_memory(launcher: Launcher) -> None:
+def test_many_visits_leave_no_descriptor_no_process_and_no_memory(
+    launcher: Launcher, access_to: Callable[[int], ClusterAccess]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]  # closed below: what connects is refused
+        refusing = access_to(server.getsockname()[1])  # closed below: what connects is refused
     limits = VisitLimits(retries_max=0)
 
     def once() -> None:
         with (
-            visit(access_to(port), limits, launcher) as reach,
+            visit(refusing, limits, launcher) as reach,
             pytest.raises(ClusterFault, match="refuses the connection"),
         ):
             reach.get("/healthz")
@@ -122,14 +122,13 @@ def test_many_visits_leave_no_descriptor_no_process_and_no_memory(launcher: Laun
     assert after[2] == 0
 
 
-def test_no_visit_outlives_a_killed_daemon(frozen_server: int) -> None:
+def test_no_visit_outlives_a_killed_daemon(frozen: ClusterAccess) -> None:
     program = f"""
-import sys, threading
+import sys
 sys.path.insert(0, {str(Path.cwd())!r})
-from core.clusters.connection import ClusterAccess, VisitLimits, launcher, visit
+from core.clusters.connection import ClusterAccess, launcher, visit
 from core.secret import Secret
-text = 'clusters: [{{cluster: {{server: "https://127.0.0.1:{frozen_server}"}}}}]\\n'
-access = ClusterAccess("eu-1", Secret(text + 'users: [{{user: {{token: t}}}}]'))
+access = ClusterAccess("eu-1", Secret({frozen.kubeconfig.reveal()!r}))
 print(launcher.pid(), flush=True)
 with visit(access) as reach:
     reach.get("/healthz")
@@ -145,7 +144,7 @@ with visit(access) as reach:
 
 
 def test_signals_meant_for_the_daemon_do_not_end_a_visit(
-    launcher: Launcher, frozen_server: int
+    launcher: Launcher, frozen: ClusterAccess
 ) -> None:
     assert os.getsid(launcher.pid()) != os.getsid(0)
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -155,7 +154,7 @@ def test_signals_meant_for_the_daemon_do_not_end_a_visit(
             for number in signals:
                 os.kill(pid, number)
 
-    with visit(access_to(frozen_server), VisitLimits(answer_s=1), launcher) as reach:
+    with visit(frozen, VisitLimits(answer_s=1), launcher) as reach:
         sender = threading.Timer(0.4, send)
         sender.start()
         with pytest.raises(ClusterTimeout):  # no fault before: it lived on to its deadline
@@ -163,13 +162,13 @@ def test_signals_meant_for_the_daemon_do_not_end_a_visit(
         sender.join()
 
 
-def test_a_killed_fork_server_is_started_again(frozen_server: int) -> None:
+def test_a_killed_fork_server_is_started_again(frozen: ClusterAccess) -> None:
     own = Launcher()
     first = own.pid()
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: gone(first))
     with (
-        visit(access_to(frozen_server), VisitLimits(answer_s=1), own) as reach,
+        visit(frozen, VisitLimits(answer_s=1), own) as reach,
         pytest.raises(ClusterTimeout),
     ):
         reach.get("/healthz")
@@ -177,10 +176,10 @@ def test_a_killed_fork_server_is_started_again(frozen_server: int) -> None:
     own.stop()
 
 
-def test_stopping_the_fork_server_ends_an_ask_under_way(frozen_server: int) -> None:
+def test_stopping_the_fork_server_ends_an_ask_under_way(frozen: ClusterAccess) -> None:
     own = Launcher()
     own.pid()
-    with visit(access_to(frozen_server), VisitLimits(answer_s=20), own) as reach:
+    with visit(frozen, VisitLimits(answer_s=20), own) as reach:
         stopper = threading.Timer(0.5, own.stop)
         stopper.start()
         with pytest.raises(ClusterFault, match="ended unexpectedly"):
@@ -189,12 +188,12 @@ def test_stopping_the_fork_server_ends_an_ask_under_way(frozen_server: int) -> N
 
 
 def test_neither_arguments_nor_environment_tell_a_secret(
-    monkeypatch: pytest.MonkeyPatch, frozen_server: int
+    monkeypatch: pytest.MonkeyPatch, frozen: ClusterAccess
 ) -> None:
     monkeypatch.setenv("HOPSMETER_DATABASE_URL", "very-secret-url")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     own = Launcher()
-    with visit(access_to(frozen_server), VisitLimits(answer_s=0.5), own) as reach:
+    with visit(frozen, VisitLimits(answer_s=0.5), own) as reach:
         seen: list[bytes] = []
 
         def look() -> None:
@@ -224,8 +223,8 @@ def test_a_key_handed_to_the_tls_library_has_no_name_in_any_file_system() -> Non
     os.close(int(path.rpartition("/")[2]))
 
 
-def test_access_and_its_faults_show_no_secret(launcher: Launcher, frozen_server: int) -> None:
-    access = access_to(frozen_server)
+def test_access_and_its_faults_show_no_secret(launcher: Launcher, frozen: ClusterAccess) -> None:
+    access = frozen
     assert "secret" not in repr(access)
     with (
         visit(access, VisitLimits(answer_s=0.2), launcher) as reach,
@@ -236,9 +235,9 @@ def test_access_and_its_faults_show_no_secret(launcher: Launcher, frozen_server:
 
 
 def test_a_check_of_a_silent_server_names_the_step_and_leaves_the_rest_open(
-    launcher: Launcher, frozen_server: int
+    launcher: Launcher, frozen: ClusterAccess
 ) -> None:
-    with visit(access_to(frozen_server), VisitLimits(answer_s=0.5), launcher) as reach:
+    with visit(frozen, VisitLimits(answer_s=0.5), launcher) as reach:
         steps = reach.check()
     outcomes = {step.name: step.outcome for step in steps}
     assert outcomes["connect"] == "ok"
