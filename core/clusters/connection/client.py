@@ -159,7 +159,7 @@ class KubeClient:
         """Open a websocket; the caller ends it with `shutdown()`.
 
         Opened here and not by the library's `stream`, which follows redirects with our token and
-        waits without limit (tried; see facts in docs/cluster-setup.md).
+        waits without limit.
         """
         options: dict[str, Any] = {"context": self.tls}
         if self.credentials.tls_server_name:
@@ -176,8 +176,10 @@ class KubeClient:
                 url, header=header, timeout=min(self.connect_s, left_s), redirect_limit=0
             )
         except websocket.WebSocketBadStatusException as error:
-            said = error.resp_body or b""
-            raise trouble.of_status(error.status_code, said, rule, "exec") from None
+            problem = trouble.of_status(error.status_code, error.resp_body or b"", rule, "exec")
+            # The pod that an earlier ask found has been replaced: look again.
+            problem.transient |= error.status_code == 404
+            raise problem from None
         except (websocket.WebSocketException, OSError) as error:
             raise trouble.of_network(error, "connect") from error
         self._announce("exec")

@@ -101,7 +101,7 @@ class ProxyTransport:
         )
         if reply.status == 200:
             return reply.body
-        if reply.status == 401 or trouble.status_message(reply.body) is not None:
+        if trouble.status_message(reply.body) is not None:
             raise self._of_api_server(reply.status, reply.body)
         raise Trouble(
             "opencost",

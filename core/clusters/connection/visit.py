@@ -41,6 +41,7 @@ class Reach:
         Raises ClusterTimeout at the deadline at the latest, ClusterFault for all else; the visit
         can be used again after either.
         """
+        assert path.startswith("/"), "a path, not an address"
         deadline_s = monotonic_s() + self.limits.answer_s
         try:
             report = self._exchange(wire.Ask(path, self.limits.answer_s), deadline_s)
