@@ -268,6 +268,9 @@ CREATE INDEX windows_due ON hopsmeter.collection_windows (next_try_at)
     WHERE next_try_at IS NOT NULL;
 CREATE INDEX windows_unposted ON hopsmeter.collection_windows (hour)
     WHERE stored_no <> posted_no;
+-- What screens count by state: about a day of rows per cluster, however long its history.
+CREATE INDEX windows_unsettled ON hopsmeter.collection_windows (cluster_id, state)
+    WHERE state <> 'settled';
 
 -- What OpenCost said, once per distinct answer: the same answer again is the same row.
 CREATE TABLE hopsmeter.raw_answers (
@@ -447,6 +450,6 @@ SELECT c.* FROM hopsmeter.cost_daily c
 JOIN hopsmeter.cluster_days d ON d.cluster_id = c.cluster_id AND d.day = c.date
 WHERE d.closed_at IS NOT NULL
 UNION ALL
-SELECT c.* FROM hopsmeter.cluster_days d
-CROSS JOIN LATERAL hopsmeter.cost_of_day(d.day, ARRAY[d.cluster_id]) c
-WHERE d.closed_at IS NULL;
+SELECT c.* FROM (SELECT day, array_agg(cluster_id) AS clusters FROM hopsmeter.cluster_days
+               WHERE closed_at IS NULL GROUP BY day) d   -- each open day is read once
+CROSS JOIN LATERAL hopsmeter.cost_of_day(d.day, d.clusters) c;
