@@ -387,6 +387,39 @@ def test_each_migration_has_its_sql_beside_it() -> None:
     none_of([name for name in migrations if not re.match(r"(pre|post)_\d{4}_", name)])
 
 
+def links_of(page: Path) -> set[Path]:
+    """The files that a page points to, relative ones only."""
+    found = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    return {(page.parent / link).resolve() for link in found if "://" not in link}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    none_of(
+        [
+            f"{page.relative_to(ROOT)} links to {link.name}, which is not there"
+            for page in files()
+            if page.suffix == ".md"
+            for link in sorted(links_of(page))
+            if not link.exists()
+        ]
+    )
+
+
+def test_each_decision_is_in_the_index() -> None:
+    index = ROOT / "docs/decisions/README.md"
+    assert set(index.parent.glob("*.md")) - {index} <= links_of(index)
+
+
+def test_each_scar_has_its_test() -> None:
+    told = (ROOT / "tests/scars/README.md").read_text(encoding="utf-8")
+    scars = {int(number) for number in re.findall(r"^\| (\d+) \|", told, re.MULTILINE)}
+    held = {
+        int(path.stem.split("_")[2]) for path in (ROOT / "tests/scars").glob("test_scar_[0-9]*.py")
+    }
+    none_of([f"scar {number} has no tests/scars/test_scar_*" for number in sorted(scars - held)])
+    none_of([f"scar {number} is not in the README" for number in sorted(held - scars)])
+
+
 def test_nothing_is_left_unfinished() -> None:
     none_of(lines_with(UNFINISHED))
 
