@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -26,7 +25,6 @@ MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_BYTES_MIN = 2 << 30
 """A clone is 330 files: 9 ms in memory, and up to 400 ms on a disk that is slow to make files."""
 FOLDER_PREFIX = "hopsmeter-test-"
-LEFTOVER_AGE_S = 3600.0
 CONNECTIONS_MAX = 200
 CONNECT_LIMIT_S = 10
 TEMPLATE = "template_hopsmeter"
@@ -99,7 +97,7 @@ def serving() -> Iterator[Server]:
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
     """Lend a temporary folder that only we may enter, in memory where there is room."""
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_temporary()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=_temporary()))
     try:
         yield folder
     finally:
@@ -171,10 +169,8 @@ def _temporary() -> Path:
 
 
 def _sweep() -> None:
-    """Remove what runs that were killed have left, once their server is gone."""
+    """Remove what runs that were killed have left: their number stands in the name."""
     for folder in _temporary().glob(f"{FOLDER_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            facts = folder.stat()
-            old = time.time() - facts.st_mtime > LEFTOVER_AGE_S
-            if old and facts.st_uid == os.geteuid() and running_url(folder) is None:
-                shutil.rmtree(folder, ignore_errors=True)
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and running_url(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)

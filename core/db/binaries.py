@@ -47,8 +47,8 @@ def find_binaries(wished: Path | None = None) -> Binaries:
         found = _inspect(wished, "setting")
         if found is None:
             raise DatabaseFault(
-                f"There is no usable PostgreSQL {MAJOR_MIN} or newer in {wished}: the folder must "
-                f"hold the programs postgres and initdb."
+                f"There is no usable PostgreSQL {MAJOR_MIN} or newer in {wished}. Point "
+                "HOPSMETER_POSTGRES_BIN at the folder that holds the programs postgres and initdb."
             )
         return found
     for folder, origin in _candidates():

@@ -89,8 +89,8 @@ class Layout:
         if found != str(programs.major):
             raise DatabaseFault(
                 f"The data in {self.folder} were written by PostgreSQL {found}, but the programs "
-                f"found are {programs.version} ({programs.folder}). Point the setting at the "
-                f"programs of PostgreSQL {found}, or save the data with its pg_dump, move the "
+                f"found are {programs.version} ({programs.folder}). Point "
+                f"HOPSMETER_POSTGRES_BIN at the programs of PostgreSQL {found}, or save the data with its pg_dump, move the "
                 "folder away and restore into a new one."
             )
 
