@@ -51,7 +51,7 @@ lint-imports: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 
 lint-tidy: $(INSTALLED)
-	$(BIN)/pytest -q tests/test_tidy.py
+	$(BIN)/pytest -q --tb=short tests/test_tidy.py
 
 format: $(INSTALLED) ## lay out the code, and mend what can be mended by rule
 	$(BIN)/ruff format .
