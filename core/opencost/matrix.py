@@ -25,7 +25,7 @@ WHOLE_MAX = 9e18
 def table(rows: list[tuple[float | None, ...]], width: int) -> Floats:
     """Return (rows, width) float64, null as NaN."""
     try:
-        flat = np.fromiter(chain.from_iterable(rows), np.float64, count=len(rows) * width)  # type: ignore[arg-type]  # null raises, below
+        flat = np.fromiter(chain.from_iterable(rows), np.float64, count=len(rows) * width)
         return flat.reshape(len(rows), width)
     except TypeError:
         return np.array(rows, dtype=np.float64).reshape(len(rows), width)

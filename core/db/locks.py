@@ -1,0 +1,27 @@
+"""The advisory locks, all named here, so that no two purposes share a number by accident.
+
+One call per transaction, as a statement of its own: the next statement then gets a snapshot taken
+after the lock was won (READ COMMITTED), which a lock inside a larger statement would not give.
+"""
+
+from enum import IntEnum
+from typing import Any
+
+import psycopg
+
+
+class Lock(IntEnum):
+    """Numbers of pg_advisory_xact_lock; "hop" and the purpose."""
+
+    ATTRIBUTION = 0x686F7001
+    """Shared by every store, exclusive for whatever changes who owns what."""
+    POSTING = 0x686F7002
+    """One poster at a time, beside the keys that would catch a second one."""
+
+
+def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:
+    """Wait (up to the session's lock_timeout) for `lock`; it ends with the transaction."""
+    if shared:
+        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [int(lock)])
+    else:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [int(lock)])

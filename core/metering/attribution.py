@@ -1,0 +1,129 @@
+"""Whose each row of an answer is, as the periods say at that hour; kept while nothing changes.
+
+A store holds the advisory lock ATTRIBUTION shared, so the epoch it reads cannot pass while it
+runs; what was resolved under the same epoch, for an hour in which no period begins or ends, is
+used again without a query.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from core.clock import day_of
+from core.db.queries import queries_beside
+from core.metering.hours import Fetched
+from core.metering.pack import Attributed
+from core.opencost.answer import SYSTEM, UNMAPPED, USER, Answer
+
+_SQL = queries_beside(__file__)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(9999, 1, 1, tzinfo=UTC)
+CLUSTERS_MAX = 5_000
+"""Clusters whose last answer is remembered; beyond it the oldest is resolved again."""
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Resolved:
+    epoch: int
+    since: datetime
+    until: datetime
+    names: list[str]
+    whose: Attributed
+    seen_day: date
+
+
+class Attribution:
+    """Resolves answers to owners; one per storing connection, never shared between threads."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, dict[str, int]] = {}
+        self._resolved: dict[int, _Resolved] = {}
+
+    def forget(self) -> None:
+        """Drop everything: after a rollback, what was learned in it may not exist."""
+        self._ids.clear()
+        self._resolved.clear()
+
+    def of(self, connection: Connection, each: Fetched, epoch: int) -> Attributed:
+        """Return whose the answer's rows are in its hour, under the lock ATTRIBUTION."""
+        cluster_id, hour, answer = each.claim.cluster_id, each.claim.hour, each.answer
+        known = self._resolved.get(cluster_id)
+        if (
+            known is not None
+            and known.epoch == epoch
+            and known.since <= hour < known.until
+            and known.names == answer.names
+        ):
+            if known.seen_day == day_of(hour):
+                return known.whose
+            ids = known.whose.namespace_ids
+        else:
+            known = self._resolve(connection, cluster_id, hour, answer, epoch)
+            ids = known.whose.namespace_ids
+        connection.execute(_SQL["seen_namespaces"], {"ids": ids.tolist(), "hour": hour})
+        self._remember(cluster_id, known, day_of(hour))
+        return known.whose
+
+    def _remember(self, cluster_id: int, known: _Resolved, day: date) -> None:
+        if len(self._resolved) >= CLUSTERS_MAX:
+            self._resolved.pop(next(iter(self._resolved)))
+        self._resolved[cluster_id] = _Resolved(
+            known.epoch, known.since, known.until, known.names, known.whose, day
+        )
+
+    def _resolve(
+        self, connection: Connection, cluster_id: int, hour: datetime, answer: Answer, epoch: int
+    ) -> _Resolved:
+        at = {"cluster_id": cluster_id, "hour": hour}
+        ids = self._numbers(connection, cluster_id, hour, answer.names)
+        owners = dict(connection.execute(_SQL["owners_at"], at).fetchall())
+        span = connection.execute(_SQL["attribution_span"], at).fetchone()
+        assert span is not None
+        system, plan_version_id, since, until = span
+        whose = _attribute(answer, ids, owners, frozenset(system), plan_version_id)
+        return _Resolved(
+            epoch, since or _BEGINNING, until or _END, answer.names, whose, day_of(hour)
+        )
+
+    def _numbers(
+        self, connection: Connection, cluster_id: int, hour: datetime, names: list[str]
+    ) -> list[int]:
+        known = self._ids.get(cluster_id)
+        if known is None or not known.keys() >= set(names):
+            at = {"cluster_id": cluster_id}
+            known = dict(connection.execute(_SQL["known_namespaces"], at).fetchall())
+            new = [name for name in names if name not in known]
+            if new:
+                values = {**at, "names": new, "hour": hour}
+                connection.execute(_SQL["add_namespaces"], values)
+                known = dict(connection.execute(_SQL["known_namespaces"], at).fetchall())
+            self._ids[cluster_id] = known
+        return [known[name] for name in names]
+
+
+def _attribute(
+    answer: Answer,
+    ids: list[int],
+    owners: dict[str, int],
+    system: frozenset[str],
+    plan_version_id: int,
+) -> Attributed:
+    """Give each row its kind and owner: OpenCost's own rows, then system, then whoever owns it."""
+    kinds = answer.special.copy()
+    users = np.zeros(len(ids), np.int32)
+    for row, name in enumerate(answer.names):
+        if kinds[row]:
+            continue
+        if name in system:
+            kinds[row] = SYSTEM
+            continue
+        user = owners.get(name)
+        kinds[row] = UNMAPPED if user is None else USER
+        users[row] = user or 0
+    # A user's account is the user himself until memberships come (part 5).
+    return Attributed(np.array(ids, np.int32), kinds, users, users, plan_version_id)

@@ -1,0 +1,64 @@
+"""What passes between asking, storing and deciding: one claimed hour and what came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from core.opencost.answer import Answer, Limits
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One hour of one cluster that is ours until its lease ends."""
+
+    cluster_id: int
+    cluster: str
+    hour: datetime
+    token: UUID
+    tries: int
+    revision: int
+    raw_sha256: bytes | None
+    """The answer that the stored allocations come from, None where nothing is stored."""
+    lease_pid: int
+    """The backend that will store; whoever takes over ends it first."""
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """The bytes of an answer as they are kept: `body` is zstd, None beyond the size cap."""
+
+    sha256: bytes
+    size_bytes: int
+    body: bytes | None
+    asked_at: datetime
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An answer that may be stored: it was read, and found believable or accepted."""
+
+    claim: Claim
+    answer: Answer
+    raw: RawAnswer
+    accepted_by: str | None = None
+    """The person who overruled a refusal or a held re-read, and why."""
+    why: str = ""
+
+
+Outcome = Literal["stored", "revised", "unchanged", "held"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What storing one hour did: `rows` written, `cost_nano` the hour's total now."""
+
+    claim: Claim
+    outcome: Outcome
+    rows: int
+    cost_nano: int
+    why: str = ""
+
+
+LimitsOf = Callable[[int], Limits]

@@ -1,0 +1,370 @@
+-- The whole behaviour of metering on one page. Parameters by name; nothing here works on one row
+-- where a set will do.
+
+-- name: clusters_to_open
+-- Clusters and the hours that they have no row for yet, newest closed hour last.
+SELECT c.id, c.status, c.status_why,
+       greatest(c.metering_since, coalesce(m.newest + interval '1 hour', c.metering_since)) AS since
+FROM hopsmeter.hopsworks_clusters c
+LEFT JOIN LATERAL (
+    SELECT max(hour) AS newest FROM hopsmeter.collection_windows w WHERE w.cluster_id = c.id) m
+    ON true
+WHERE c.status <> 'removed'
+  AND greatest(c.metering_since, coalesce(m.newest + interval '1 hour', c.metering_since))
+      <= %(newest)s
+ORDER BY c.id;
+
+-- name: ensure_partitions
+-- Partitions for each month from `since` to `until`.
+SELECT hopsmeter.ensure_partitions(month)
+FROM generate_series(date_trunc('month', %(since)s::timestamptz, 'UTC'), %(until)s,
+                     interval '1 month') month;
+
+-- name: open_windows
+-- One row for each hour of one cluster; a paused cluster's are waived, with the reason.
+INSERT INTO hopsmeter.collection_windows (cluster_id, hour, state, why, next_try_at)
+SELECT %(cluster_id)s, hour,
+       CASE WHEN %(paused)s THEN 'waived' ELSE 'due' END,
+       %(why)s,
+       CASE WHEN %(paused)s THEN NULL ELSE hour + interval '1 hour' END
+FROM generate_series(%(since)s::timestamptz, %(until)s, interval '1 hour') hour
+ON CONFLICT DO NOTHING;
+
+-- name: frozen_owners
+-- Leases that ended: read plainly, since a frozen owner holds its row locks for ever.
+SELECT lease_pid, lease_by, lease_until FROM hopsmeter.collection_windows
+WHERE lease_until < clock_timestamp() AND lease_pid IS NOT NULL
+GROUP BY lease_pid, lease_by, lease_until;
+
+-- name: end_backend
+-- End the backend of a lease that ended, if it still is the one that took it.
+SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
+WHERE pid = %(pid)s AND application_name = %(name)s AND pid <> pg_backend_pid()
+  AND xact_start < %(until)s;
+
+-- name: clusters_with_work
+-- Clusters with an hour to ask for, the one that waits longest first.
+SELECT c.id, c.name, min(w.hour) AS oldest, count(*) AS waiting
+FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+WHERE w.next_try_at <= %(now)s AND c.status = 'active'
+  AND (c.next_visit_at IS NULL OR c.next_visit_at <= %(now)s)
+  AND (w.lease_until IS NULL OR w.lease_until < clock_timestamp())
+GROUP BY c.id, c.name
+ORDER BY min(w.next_try_at), c.id
+LIMIT %(limit)s;
+
+-- name: claim
+-- Take the oldest hours of one cluster that are due, for as long as the lease runs.
+WITH mine AS MATERIALIZED (
+    SELECT cluster_id, hour FROM hopsmeter.collection_windows
+    WHERE cluster_id = %(cluster_id)s AND next_try_at <= %(now)s
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    ORDER BY hour LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+UPDATE hopsmeter.collection_windows w
+SET lease_token = gen_random_uuid(),
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+    lease_pid = %(pid)s, lease_by = %(name)s, tries = w.tries + 1
+FROM mine, hopsmeter.hopsworks_clusters c
+WHERE w.cluster_id = mine.cluster_id AND w.hour = mine.hour AND c.id = w.cluster_id
+RETURNING w.cluster_id, c.name, w.hour, w.lease_token, w.tries, w.revision, w.raw_sha256,
+          w.lease_pid;
+
+-- name: claim_hour
+-- Take one hour that a person decides about, whether it is due or not.
+UPDATE hopsmeter.collection_windows w
+SET lease_token = gen_random_uuid(),
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+    lease_pid = pg_backend_pid(), lease_by = %(name)s
+FROM hopsmeter.hopsworks_clusters c
+WHERE w.cluster_id = %(cluster_id)s AND w.hour = %(hour)s AND c.id = w.cluster_id
+  AND (w.lease_until IS NULL OR w.lease_until < clock_timestamp())
+RETURNING w.cluster_id, c.name, w.hour, w.lease_token, w.tries, w.revision, w.raw_sha256,
+          w.lease_pid;
+
+-- name: renew_pid
+-- Say which backend stores, where it is not the one that the claim named.
+UPDATE hopsmeter.collection_windows SET lease_pid = pg_backend_pid(), lease_by = %(name)s
+WHERE lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
+
+-- name: release
+-- Give claimed hours back untouched; the try does not count.
+UPDATE hopsmeter.collection_windows
+SET lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL,
+    tries = greatest(tries - 1, 0)
+WHERE lease_token = ANY (%(tokens)s);
+
+-- name: lock_claimed
+-- The claimed windows as they stand now, and the epoch of ownership that the store will freeze in.
+SELECT w.lease_token, w.revision, w.raw_sha256,
+       (SELECT epoch FROM hopsmeter.ownership_epoch)
+FROM hopsmeter.collection_windows w
+WHERE w.lease_token = ANY (%(tokens)s) AND w.lease_until > clock_timestamp()
+ORDER BY w.cluster_id, w.hour
+FOR UPDATE;
+
+-- name: keep_raw
+-- Keep raw answers; one that was refused or held before and is stored now changes its verdict.
+INSERT INTO hopsmeter.raw_answers AS r
+    (hour, cluster_id, sha256, size_bytes, body, asked_at, verdict)
+SELECT * FROM unnest(
+    %(hours)b::timestamptz[], %(clusters)b::int[], %(hashes)b::bytea[], %(sizes)b::int[],
+    %(bodies)b::bytea[], %(asked)b::timestamptz[], %(verdicts)b::text[])
+ON CONFLICT (hour, cluster_id, sha256) DO UPDATE SET verdict = excluded.verdict
+WHERE r.verdict <> 'stored';
+
+-- name: forget_raw
+-- A refused hour keeps its last distinct answer only.
+DELETE FROM hopsmeter.raw_answers
+WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND verdict <> 'stored'
+  AND sha256 <> %(keep)s;
+
+-- name: finish
+-- The transaction's last word: each window's new state, only for whoever still holds the lease.
+UPDATE hopsmeter.collection_windows w
+SET state = k.state, next_try_at = k.next_try_at, tries = 0, fault = NULL, why = k.why,
+    accepted = k.decided_by IS NOT NULL, decided_by = k.decided_by, flags = k.flags::text[],
+    revision = k.revision, raw_sha256 = k.raw_sha256, pending_sha256 = NULL,
+    row_count = k.row_count, total_nano = k.total_nano,
+    collected_at = %(now)s,
+    settled_at = CASE WHEN k.state = 'settled' THEN %(now)s END,
+    stored_no = w.stored_no + k.changed,
+    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+FROM unnest(%(tokens)s::uuid[], %(states)s::text[], %(next)s::timestamptz[], %(why)s::text[],
+            %(deciders)s::text[], %(flags)s::text[], %(revisions)s::int[], %(hashes)s::bytea[],
+            %(row_counts)s::int[], %(totals)s::bigint[], %(changed)s::int[])
+     AS k(token, state, next_try_at, why, decided_by, flags, revision, raw_sha256, row_count,
+          total_nano, changed)
+WHERE w.lease_token = k.token AND w.lease_until > clock_timestamp();
+
+-- name: unchanged
+-- The same bytes again: nothing is written but that they were seen.
+UPDATE hopsmeter.collection_windows
+SET state = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN 'settled'
+                 ELSE 'collected' END,
+    settled_at = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN %(now)s END,
+    next_try_at = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN NULL
+                       ELSE hour + interval '1 hour' + %(settle)s END,
+    tries = 0, fault = NULL, why = '', pending_sha256 = NULL,
+    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
+
+-- name: fail
+-- No answer: the hour stays what the books hold of it, and is asked for again after a pause.
+UPDATE hopsmeter.collection_windows
+SET state = CASE WHEN revision = 0 AND pending_sha256 IS NULL THEN 'failed' ELSE state END,
+    fault = %(fault)s, why = %(why)s, next_try_at = %(next)s,
+    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_token = %(token)s;
+
+-- name: refuse
+-- An answer that cannot be believed: kept for a person, the hour asked for again after a pause.
+UPDATE hopsmeter.collection_windows
+SET state = CASE WHEN revision = 0 THEN 'refused' ELSE state END,
+    fault = %(fault)s, why = %(why)s, next_try_at = %(next)s,
+    pending_sha256 = %(pending)s,
+    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_token = %(token)s AND lease_until > clock_timestamp();
+
+-- name: hold
+-- A re-read that shrank: the books keep the old answer, the new one waits for an admin.
+UPDATE hopsmeter.collection_windows
+SET state = 'held', fault = 'shrank', why = %(why)s, next_try_at = NULL,
+    pending_sha256 = %(pending)s,
+    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_token = %(token)s AND lease_until > clock_timestamp();
+
+-- name: source_gone
+-- OpenCost no longer has the hour: a gap, never a zero; what was stored of it stays and settles.
+UPDATE hopsmeter.collection_windows
+SET state = CASE WHEN revision = 0 THEN 'gap' ELSE 'settled' END,
+    settled_at = CASE WHEN revision = 0 THEN NULL ELSE %(now)s END,
+    flags = CASE WHEN revision = 0 OR 'not-read-again' = ANY (flags) THEN flags
+                 ELSE flags || 'not-read-again' END,
+    fault = 'no-data', why = %(why)s, next_try_at = NULL,
+    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_token = %(token)s;
+
+-- name: visited
+-- What a visit to a cluster came to; one that fails is left alone for a growing while.
+UPDATE hopsmeter.hopsworks_clusters
+SET last_asked_at = %(now)s,
+    last_answered_at = CASE WHEN %(answered)s THEN %(now)s ELSE last_answered_at END,
+    last_outcome = %(outcome)s,
+    failures = CASE WHEN %(failed)s THEN failures + 1 ELSE 0 END,
+    next_visit_at = %(next)s,
+    opencost_cluster_id = coalesce(opencost_cluster_id, %(opencost_cluster_id)s)
+WHERE id = %(cluster_id)s;
+
+-- name: known_namespaces
+-- Names and compact numbers of one cluster's namespaces.
+SELECT name, id FROM hopsmeter.namespaces WHERE cluster_id = %(cluster_id)s;
+
+-- name: add_namespaces
+-- Give new names their number; two stores at once agree on it.
+INSERT INTO hopsmeter.namespaces (cluster_id, name, first_seen, last_seen)
+SELECT %(cluster_id)s, name, %(hour)s, %(hour)s FROM unnest(%(names)s::text[]) name ORDER BY name
+ON CONFLICT DO NOTHING;
+
+-- name: seen_namespaces
+-- Raise last_seen, or lower first_seen: once a day and cluster, not on each hour.
+UPDATE hopsmeter.namespaces
+SET last_seen = greatest(last_seen, %(hour)s), first_seen = least(first_seen, %(hour)s)
+WHERE id = ANY (%(ids)s) AND (last_seen < %(hour)s OR first_seen > %(hour)s);
+
+-- name: owners_at
+-- Who owned which namespace of a cluster in one hour.
+SELECT namespace, user_no FROM hopsmeter.user_projects
+WHERE cluster_id = %(cluster_id)s AND valid @> %(hour)s::timestamptz;
+
+-- name: attribution_span
+-- The rules of one cluster at one hour, and from when to when nothing of them changes.
+WITH bounds AS (
+    SELECT lower(valid) AS at FROM hopsmeter.user_projects WHERE cluster_id = %(cluster_id)s
+    UNION ALL
+    SELECT upper(valid) FROM hopsmeter.user_projects
+    WHERE cluster_id = %(cluster_id)s AND NOT upper_inf(valid)
+    UNION ALL
+    SELECT v.valid_from FROM hopsmeter.rate_plan_versions v
+    JOIN hopsmeter.rate_plans p ON p.id = v.plan_id AND p.is_default)
+SELECT c.system_namespaces,
+       (SELECT v.id FROM hopsmeter.rate_plan_versions v
+        JOIN hopsmeter.rate_plans p ON p.id = v.plan_id AND p.is_default
+        WHERE v.valid_from <= %(hour)s ORDER BY v.valid_from DESC LIMIT 1),
+       (SELECT max(at) FROM bounds WHERE at <= %(hour)s),
+       (SELECT min(at) FROM bounds WHERE at > %(hour)s)
+FROM hopsmeter.hopsworks_clusters c WHERE c.id = %(cluster_id)s;
+
+-- name: staging
+-- Where a re-read is laid beside what is stored.
+CREATE TEMP TABLE IF NOT EXISTS hopsmeter_staging (LIKE hopsmeter.allocations)
+ON COMMIT DELETE ROWS;
+
+-- name: changed
+-- How many rows of the re-read differ from what is stored, or are new.
+SELECT count(*) FROM hopsmeter_staging s
+LEFT JOIN hopsmeter.allocations a ON a.hour = s.hour AND a.namespace_id = s.namespace_id
+WHERE a.hour IS NULL OR {columns_a} IS DISTINCT FROM {columns_s};
+
+-- name: keep_replaced
+-- The revisions that the re-read replaces, as they were.
+INSERT INTO hopsmeter.allocation_history
+SELECT a.*, clock_timestamp(), %(why)s, %(raw_sha256)s
+FROM hopsmeter.allocations a JOIN hopsmeter_staging s
+    ON s.hour = a.hour AND s.namespace_id = a.namespace_id
+WHERE {columns_a} IS DISTINCT FROM {columns_s};
+
+-- name: replace
+-- Put the re-read's rows where they differ or are new, under the new revision.
+INSERT INTO hopsmeter.allocations AS a ({columns}, revision)
+SELECT {columns}, %(revision)s FROM hopsmeter_staging
+ON CONFLICT (hour, namespace_id) DO UPDATE
+SET ({columns}, revision) = ({columns_excluded}, excluded.revision)
+WHERE {columns_a} IS DISTINCT FROM {columns_excluded_row};
+
+-- name: shrinkage
+-- What a re-read would lose: namespaces that are gone, and the totals before and after, idle aside.
+SELECT count(*) FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.kind <> 3),
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind <> 3), 0)::bigint,
+       coalesce(sum(s.total_nano) FILTER (WHERE s.kind <> 3), 0)::bigint,
+       (array_agg(n.name ORDER BY n.name)
+            FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.kind <> 3))[1:3]
+FROM (SELECT * FROM hopsmeter.allocations
+      WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s) a
+FULL JOIN hopsmeter_staging s ON s.namespace_id = a.namespace_id
+LEFT JOIN hopsmeter.namespaces n ON n.id = a.namespace_id;
+
+-- name: stage_vanished
+-- A namespace that the re-read no longer has becomes a revision of zeros.
+INSERT INTO hopsmeter_staging
+SELECT a.hour, a.namespace_id, a.cluster_id, a.kind, 4, a.revision, a.user_no, a.account_no,
+       a.plan_version_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1
+FROM hopsmeter.allocations a
+WHERE a.hour = %(hour)s AND a.cluster_id = %(cluster_id)s
+  AND NOT EXISTS (SELECT FROM hopsmeter_staging s WHERE s.namespace_id = a.namespace_id);
+
+-- name: expected_attribution
+-- Whose each stored allocation of one cluster is by the rules as they stand: the one definition
+-- beside the store's own, used to revise and to prove. Idle and unmounted are OpenCost's own rows.
+SELECT a.hour, a.namespace_id, a.revision,
+       CASE WHEN n.name = '__idle__' THEN 3 WHEN n.name = '__unmounted__' THEN 4
+            WHEN n.name = ANY (c.system_namespaces) THEN 2
+            WHEN p.user_no IS NOT NULL THEN 1 ELSE 0 END::smallint AS kind,
+       CASE WHEN n.name = ANY (c.system_namespaces) THEN NULL ELSE p.user_no END AS user_no,
+       CASE WHEN n.name = ANY (c.system_namespaces) OR p.user_no IS NULL THEN NULL
+            ELSE (SELECT v.id FROM hopsmeter.rate_plan_versions v
+                  JOIN hopsmeter.rate_plans r ON r.id = v.plan_id AND r.is_default
+                  WHERE v.valid_from <= a.hour ORDER BY v.valid_from DESC LIMIT 1)
+       END AS plan_version_id
+FROM hopsmeter.allocations a
+JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+LEFT JOIN hopsmeter.user_projects p
+    ON p.cluster_id = a.cluster_id AND p.namespace = n.name AND p.valid @> a.hour
+WHERE a.cluster_id = %(cluster_id)s AND a.hour >= %(since)s AND a.hour < %(until)s
+  AND (%(names)s::text[] IS NULL OR n.name = ANY (%(names)s));
+
+-- name: reattribute
+-- Revise the stored rows of one cluster whose owner, kind or plan the rules now say otherwise:
+-- the old ones to history, the new ones under the hour's next revision.
+WITH expected AS MATERIALIZED ({expected}),
+wrong AS MATERIALIZED (
+    SELECT e.* FROM expected e
+    JOIN hopsmeter.allocations a ON a.hour = e.hour AND a.namespace_id = e.namespace_id
+    WHERE (a.kind, a.user_no, a.account_no, a.plan_version_id)
+        IS DISTINCT FROM (e.kind, e.user_no, e.user_no, e.plan_version_id)),
+raised AS (
+    UPDATE hopsmeter.collection_windows w
+    SET revision = w.revision + 1, stored_no = w.stored_no + 1
+    WHERE w.cluster_id = %(cluster_id)s AND w.hour IN (SELECT hour FROM wrong)
+    RETURNING w.hour, w.revision, w.raw_sha256),
+history AS (
+    INSERT INTO hopsmeter.allocation_history
+    SELECT a.*, clock_timestamp(), %(why)s, r.raw_sha256
+    FROM wrong x
+    JOIN hopsmeter.allocations a ON a.hour = x.hour AND a.namespace_id = x.namespace_id
+    JOIN raised r ON r.hour = x.hour),
+revised AS (
+    UPDATE hopsmeter.allocations a
+    SET kind = x.kind, user_no = x.user_no, account_no = x.user_no,
+        plan_version_id = x.plan_version_id, revision = r.revision
+    FROM wrong x JOIN raised r ON r.hour = x.hour
+    WHERE a.hour = x.hour AND a.namespace_id = x.namespace_id
+    RETURNING a.hour, a.total_nano)
+SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0)::bigint FROM revised;
+
+-- name: periods_touching
+-- The periods of one namespace that are not over before `since`, oldest first.
+SELECT id, user_no, lower(valid), upper(valid), source FROM hopsmeter.user_projects
+WHERE cluster_id = %(cluster_id)s AND namespace = %(namespace)s
+  AND (upper_inf(valid) OR upper(valid) > %(since)s)
+ORDER BY lower(valid)
+FOR UPDATE;
+
+-- name: first_unowned_hour
+-- The first stored hour of a namespace that is nobody's, after the last period that somebody had.
+SELECT min(a.hour) FROM hopsmeter.allocations a
+JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+WHERE n.cluster_id = %(cluster_id)s AND n.name = %(namespace)s AND a.kind = 0
+  AND a.hour >= coalesce((SELECT max(upper(valid)) FROM hopsmeter.user_projects
+                          WHERE cluster_id = %(cluster_id)s AND namespace = %(namespace)s),
+                         '-infinity');
+
+-- name: end_period
+-- End a period at an hour.
+UPDATE hopsmeter.user_projects SET valid = tstzrange(lower(valid), %(until)s)
+WHERE id = %(id)s;
+
+-- name: drop_period
+-- Take away a period of which nothing is left.
+DELETE FROM hopsmeter.user_projects WHERE id = %(id)s;
+
+-- name: add_period
+-- Begin a period; without an end it goes on until somebody ends it.
+INSERT INTO hopsmeter.user_projects
+    (cluster_id, namespace, user_no, project, valid, source, created_by)
+VALUES (%(cluster_id)s, %(namespace)s, %(user_no)s, %(project)s,
+        tstzrange(%(since)s, %(until)s), %(source)s, %(by)s);
+
+-- name: raise_epoch
+-- Whoever resolved owners before this must resolve them again.
+UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1

@@ -1,0 +1,228 @@
+"""The ledger of hours: open them, claim them, and write down what came of asking.
+
+Nothing else says what is missing, so a clock that missed a beat loses nothing: every hour since
+metering began has a row, and any number of daemons may work through them.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import psycopg
+
+from core.clock import HOUR, hour_text, last_closed_hour
+from core.db.queries import queries_beside
+from core.errors import LeaseLost
+from core.metering.hours import Claim, RawAnswer
+from core.metering.policy import Policy, pause
+from core.metering.store import keep_raw
+from core.opencost.answer import Complaint
+
+_SQL = queries_beside(__file__)
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class ClusterWork:
+    """A cluster with hours to ask for."""
+
+    cluster_id: int
+    cluster: str
+    oldest: datetime
+    waiting: int
+
+
+def open_windows(connection: Connection, now: datetime, policy: Policy) -> int:
+    """Give every closed hour of every cluster its row; return how many are new."""
+    newest = last_closed_hour(now, policy.delay)
+    opened = 0
+    for cluster_id, status, why, since in connection.execute(
+        _SQL["clusters_to_open"], {"newest": newest}
+    ).fetchall():
+        opened += open_span(
+            connection, cluster_id, since, newest, waived=why if status == "paused" else None
+        )
+    return opened
+
+
+def open_span(
+    connection: Connection,
+    cluster_id: int,
+    since: datetime,
+    until: datetime,
+    *,
+    waived: str | None = None,
+) -> int:
+    """Open the hours from `since` to `until` of one cluster; waived ones say why."""
+    span = {"since": since, "until": until}
+    with connection.transaction():
+        connection.execute(_SQL["ensure_partitions"], span)
+        return connection.execute(
+            _SQL["open_windows"],
+            {
+                **span,
+                "cluster_id": cluster_id,
+                "paused": waived is not None,
+                "why": waived or "",
+            },
+        ).rowcount
+
+
+def end_frozen_owners(connection: Connection) -> int:
+    """End the backends of leases that ran out; return how many.
+
+    A client frozen inside COPY keeps its row locks for ever: no timeout of the server's ends it.
+    """
+    ended = 0
+    for pid, name, until in connection.execute(_SQL["frozen_owners"]).fetchall():
+        values = {"pid": pid, "name": name, "until": until}
+        ended += len(connection.execute(_SQL["end_backend"], values).fetchall())
+    return ended
+
+
+def clusters_with_work(connection: Connection, now: datetime, limit: int) -> list[ClusterWork]:
+    """Return clusters with hours to ask for, the one that waits longest first."""
+    rows = connection.execute(_SQL["clusters_with_work"], {"now": now, "limit": limit})
+    return [ClusterWork(*row) for row in rows.fetchall()]
+
+
+def claim(
+    connection: Connection,
+    cluster_id: int,
+    now: datetime,
+    *,
+    policy: Policy,
+    store_backend: tuple[int, str],
+    limit: int = 1,
+) -> list[Claim]:
+    """Take the oldest due hours of one cluster; `store_backend` is (pid, application name)."""
+    pid, name = store_backend
+    rows = connection.execute(
+        _SQL["claim"],
+        {
+            "cluster_id": cluster_id,
+            "now": now,
+            "limit": limit,
+            "lease_s": policy.lease_s,
+            "pid": pid,
+            "name": name,
+        },
+    ).fetchall()
+    return sorted((Claim(*row) for row in rows), key=lambda each: each.hour)
+
+
+def release(connection: Connection, claims: list[Claim]) -> None:
+    """Give hours back as they were; for a stop, or a cluster that cannot be reached at all."""
+    tokens = [each.token for each in claims]
+    if tokens:
+        connection.execute(_SQL["release"], {"tokens": tokens})
+
+
+def unchanged(connection: Connection, claims: list[Claim], now: datetime, policy: Policy) -> None:
+    """The same bytes came again: nothing is written but that they were seen."""
+    tokens = [each.token for each in claims]
+    values = {"tokens": tokens, "now": now, "settle": policy.settle}
+    if connection.execute(_SQL["unchanged"], values).rowcount != len(tokens):
+        raise LeaseLost
+
+
+def fail(connection: Connection, claimed: Claim, fault: str, why: str, now: datetime) -> None:
+    """Write down that no answer came, and when it is tried again."""
+    connection.execute(
+        _SQL["fail"],
+        {
+            "token": claimed.token,
+            "fault": fault,
+            "why": why,
+            "next": now + pause(claimed.tries),
+        },
+    )
+    _tell(connection)
+
+
+def refuse(
+    connection: Connection,
+    claimed: Claim,
+    raw: RawAnswer,
+    complaint: Complaint,
+    now: datetime,
+    policy: Policy,
+) -> Literal["refused", "failed", "gap"]:
+    """Write down that the answer cannot be believed, and keep it for a person.
+
+    An answer with nothing in it is no refusal: it is tried again, and an hour that is old and was
+    answered so several times is a gap, since the source no longer has it.
+    """
+    if complaint.fault == "no-data":
+        return _nothing(connection, claimed, complaint, now, policy)
+    with connection.transaction():
+        keep_raw(connection, [(claimed, raw)], "refused")
+        values = {
+            "hour": claimed.hour,
+            "cluster_id": claimed.cluster_id,
+            "keep": raw.sha256,
+            "token": claimed.token,
+            "fault": complaint.fault,
+            "why": complaint.message,
+            "next": now + pause(claimed.tries),
+            "pending": raw.sha256,
+        }
+        connection.execute(_SQL["forget_raw"], values)
+        if connection.execute(_SQL["refuse"], values).rowcount != 1:
+            raise LeaseLost
+        _tell(connection)
+    return "refused"
+
+
+def _nothing(
+    connection: Connection, claimed: Claim, complaint: Complaint, now: datetime, policy: Policy
+) -> Literal["failed", "gap"]:
+    old = now - claimed.hour >= policy.gap_after + HOUR
+    if claimed.tries < policy.gap_tries or not old:
+        fail(connection, claimed, complaint.fault, complaint.message, now)
+        return "failed"
+    why = (
+        f"OpenCost answered {claimed.tries} times with nothing for {hour_text(claimed.hour)};"
+        " it no longer has this hour."
+    )
+    values = {"token": claimed.token, "why": why, "now": now}
+    connection.execute(_SQL["source_gone"], values)
+    _tell(connection)
+    return "gap"
+
+
+def visited(
+    connection: Connection,
+    cluster_id: int,
+    now: datetime,
+    *,
+    answered: bool,
+    outcome: str,
+    next_visit_at: datetime | None = None,
+    failed: bool = False,
+    opencost_cluster_id: str | None = None,
+) -> None:
+    """Keep what a visit to a cluster came to; `outcome` is a sentence for people."""
+    connection.execute(
+        _SQL["visited"],
+        {
+            "cluster_id": cluster_id,
+            "now": now,
+            "answered": answered,
+            "outcome": outcome,
+            "failed": failed,
+            "next": next_visit_at,
+            "opencost_cluster_id": opencost_cluster_id,
+        },
+    )
+    _tell(connection)
+
+
+def cluster_pause(failures: int) -> timedelta:
+    """Return how long a cluster is left alone after `failures` failed visits in a row."""
+    return min(pause(failures), timedelta(minutes=30))
+
+
+def _tell(connection: Connection) -> None:
+    connection.execute("SELECT pg_notify('hopsmeter_books', 'window')")
