@@ -1,0 +1,120 @@
+"""Clusters as a list shows them: how they are, what is collected, what they cost."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import dict_row
+
+from core.clock import HOUR, day_of, day_start
+from core.db.queries import queries_beside
+
+_SQL = queries_beside(__file__)
+
+FAILING_FROM = 3
+"""Asks that failed in a row, from which a cluster is said to fail and not just to be retried."""
+BEHIND_AFTER = 2 * HOUR
+"""An open hour older than this means that the cluster is still being caught up with."""
+
+Health = Literal["ok", "catching up", "retrying", "failing", "decide", "paused", "new"]
+
+
+@dataclass(frozen=True)
+class HourCounts:
+    """How many hours of a cluster stand in which state; collecting ones count there alone."""
+
+    due: int
+    collecting: int
+    collected: int
+    settled: int
+    failed: int
+    refused: int
+    held: int
+    gap: int
+    waived: int
+
+    @property
+    def kept(self) -> int:
+        """Hours whose cost is in the books."""
+        return self.collected + self.settled + self.held
+
+    @property
+    def asked_for(self) -> int:
+        """All hours but those that nobody will ask for."""
+        return self.kept + self.due + self.collecting + self.failed + self.refused + self.gap
+
+
+_COUNTED = tuple(field.name for field in fields(HourCounts) if field.name != "settled")
+
+
+@dataclass(frozen=True)
+class ClusterLine:
+    """One cluster; `newest_nano` is the cost of `newest_hour`, the last one in the books."""
+
+    id: int
+    name: str
+    currency: str
+    status: str
+    status_why: str
+    transport: str
+    metering_since: datetime
+    last_asked_at: datetime | None
+    last_answered_at: datetime | None
+    last_outcome: str
+    failures: int
+    next_visit_at: datetime | None
+    credentials_expire_at: datetime | None
+    hours: HourCounts
+    oldest_open: datetime | None
+    newest_hour: datetime | None
+    newest_nano: int
+    today_nano: int
+    health: Health
+
+
+def clusters(
+    connection: psycopg.Connection[Any], now: datetime, *, cluster: str | None = None
+) -> tuple[ClusterLine, ...]:
+    """Return the clusters that are not removed (or the one of that name), by name.
+
+    Costs come from the ledger of hours, whose totals equal their allocations (invariant 1).
+    """
+    day = day_start(day_of(now))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_SQL["clusters"], {"now": now, "day_start": day, "cluster": cluster})
+        return tuple(_line(row, now) for row in cursor)
+
+
+def _line(row: dict[str, Any], now: datetime) -> ClusterLine:
+    counts = {name: row.pop(name) for name in _COUNTED}
+    hours = HourCounts(settled=row.pop("span") - sum(counts.values()), **counts)
+    oldest_open = row["oldest_open"]
+    word = health(
+        status=row["status"],
+        asked=row["last_asked_at"] is not None,
+        failures=row["failures"],
+        undecided=hours.refused + hours.held,
+        open_for=now - oldest_open if oldest_open else timedelta(0),
+    )
+    return ClusterLine(**row, hours=hours, health=word)
+
+
+def health(
+    *, status: str, asked: bool, failures: int, undecided: int, open_for: timedelta
+) -> Health:
+    """Say in a word how a cluster is; what needs a person most comes first.
+
+    `undecided` are hours refused or held, `open_for` the age of the oldest hour not yet read.
+    """
+    if status == "paused":
+        return "paused"
+    if failures >= FAILING_FROM:
+        return "failing"
+    if undecided:
+        return "decide"
+    if failures:
+        return "retrying"
+    if not asked:
+        return "new"
+    return "catching up" if open_for > BEHIND_AFTER + HOUR else "ok"

@@ -1,0 +1,92 @@
+"""The map of completeness: which hours are in the books, and what is the matter with the others."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from core.db.queries import queries_beside
+
+_SQL = queries_beside(__file__)
+
+HourState = Literal[
+    "due",
+    "collecting",
+    "collected",
+    "settled",
+    "failed",
+    "refused",
+    "held",
+    "gap",
+    "waived",
+    "none",
+]
+"""As people see it: a window whose lease runs is `collecting`; `none` is before metering began."""
+
+
+@dataclass(frozen=True)
+class HourStrip:
+    """The states of one cluster's hours from `since` on, one after the other."""
+
+    cluster: str
+    since: datetime
+    states: tuple[HourState, ...]
+
+
+@dataclass(frozen=True)
+class HourLine:
+    """One hour of one cluster; the hashes are those of the stored and of the waiting answer."""
+
+    cluster: str
+    hour: datetime
+    state: HourState
+    currency: str
+    total_nano: int
+    namespaces: int
+    revision: int
+    tries: int
+    next_try_at: datetime | None
+    fault: str
+    why: str
+    accepted: bool
+    decided_by: str
+    flags: str
+    sha256: str
+    pending_sha256: str
+    collected_at: datetime | None
+    settled_at: datetime | None
+
+
+def hours_map(
+    connection: psycopg.Connection[Any],
+    since: datetime,
+    until: datetime,
+    now: datetime,
+    *,
+    cluster: str | None = None,
+) -> tuple[HourStrip, ...]:
+    """Return the states of the hours in [since, until) for each cluster, or for one, by name."""
+    rows = connection.execute(
+        _SQL["hours_map"], {"since": since, "until": until, "now": now, "cluster": cluster}
+    ).fetchall()
+    return tuple(
+        HourStrip(name, since, tuple(state or "none" for state in states or ()))
+        for name, states in rows
+    )
+
+
+def cluster_hours(
+    connection: psycopg.Connection[Any],
+    cluster: str,
+    since: datetime,
+    until: datetime,
+    now: datetime,
+) -> tuple[HourLine, ...]:
+    """Return one cluster's hours in [since, until), newest first."""
+    with connection.cursor(row_factory=class_row(HourLine)) as cursor:
+        cursor.execute(
+            _SQL["cluster_hours"], {"since": since, "until": until, "now": now, "cluster": cluster}
+        )
+        return tuple(cursor)

@@ -1,0 +1,186 @@
+-- What screens, lists and exports read. Column by column, never `*`: the terminal's role sees no
+-- sealed column. Parameters by name; the clock comes from the caller.
+
+-- name: clusters
+-- Every cluster that is not removed: its contact, its hours by state, its costs. Settled hours are
+-- the span of its windows less the others (there are no holes: invariant 7), so nothing counts years.
+SELECT c.id, c.name, c.currency, c.status, c.status_why, c.transport, c.metering_since,
+       c.last_asked_at, c.last_answered_at, c.last_outcome, c.failures, c.next_visit_at,
+       c.credentials_expire_at, coalesce(s.span, 0) AS span, w.due, w.collecting, w.collected, w.failed, w.refused,
+       w.held, w.gap, w.waived, w.oldest_open,
+       n.hour AS newest_hour, coalesce(n.total_nano, 0) AS newest_nano,
+       (SELECT coalesce(sum(t.total_nano), 0)::bigint FROM hopsmeter.collection_windows t
+        WHERE t.cluster_id = c.id AND t.hour >= %(day_start)s
+          AND t.hour < %(day_start)s::timestamptz + interval '1 day') AS today_nano
+FROM hopsmeter.hopsworks_clusters c
+LEFT JOIN LATERAL (
+    SELECT (extract(epoch FROM max(hour) - min(hour))::bigint / 3600 + 1)::int AS span
+    FROM hopsmeter.collection_windows WHERE cluster_id = c.id) s ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state = 'due' AND NOT leased) AS due,
+           count(*) FILTER (WHERE leased) AS collecting,
+           count(*) FILTER (WHERE state = 'collected' AND NOT leased) AS collected,
+           count(*) FILTER (WHERE state = 'failed' AND NOT leased) AS failed,
+           count(*) FILTER (WHERE state = 'refused' AND NOT leased) AS refused,
+           count(*) FILTER (WHERE state = 'held' AND NOT leased) AS held,
+           count(*) FILTER (WHERE state = 'gap' AND NOT leased) AS gap,
+           count(*) FILTER (WHERE state = 'waived' AND NOT leased) AS waived,
+           min(hour) FILTER (WHERE state IN ('due', 'failed')) AS oldest_open
+    FROM (SELECT state, hour, coalesce(lease_until > %(now)s, false) AS leased
+          FROM hopsmeter.collection_windows WHERE cluster_id = c.id AND state <> 'settled') o
+    ) w ON true
+LEFT JOIN LATERAL (
+    SELECT hour, total_nano FROM hopsmeter.collection_windows
+    WHERE cluster_id = c.id AND revision > 0 ORDER BY hour DESC LIMIT 1) n ON true
+WHERE c.status <> 'removed' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+ORDER BY c.name;
+
+-- name: hours_map
+-- The state of each hour of a range, one row per cluster, oldest hour first; null before metering.
+SELECT c.name,
+       (SELECT array_agg(CASE WHEN w.lease_until > %(now)s THEN 'collecting' ELSE w.state END
+                         ORDER BY h.hour)
+        FROM generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '1 hour',
+                             interval '1 hour') h (hour)
+        LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = h.hour)
+FROM hopsmeter.hopsworks_clusters c
+WHERE c.status <> 'removed' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+ORDER BY c.name;
+
+-- name: cluster_hours
+-- The hours of one cluster in a range, newest first, with what is wrong and who decided.
+SELECT c.name AS cluster, w.hour,
+       CASE WHEN w.lease_until > %(now)s THEN 'collecting' ELSE w.state END AS state,
+       c.currency, w.total_nano, w.row_count AS namespaces, w.revision, w.tries, w.next_try_at,
+       coalesce(w.fault, '') AS fault, w.why, w.accepted, coalesce(w.decided_by, '') AS decided_by,
+       array_to_string(w.flags, ' ') AS flags,
+       coalesce(encode(w.raw_sha256, 'hex'), '') AS sha256,
+       coalesce(encode(w.pending_sha256, 'hex'), '') AS pending_sha256,
+       w.collected_at, w.settled_at
+FROM hopsmeter.collection_windows w
+JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+WHERE c.name = %(cluster)s AND w.hour >= %(since)s AND w.hour < %(until)s
+ORDER BY w.hour DESC;
+
+-- name: cost_by_user
+-- What each user's namespaces cost on a day and in an hour, per currency, dearest first.
+WITH today AS (
+    SELECT user_no, cluster_id, sum(total_nano) AS nano FROM hopsmeter.cost_by_day
+    WHERE date = %(day)s AND kind = 1 GROUP BY user_no, cluster_id),
+newest AS (
+    SELECT user_no, cluster_id, sum(total_nano) AS nano FROM hopsmeter.allocations
+    WHERE hour = %(hour)s AND kind = 1 GROUP BY user_no, cluster_id)
+SELECT u.id AS user_id, u.email, u.name, c.currency,
+       coalesce(sum(t.nano), 0)::bigint AS day_nano, coalesce(sum(n.nano), 0)::bigint AS hour_nano
+FROM today t FULL JOIN newest n USING (user_no, cluster_id)
+JOIN hopsmeter.users u ON u.no = user_no
+JOIN hopsmeter.hopsworks_clusters c ON c.id = cluster_id
+GROUP BY u.id, u.email, u.name, c.currency
+ORDER BY day_nano DESC, hour_nano DESC, u.email, u.id;
+
+-- name: cost_by_account
+-- The same for the accounts that pay.
+WITH today AS (
+    SELECT account_no, cluster_id, sum(total_nano) AS nano FROM hopsmeter.cost_by_day
+    WHERE date = %(day)s AND kind = 1 GROUP BY account_no, cluster_id),
+newest AS (
+    SELECT account_no, cluster_id, sum(total_nano) AS nano FROM hopsmeter.allocations
+    WHERE hour = %(hour)s AND kind = 1 GROUP BY account_no, cluster_id)
+SELECT u.id AS user_id, u.email, u.name, c.currency,
+       coalesce(sum(t.nano), 0)::bigint AS day_nano, coalesce(sum(n.nano), 0)::bigint AS hour_nano
+FROM today t FULL JOIN newest n USING (account_no, cluster_id)
+JOIN hopsmeter.users u ON u.no = account_no
+JOIN hopsmeter.hopsworks_clusters c ON c.id = cluster_id
+GROUP BY u.id, u.email, u.name, c.currency
+ORDER BY day_nano DESC, hour_nano DESC, u.email, u.id;
+
+-- name: namespaces
+-- What namespaces cost since a day, by kind of cost, and on the last of these days; dearest first.
+-- Of one cluster, of one user, or of all. A namespace that changed hands has a row for each owner.
+SELECT c.name AS cluster, n.name AS namespace, k.name AS kind, coalesce(u.id, '') AS user_id,
+       coalesce(u.email, '') AS email, c.currency, sum(d.hours)::int AS hours,
+       sum(d.cpu_nano)::bigint AS cpu_nano, sum(d.gpu_nano)::bigint AS gpu_nano,
+       sum(d.ram_nano)::bigint AS ram_nano, sum(d.pv_nano)::bigint AS pv_nano,
+       sum(d.network_nano)::bigint AS network_nano, sum(d.other_nano)::bigint AS other_nano,
+       sum(d.total_nano)::bigint AS total_nano,
+       coalesce(sum(d.total_nano) FILTER (WHERE d.date = %(day)s), 0)::bigint AS day_nano,
+       min(d.first_hour) AS first_hour, max(d.last_hour) AS last_hour
+FROM hopsmeter.cost_by_day d
+JOIN hopsmeter.namespaces n ON n.id = d.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
+JOIN hopsmeter.allocation_kinds k ON k.kind = d.kind
+LEFT JOIN hopsmeter.users u ON u.no = d.user_no
+WHERE d.date >= %(since)s AND d.date <= %(day)s
+  AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+  AND (%(user_id)s::text IS NULL OR u.id = %(user_id)s)
+GROUP BY c.name, n.name, k.name, u.id, u.email, c.currency
+ORDER BY total_nano DESC, c.name, n.name, u.id;
+
+-- name: unmapped
+-- Namespaces with cost in the period and no owner, dearest first.
+SELECT c.name AS cluster, n.name AS namespace, c.currency, sum(d.hours)::int AS hours,
+       sum(d.total_nano)::bigint AS total_nano, min(d.first_hour) AS first_hour,
+       max(d.last_hour) AS last_hour
+FROM hopsmeter.cost_by_day d
+JOIN hopsmeter.namespaces n ON n.id = d.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
+WHERE d.kind = 0 AND (%(since)s::date IS NULL OR d.date >= %(since)s)
+GROUP BY c.name, n.name, c.currency
+HAVING sum(d.total_nano) <> 0
+ORDER BY total_nano DESC, c.name, n.name;
+
+-- name: namespace_hours
+-- The hours of one namespace in a range, newest first, each with its owner and kinds of cost.
+SELECT a.hour, k.name AS kind, coalesce(u.id, '') AS user_id, coalesce(u.email, '') AS email,
+       c.currency, a.revision, a.cpu_nano, a.gpu_nano, a.ram_nano, a.pv_nano, a.network_nano,
+       a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
+           + a.rounding_nano AS other_nano,
+       a.total_nano, a.flags
+FROM hopsmeter.namespaces n
+JOIN hopsmeter.hopsworks_clusters c ON c.id = n.cluster_id
+JOIN hopsmeter.allocations a ON a.namespace_id = n.id
+JOIN hopsmeter.allocation_kinds k ON k.kind = a.kind
+LEFT JOIN hopsmeter.users u ON u.no = a.user_no
+WHERE c.name = %(cluster)s AND n.name = %(namespace)s
+  AND a.hour >= %(since)s AND a.hour < %(until)s
+ORDER BY a.hour DESC;
+
+-- name: one_hour
+-- Everything kept of one namespace in one hour, down to the hash of the answer it came from.
+SELECT c.name AS cluster, n.name AS namespace, a.hour, c.currency, k.name AS kind,
+       u.id AS user_id, u.email AS user_email, p.id AS account_id, p.email AS account_email,
+       r.name AS plan, v.factor, hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       a.flags, a.revision,
+       a.cpu_nano, a.gpu_nano, a.ram_nano, a.pv_nano, a.network_nano, a.load_balancer_nano,
+       a.shared_nano, a.external_nano, a.adjustment_nano, a.rounding_nano, a.total_nano,
+       a.cpu_core_hours_micro, a.gpu_hours_micro, a.ram_byte_hours, a.pv_byte_hours,
+       a.network_transfer_bytes, a.network_receive_bytes, a.minutes_micro, a.efficiency_ppm,
+       w.state, coalesce(encode(w.raw_sha256, 'hex'), '') AS sha256,
+       w.total_nano AS hour_nano, w.row_count AS hour_namespaces, w.collected_at, w.settled_at,
+       array_to_string(w.flags, ' ') AS hour_flags, w.accepted,
+       coalesce(w.decided_by, '') AS decided_by
+FROM hopsmeter.namespaces n
+JOIN hopsmeter.hopsworks_clusters c ON c.id = n.cluster_id
+JOIN hopsmeter.allocations a ON a.namespace_id = n.id AND a.hour = %(hour)s
+JOIN hopsmeter.allocation_kinds k ON k.kind = a.kind
+JOIN hopsmeter.collection_windows w ON w.cluster_id = n.cluster_id AND w.hour = a.hour
+LEFT JOIN hopsmeter.users u ON u.no = a.user_no
+LEFT JOIN hopsmeter.users p ON p.no = a.account_no
+LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+LEFT JOIN hopsmeter.rate_plans r ON r.id = v.plan_id
+WHERE c.name = %(cluster)s AND n.name = %(namespace)s;
+
+-- name: daemons
+-- The heartbeat of every installation, the freshest first.
+SELECT name, pid, version, started_at, seen_at, stopped_at FROM hopsmeter.daemons
+ORDER BY seen_at DESC, name;
+
+-- name: session
+-- Who this session is, and what it may do.
+SELECT current_database() AS database, session_user AS role,
+       current_setting('server_version') AS server_version,
+       current_setting('transaction_read_only') = 'on' AS read_only,
+       u.id AS user_id, u.email, coalesce(u.is_admin, false) AS is_admin
+FROM (SELECT 1) one
+LEFT JOIN hopsmeter.logins l ON l.role = session_user
+LEFT JOIN hopsmeter.users u ON u.id = l.user_id;
