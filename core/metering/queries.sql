@@ -367,4 +367,48 @@ VALUES (%(cluster_id)s, %(namespace)s, %(user_no)s, %(project)s,
 
 -- name: raise_epoch
 -- Whoever resolved owners before this must resolve them again.
-UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1
+UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1;
+
+-- name: decided_window
+-- One hour as a person decides about it, and what is plausible for its cluster.
+SELECT w.cluster_id, c.name, c.currency, w.state, w.revision, w.total_nano, w.raw_sha256,
+       w.pending_sha256,
+       c.cost_max_nano, c.cores_max, c.gpus_max, c.ram_max_bytes, c.sentinel_namespace,
+       c.opencost_cluster_id
+FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+WHERE c.name = %(cluster)s AND w.hour = %(hour)s AND c.status <> 'removed';
+
+-- name: raw_answer
+-- One kept answer.
+SELECT size_bytes, body, asked_at FROM hopsmeter.raw_answers
+WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND sha256 = %(sha256)s;
+
+-- name: keep_stored
+-- Stay with the stored answer: the hour is settled.
+UPDATE hopsmeter.collection_windows
+SET state = 'settled', settled_at = %(now)s, next_try_at = NULL, pending_sha256 = NULL,
+    fault = NULL, why = %(why)s, decided_by = %(by)s
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s
+  AND (lease_until IS NULL OR lease_until < clock_timestamp());
+
+-- name: give_up
+-- A gap, by a person's word.
+UPDATE hopsmeter.collection_windows
+SET state = 'gap', next_try_at = NULL, why = %(why)s, decided_by = %(by)s
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s
+  AND (lease_until IS NULL OR lease_until < clock_timestamp());
+
+-- name: ask_again
+-- Hours to be asked for at once: one, all since one, or those that the books do not hold yet.
+UPDATE hopsmeter.collection_windows w SET next_try_at = %(now)s
+FROM hopsmeter.hopsworks_clusters c
+WHERE c.id = w.cluster_id AND c.status = 'active'
+  AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+  AND CASE WHEN %(hour)s::timestamptz IS NOT NULL THEN w.hour = %(hour)s
+           WHEN %(since)s::timestamptz IS NOT NULL THEN w.hour >= %(since)s
+           ELSE w.revision = 0 AND w.state IN ('due', 'failed', 'refused') END
+RETURNING w.cluster_id;
+
+-- name: visit_now
+-- Lift the pause of clusters that a person wants asked.
+UPDATE hopsmeter.hopsworks_clusters SET next_visit_at = NULL WHERE id = ANY (%(clusters)s);

@@ -1,0 +1,115 @@
+-- Posting: what the stored hours of a day should have written, less what they have.
+
+-- name: days_to_post
+-- Days with hours that were stored, or changed, since they were posted; oldest first.
+SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection_windows
+WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
+
+-- name: posting_no
+-- Number this posting of the day.
+INSERT INTO hopsmeter.postings (day, no)
+SELECT %(day)s, coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s
+RETURNING no;
+
+-- name: post_usage
+-- usage_daily of the touched clusters of one day, recomputed from its allocations; only rows that
+-- differ are written. What is marked as posted is what this statement's snapshot saw.
+WITH seen AS MATERIALIZED (
+    SELECT cluster_id, hour, stored_no FROM hopsmeter.collection_windows
+    WHERE stored_no <> posted_no
+      AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'),
+touched AS MATERIALIZED (SELECT DISTINCT cluster_id FROM seen),
+sums AS MATERIALIZED (
+    SELECT a.user_no, a.account_no, a.cluster_id,
+           sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
+           sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
+           sum(a.network_nano)::bigint AS network,
+           sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
+               + a.rounding_nano)::bigint AS other,
+           sum(a.total_nano)::bigint AS total,
+           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+    FROM hopsmeter.allocations a
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    WHERE a.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND a.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+      AND a.cluster_id IN (SELECT cluster_id FROM touched)
+      AND a.kind = 1
+    GROUP BY a.user_no, a.account_no, a.cluster_id),
+gone AS (
+    DELETE FROM hopsmeter.usage_daily u USING touched t
+    WHERE u.date = %(day)s AND u.cluster_id = t.cluster_id
+      AND NOT EXISTS (SELECT FROM sums s WHERE s.user_no = u.user_no
+                      AND s.account_no = u.account_no AND s.cluster_id = u.cluster_id)
+    RETURNING 1),
+written AS (
+    INSERT INTO hopsmeter.usage_daily AS u
+        (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
+         opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
+         opencost_total_nano, charge_nano)
+    SELECT user_no, account_no, cluster_id, %(day)s, cpu, gpu, ram, pv, network, other, total,
+           charge
+    FROM sums
+    ON CONFLICT (date, cluster_id, user_no, account_no) DO UPDATE
+    SET opencost_cpu_nano = excluded.opencost_cpu_nano,
+        opencost_gpu_nano = excluded.opencost_gpu_nano,
+        opencost_ram_nano = excluded.opencost_ram_nano,
+        opencost_pv_nano = excluded.opencost_pv_nano,
+        opencost_network_nano = excluded.opencost_network_nano,
+        opencost_other_nano = excluded.opencost_other_nano,
+        opencost_total_nano = excluded.opencost_total_nano,
+        charge_nano = excluded.charge_nano
+    WHERE (u.opencost_cpu_nano, u.opencost_gpu_nano, u.opencost_ram_nano, u.opencost_pv_nano,
+           u.opencost_network_nano, u.opencost_other_nano, u.opencost_total_nano, u.charge_nano)
+        IS DISTINCT FROM
+          (excluded.opencost_cpu_nano, excluded.opencost_gpu_nano, excluded.opencost_ram_nano,
+           excluded.opencost_pv_nano, excluded.opencost_network_nano,
+           excluded.opencost_other_nano, excluded.opencost_total_nano, excluded.charge_nano)
+    RETURNING 1),
+days AS (
+    INSERT INTO hopsmeter.cluster_days (cluster_id, day)
+    SELECT cluster_id, %(day)s FROM touched ON CONFLICT DO NOTHING),
+marked AS (
+    UPDATE hopsmeter.collection_windows w SET posted_no = seen.stored_no
+    FROM seen WHERE w.cluster_id = seen.cluster_id AND w.hour = seen.hour
+    RETURNING 1)
+SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone),
+       (SELECT count(*) FROM marked),
+       (SELECT array_agg(cluster_id) FROM touched);
+
+-- name: days_to_close
+-- Days that are over and whose rows per namespace were not written yet.
+SELECT day, array_agg(cluster_id ORDER BY cluster_id) FROM hopsmeter.cluster_days
+WHERE closed_at IS NULL AND day < %(today)s GROUP BY day ORDER BY day LIMIT %(limit)s;
+
+-- name: clear_cost_daily
+-- The day's rows of these clusters, to be written anew.
+DELETE FROM hopsmeter.cost_daily WHERE date = %(day)s AND cluster_id = ANY (%(clusters)s);
+
+-- name: write_cost_daily
+-- Rows per namespace, user and kind: what every screen and report reads of a closed day.
+INSERT INTO hopsmeter.cost_daily SELECT * FROM hopsmeter.cost_of_day(%(day)s, %(clusters)s);
+
+-- name: write_breakdown
+-- project_breakdown, rebuilt from the day's rows per namespace, never merged.
+UPDATE hopsmeter.usage_daily u SET project_breakdown = b.breakdown
+FROM (
+    SELECT c.cluster_id, c.user_no, c.account_no, jsonb_object_agg(n.name, jsonb_build_object(
+        'hours', c.hours, 'cpu_nano', c.cpu_nano, 'gpu_nano', c.gpu_nano,
+        'ram_nano', c.ram_nano, 'pv_nano', c.pv_nano, 'network_nano', c.network_nano,
+        'other_nano', c.other_nano, 'total_nano', c.total_nano, 'charge_nano', c.charge_nano,
+        'cpu_core_hours_micro', c.cpu_core_hours_micro, 'gpu_hours_micro', c.gpu_hours_micro,
+        'ram_byte_hours', c.ram_byte_hours, 'pv_byte_hours', c.pv_byte_hours,
+        'efficiency_ppm', CASE WHEN c.cpu_nano + c.ram_nano > 0
+            THEN (c.used_weighted_nano::numeric * 1000000 / (c.cpu_nano + c.ram_nano))::bigint
+            END)) AS breakdown
+    FROM hopsmeter.cost_daily c JOIN hopsmeter.namespaces n ON n.id = c.namespace_id
+    WHERE c.date = %(day)s AND c.cluster_id = ANY (%(clusters)s) AND c.kind = 1
+    GROUP BY c.cluster_id, c.user_no, c.account_no) b
+WHERE u.date = %(day)s AND u.cluster_id = b.cluster_id AND u.user_no = b.user_no
+  AND u.account_no = b.account_no;
+
+-- name: close_days
+-- From now on these cluster-days are read from cost_daily.
+UPDATE hopsmeter.cluster_days SET closed_at = coalesce(closed_at, %(now)s)
+WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
