@@ -63,7 +63,8 @@ def _hold_lifeline(lifeline: str, stopping: threading.Event) -> None:
     elif lifeline == "stdin":
 
         def watch() -> None:
-            while sys.stdin.buffer.read(4096):
+            # Not sys.stdin: its lock, held by this thread, would abort the interpreter's end.
+            while os.read(0, 4096):
                 pass
             stopping.set()
 

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import yaml
 
-from core.clock import Clock, utc_now
+from core.clock import Clock, floor_hour, utc_now
 from sandbox.faults import FaultBook
 from sandbox.kube.authority import Authority
 from sandbox.kube.identity import TOKEN_LIFE, Identities, Rule, User, role
 from sandbox.kube.objects import API_PORT, UI_PORT, Container, Pod, Service
-from sandbox.kube.server import ApiServer, State
+from sandbox.kube.resources import State
+from sandbox.kube.server import ApiServer
 from sandbox.opencost.api import Ask, Opencost, Reply, moment_in
 from sandbox.story import Ownership, Story
 
@@ -55,6 +56,8 @@ class Cluster:
 
     def __init__(self, spec: ClusterSpec, seed: int, now: Clock) -> None:
         self.spec, self.name, self.now = spec, spec.name, now
+        # Once: ownership must not wander with the clock.
+        self.data_since = floor_hour(now()) - timedelta(days=spec.retention_days)
         self.story = Story(seed, spec.name, spec.namespaces, spec.shift_h)
         self.faults = FaultBook(now)
         self.authority = Authority(spec.name)
@@ -122,9 +125,8 @@ class Cluster:
         return _kubeconfig(self.name, self.api_url, self.ca_pem, secret)
 
     def ownership(self) -> list[Ownership]:
-        """Return who owns what since the oldest hour that OpenCost still has."""
-        since = self.now() - timedelta(days=self.spec.retention_days)
-        return self.story.ownership(since.replace(minute=0, second=0, microsecond=0))
+        """Return who owns what since the oldest hour that OpenCost had when the world began."""
+        return self.story.ownership(self.data_since)
 
     async def _fetch(self, port: int, target: str) -> Reply:
         if port != self.place.port:
