@@ -111,8 +111,10 @@ JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
 JOIN hopsmeter.allocation_kinds k ON k.kind = d.kind
 LEFT JOIN hopsmeter.users u ON u.no = d.user_no
 WHERE d.date >= %(since)s AND d.date <= %(day)s
-  AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
-  AND (%(user_id)s::text IS NULL OR u.id = %(user_id)s)
+  AND (%(cluster)s::text IS NULL
+       OR d.cluster_id = (SELECT id FROM hopsmeter.hopsworks_clusters WHERE name = %(cluster)s))
+  AND (%(user_id)s::text IS NULL
+       OR d.user_no = (SELECT no FROM hopsmeter.users WHERE id = %(user_id)s))
 GROUP BY c.name, n.name, k.name, u.id, u.email, c.currency
 ORDER BY total_nano DESC, c.name, n.name, u.id;
 
