@@ -69,7 +69,10 @@ def read_certificates(encoded: Secret, field: str) -> tuple[x509.Certificate, ..
     pem = _decode(encoded, field)
     try:
         certificates = tuple(x509.load_pem_x509_certificates(pem.reveal()))
-    except ValueError:
+        for certificate in certificates:
+            _look_inside(certificate)
+    # ValueError, InvalidVersion, UnsupportedAlgorithm have no parent of their own.
+    except Exception:  # noqa: BLE001  any failure means the same: no certificate that we can use
         certificates = ()
     if not 1 <= len(certificates) <= CERTIFICATES_MAX:
         raise refuse(
@@ -148,6 +151,12 @@ def _decode(encoded: Secret, field: str) -> Secret:
     raise refuse(
         "bad-base64", f"{field} is not base64.", "Was it cut, or is it the PEM text itself?"
     )
+
+
+def _look_inside(certificate: x509.Certificate) -> None:
+    """Read now what is otherwise read on use: a damaged certificate fails here or nowhere."""
+    _spki(certificate.public_key())
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def _spki(key: CertificatePublicKeyTypes | PublicKeyTypes) -> bytes:

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -141,7 +140,7 @@ def _no_kubeconfig() -> KubeconfigRefused:
 
 
 def _chosen_context(top: Section, name: str | None) -> Section:
-    names = [entry_name for entry_name, _ in _entries(top, "contexts")]
+    names = list(_entries(top, "contexts"))
     wanted = name or text(top, "current-context") or (names[0] if len(names) == 1 else None)
     if wanted is None or wanted not in names:
         known = ", ".join(shown_name(each) for each in names[:NAMES_SHOWN_MAX])
@@ -156,7 +155,7 @@ def _chosen_context(top: Section, name: str | None) -> Section:
 def _entry(top: Section, kind: str, name: str | None) -> Section:
     """Return the section of the one entry of that name in `clusters`, `users` or `contexts`."""
     inner = kind.removesuffix("s")
-    found = next((entry for given, entry in _entries(top, kind) if given == name), None)
+    found = _entries(top, kind).get(name or "")
     if found is None:
         raise refuse(
             f"unknown-{inner}",
@@ -174,25 +173,26 @@ def _entry(top: Section, kind: str, name: str | None) -> Section:
     return section
 
 
-def _entries(top: Section, kind: str) -> Iterator[tuple[str, Section]]:
+def _entries(top: Section, kind: str) -> dict[str, Section]:
+    """Return all entries by name: two of one name are a fault even if neither is chosen."""
     listing = top.get(kind)
     if listing is None:
-        return
+        return {}
     if not isinstance(listing, Listing) or len(listing.items) > ENTRIES_MAX:
         raise _wrong_type(kind)
-    seen = set()
+    entries: dict[str, Section] = {}
     for item in listing.items:
         name = text(item, "name") if isinstance(item, Section) else None
         if name is None or not isinstance(item, Section):
             raise _wrong_type(kind)
-        if name in seen:
+        if name in entries:
             raise refuse(
                 "duplicate-name",
                 f"Two of its {kind} are called {shown_name(name)}.",
                 "Keep the one you mean.",
             )
-        seen.add(name)
-        yield name, item
+        entries[name] = item
+    return entries
 
 
 def _wrong_type(path: str) -> KubeconfigRefused:

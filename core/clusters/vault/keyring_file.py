@@ -91,11 +91,13 @@ def _read_private(path: Path, *, credential: bool) -> Secret:
         descriptor = os.open(path, flags)
     except OSError as fault:
         raise SecretFault(_open_fault(path, fault)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         wrong = _permission_fault(os.fstat(descriptor), credential=credential)
         if not wrong and not credential:
             wrong = _folder_fault(path.parent.stat())
-        content = Secret(file.read(FILE_BYTES_MAX + 1) if not wrong else b"")
+        content = Secret(b"" if wrong else _read_all(descriptor))
+    finally:
+        os.close(descriptor)
     if not wrong and len(content) > FILE_BYTES_MAX:
         wrong = f"it is larger than {FILE_BYTES_MAX} bytes, so it is no keyring."
     if not wrong and not len(content):
@@ -103,6 +105,12 @@ def _read_private(path: Path, *, credential: bool) -> Secret:
     if wrong:
         raise SecretFault(f"The keyring {path} is not used: {wrong}")
     return content
+
+
+def _read_all(descriptor: int) -> bytes:
+    """Return the file's content, one byte more than we take of one that is too large."""
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        return file.read(FILE_BYTES_MAX + 1)
 
 
 def _open_fault(path: Path, fault: OSError) -> str:
