@@ -1,7 +1,6 @@
-"""A folder in memory for the files that a library insists on, gone with their use.
+"""A folder in memory for key files that another program opens by name, gone with their use.
 
-The Kubernetes client takes certificates and keys as files only. They stand in a folder of their
-own on tmpfs, 0700, one subfolder for each use. A process that is killed with -9 removes nothing,
+They stand in a folder of their own on tmpfs, 0700, one subfolder for each use. A process that is killed with -9 removes nothing,
 so each use holds a lock on its subfolder: the kernel drops it with the process, and the next
 sweep removes what nobody holds. (A lock, not a process id alone, decides who lives: ids are
 reused, and mean nothing in another container. The id stands in the name for people.)
