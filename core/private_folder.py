@@ -1,8 +1,8 @@
 """A folder in memory for key files that another program opens by name, gone with their use.
 
-They stand in a folder of their own on tmpfs, 0700, one subfolder for each use. A process that is killed with -9 removes nothing,
-so each use holds a lock on its subfolder: the kernel drops it with the process, and the next
-sweep removes what nobody holds. (A lock, not a process id alone, decides who lives: ids are
+They stand in a folder of their own on tmpfs, 0700, one subfolder for each use. A process that is
+killed with -9 removes nothing, so each use holds a lock on its subfolder: the kernel drops it with
+the process, and the next sweep removes what nobody holds. (A lock, not a process id alone, decides who lives: ids are
 reused, and mean nothing in another container. The id stands in the name for people.)
 """
 
