@@ -32,6 +32,7 @@ MAY_READ_THE_TIME = {
 STAYS_IN_ITS_ROOM = {
     "LaunchFault": "core/clusters/connection turns it into a ClusterFault",
     "Trouble": "what a child of core/clusters/connection tells its parent, which makes the error",
+    "_DryRun": "core/commands/carry_out rolls a transaction back with it",
     "NotANumberError": "core/opencost/read turns it into an AnswerRefused",
 }
 MONEY_WITHOUT_FLOAT = ("core/billing/", "core/metering/", "core/money.py")
