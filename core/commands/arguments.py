@@ -1,0 +1,167 @@
+"""What each command takes: one Struct per name, read strictly.
+
+Light on purpose: the terminal builds these and imports nothing that carries a command out.
+"""
+
+import re
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from core.errors import InputFault
+
+Transport = Literal["exec", "proxy"]
+
+
+class Arguments(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a command is asked with; never a secret, those travel sealed beside it."""
+
+
+class ClusterAdd(Arguments, frozen=True):
+    """A new cluster; hours are text (`2026-03-01T14Z`), money is text in units of `currency`."""
+
+    cluster: str
+    api_url: str
+    opencost_namespace: str = "opencost"
+    selector: str = ""
+    container: str = ""
+    service: str = "opencost"
+    port: int = 9003
+    transport: Transport = "exec"
+    currency: str = "USD"
+    seats: int | None = None
+    metering_since: str | None = None
+    system_namespaces: list[str] | None = None
+    sentinel_namespace: str = "kube-system"
+    cost_max: str | None = None
+    cores_max: int | None = None
+    gpus_max: int | None = None
+    ram_max_gib: int | None = None
+    context: str | None = None
+
+
+class ClusterEdit(Arguments, frozen=True):
+    """What changes of a cluster; what is not given stays. `seats` null: no limit."""
+
+    cluster: str
+    api_url: str | UnsetType = UNSET
+    opencost_namespace: str | UnsetType = UNSET
+    selector: str | UnsetType = UNSET
+    container: str | UnsetType = UNSET
+    service: str | UnsetType = UNSET
+    port: int | UnsetType = UNSET
+    transport: Transport | UnsetType = UNSET
+    currency: str | UnsetType = UNSET
+    seats: int | UnsetType | None = UNSET
+    system_namespaces: list[str] | UnsetType = UNSET
+    sentinel_namespace: str | UnsetType = UNSET
+    opencost_cluster_id: str | UnsetType = UNSET
+    cost_max: str | UnsetType = UNSET
+    cores_max: int | UnsetType = UNSET
+    gpus_max: int | UnsetType = UNSET
+    ram_max_gib: int | UnsetType = UNSET
+    context: str | None = None
+
+
+class ClusterNamed(Arguments, frozen=True):
+    """One cluster: check, pause, resume, remove."""
+
+    cluster: str
+
+
+class UserAdd(Arguments, frozen=True):
+    """A new user; `owner` is who pays for a team member, `role` the database role that logs in."""
+
+    user: str
+    email: str
+    name: str = ""
+    owner: str | None = None
+    admin: bool = False
+    role: str | None = None
+    may_assert: bool = False
+
+
+class NamespaceMap(Arguments, frozen=True):
+    """From `from_hour` on (without: from the first unmapped hour) `namespace` is `user`'s."""
+
+    cluster: str
+    namespace: str
+    user: str
+    project: str = ""
+    from_hour: str | None = None
+
+
+class NamespaceUnmap(Arguments, frozen=True):
+    """From `from_hour` on (without: the coming hour) `namespace` is nobody's."""
+
+    cluster: str
+    namespace: str
+    from_hour: str | None = None
+
+
+class HourDecide(Arguments, frozen=True):
+    """One hour that waits for a person."""
+
+    cluster: str
+    hour: str
+
+
+class Collect(Arguments, frozen=True):
+    """Ask again: one hour, all since an hour, or (neither) whatever waits for its next try."""
+
+    cluster: str | None = None
+    hour: str | None = None
+    since: str | None = None
+
+
+ARGUMENTS: Final[dict[str, type[Arguments]]] = {
+    "cluster.add": ClusterAdd,
+    "cluster.edit": ClusterEdit,
+    "cluster.pause": ClusterNamed,
+    "cluster.resume": ClusterNamed,
+    "cluster.remove": ClusterNamed,
+    "cluster.check": ClusterNamed,
+    "user.add": UserAdd,
+    "namespace.map": NamespaceMap,
+    "namespace.unmap": NamespaceUnmap,
+    "hours.accept": HourDecide,
+    "hours.keep": HourDecide,
+    "hours.gap": HourDecide,
+    "collect": Collect,
+}
+
+SEALED: Final[dict[str, frozenset[str]]] = {
+    "cluster.add": frozenset({"kubeconfig", "api_key"}),
+    "cluster.edit": frozenset({"kubeconfig", "api_key"}),
+}
+"""Which secrets a command may bring, each sealed to the daemon's public key."""
+
+_AT_FIELD = re.compile(r" - at `\$\.?(?P<field>[^`]*)`$")
+
+
+def read_arguments(name: str, given: Any) -> Arguments:
+    """Read what was submitted; InputFault names the command, the field and what it should be."""
+    kind = ARGUMENTS.get(name)
+    if kind is None:
+        raise InputFault(f"There is no command {name!r}. Nothing was changed.")
+    try:
+        return msgspec.convert(given, kind, strict=True)
+    except msgspec.ValidationError as fault:
+        raise InputFault(f"{name}: {_sentence(str(fault))} Nothing was changed.") from None
+
+
+def plain(arguments: Arguments) -> dict[str, Any]:
+    """Return what is written to the table: what differs from the defaults."""
+    built = msgspec.to_builtins(arguments)
+    assert isinstance(built, dict)
+    return built
+
+
+def _sentence(fault: str) -> str:
+    """Turn msgspec's ``Expected `int`, got `str` - at `$.port` `` into `port: expected int…`."""
+    place = _AT_FIELD.search(fault)
+    said = _AT_FIELD.sub("", fault).replace("`", "")
+    if place and place["field"]:
+        return f"{place['field']}: {said[0].lower()}{said[1:]}."
+    return f"{said}."

@@ -1,0 +1,22 @@
+"""Everything that a person may ask for, by name. `arguments.py` has what each takes."""
+
+from typing import Any, Final
+
+from core.commands.effects import clusters, hours, people
+from core.commands.kinds import Kind
+
+KINDS: Final[dict[str, Kind[Any]]] = {
+    "cluster.add": Kind("add clusters", clusters.add),
+    "cluster.edit": Kind("edit clusters", clusters.edit),
+    "cluster.pause": Kind("pause clusters", clusters.pause, why_needed=True),
+    "cluster.resume": Kind("resume clusters", clusters.resume),
+    "cluster.remove": Kind("remove clusters", clusters.remove, why_needed=True),
+    "cluster.check": Kind("check clusters", clusters.check, gather=clusters.visit, lane="slow"),
+    "user.add": Kind("add users", people.add),
+    "namespace.map": Kind("map namespaces", people.map_),
+    "namespace.unmap": Kind("unmap namespaces", people.unmap),
+    "hours.accept": Kind("decide about hours", hours.deciding("accept"), why_needed=True),
+    "hours.keep": Kind("decide about hours", hours.deciding("keep"), why_needed=True),
+    "hours.gap": Kind("decide about hours", hours.deciding("gap"), why_needed=True),
+    "collect": Kind("have hours collected", hours.collect),
+}
