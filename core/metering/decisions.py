@@ -49,6 +49,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Window:
+    limits: Limits
     cluster_id: int
     cluster: str
     currency: str
@@ -57,7 +58,6 @@ class _Window:
     total_nano: int
     raw_sha256: bytes | None
     pending_sha256: bytes | None
-    limits: Limits
 
 
 def decide(
@@ -164,8 +164,8 @@ def _window(connection: Connection, cluster: str, hour: datetime) -> _Window:
     if row is None:
         cluster_id_of(connection, cluster)
         raise Unknown(f"{cluster} has no hour {hour_text(hour)}. Nothing was changed.")
-    limits = Limits(*row[8:])
-    return _Window(*row[:8], limits)
+    *columns, cost, cores, gpus, ram, sentinel, source = row
+    return _Window(Limits(cost, cores, gpus, ram, sentinel, source), *columns)
 
 
 def _accept(

@@ -20,6 +20,18 @@ SELECT hopsmeter.ensure_partitions(month)
 FROM generate_series(date_trunc('month', %(since)s::timestamptz, 'UTC'), %(until)s,
                      interval '1 month') month;
 
+-- name: old_raw_months
+-- Months of raw answers that ended before an instant, and of which no hour waits for a person.
+SELECT m.month FROM (
+    SELECT to_date(right(c.relname, 7), 'YYYY_MM')::timestamp AT TIME ZONE 'UTC' AS month
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'hopsmeter.raw_answers'::regclass) m
+WHERE m.month + interval '1 month' <= %(before)s
+  AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows w
+                  WHERE w.hour >= m.month AND w.hour < m.month + interval '1 month'
+                    AND w.pending_sha256 IS NOT NULL)
+ORDER BY m.month;
+
 -- name: open_windows
 -- One row for each hour of one cluster; a paused cluster's are waived, with the reason.
 INSERT INTO hopsmeter.collection_windows (cluster_id, hour, state, why, next_try_at)
@@ -41,6 +53,17 @@ GROUP BY lease_pid, lease_by, lease_until;
 SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
 WHERE pid = %(pid)s AND application_name = %(name)s AND pid <> pg_backend_pid()
   AND xact_start < %(until)s;
+
+-- name: end_namesakes
+-- End backends that an earlier process of this daemon left behind.
+SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
+WHERE application_name = %(name)s AND pid <> pg_backend_pid();
+
+-- name: free_own
+-- Its claimed hours are due again, at once.
+UPDATE hopsmeter.collection_windows
+SET lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_by = %(name)s;
 
 -- name: clusters_with_work
 -- Clusters with an hour to ask for, the one that waits longest first.
@@ -377,6 +400,12 @@ SELECT w.cluster_id, c.name, c.currency, w.state, w.revision, w.total_nano, w.ra
        c.opencost_cluster_id
 FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
 WHERE c.name = %(cluster)s AND w.hour = %(hour)s AND c.status <> 'removed';
+
+-- name: limits
+-- What is plausible for one cluster, and how often it failed in a row.
+SELECT cost_max_nano, cores_max, gpus_max, ram_max_bytes, sentinel_namespace,
+       opencost_cluster_id, failures
+FROM hopsmeter.hopsworks_clusters WHERE id = %(cluster_id)s;
 
 -- name: raw_answer
 -- One kept answer.

@@ -1,57 +1,34 @@
-"""How long OpenCost's own answers are kept, by whole months; facts and daily rows stay.
+"""Partitions made ahead, and raw answers that are past their time dropped, a month at a time.
 
-A dropped month loses the last link of its proof chain and no figure: each window keeps the
-SHA-256 and the total of the answer that its allocations come from.
+The proof outlives the bytes: a window keeps the SHA-256 and the sums of its answer.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
-from core.clock import DAY
+from core.db.queries import queries_beside
 
-_DROP_LOCK_TIMEOUT_MS = 4000
-"""Dropping a partition locks the table for a moment; collecting must not queue up behind it."""
-_MONTHS = """
-SELECT child.relname
-FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
-WHERE inhparent = 'hopsmeter.raw_answers'::regclass ORDER BY child.relname
-"""
-_AWAITED = """
-SELECT EXISTS (SELECT FROM hopsmeter.collection_windows
-               WHERE pending_raw_id IS NOT NULL AND hour >= %s AND hour < %s)
-"""
+_SQL = queries_beside(__file__)
+AHEAD = timedelta(days=32)
+
+Connection = psycopg.Connection[Any]
 
 
-def prepare_months(connection: psycopg.Connection[Any], now: datetime) -> None:
-    """Make the partitions of this month and the next, so that no collector waits for them."""
-    for month in (now, now.replace(day=1) + timedelta(days=32)):
-        connection.execute("SELECT hopsmeter.ensure_partitions(%s)", [month])
+def prepare_months(connection: Connection, now: datetime) -> None:
+    """Make sure that this month's and the coming month's partitions are there."""
+    connection.execute(_SQL["ensure_partitions"], {"since": now, "until": now + AHEAD})
 
 
-def drop_old_answers(
-    connection: psycopg.Connection[Any], now: datetime, *, keep_days: int
-) -> list[str]:
-    """Drop each month that ended `keep_days` ago; return those dropped, like `2026-03`.
+def drop_old_answers(connection: Connection, now: datetime, *, keep_days: int) -> list[str]:
+    """Drop the partitions of raw answers that ended `keep_days` ago; return them, as 2026-03.
 
-    A month with an answer that waits for a person's decision is kept until that is made.
+    A month with an hour that still waits for a person keeps its answers.
     """
+    before = now - timedelta(days=keep_days)
     dropped = []
-    for name in [row[0] for row in connection.execute(_MONTHS)]:
-        year, number = (int(part) for part in name.rsplit("_", 2)[1:])
-        first = date(year, number, 1)
-        end = (first + timedelta(days=32)).replace(day=1)
-        if end > (now - keep_days * DAY).date():
-            continue
-        with connection.transaction():
-            connection.execute(
-                "SELECT set_config('lock_timeout', %s, true)", [str(_DROP_LOCK_TIMEOUT_MS)]
-            )
-            awaited = connection.execute(_AWAITED, [first, end]).fetchone()
-            if awaited is None or awaited[0]:
-                continue
-            connection.execute(sql.SQL("DROP TABLE hopsmeter.{}").format(sql.Identifier(name)))
-        dropped.append(f"{year}-{number:02d}")
+    for (month,) in connection.execute(_SQL["old_raw_months"], {"before": before}).fetchall():
+        connection.execute("SELECT hopsmeter.drop_raw_answers(%s)", [month])
+        dropped.append(f"{month:%Y-%m}")
     return dropped

@@ -81,6 +81,16 @@ def end_frozen_owners(connection: Connection) -> int:
     return ended
 
 
+def free_own(connection: Connection, name: str) -> int:
+    """Give back what an earlier process of this same daemon left claimed; `name` as in claim.
+
+    For the start: a killed daemon's hours need not wait for their leases to end. Only one process
+    may run under a name, which the lock on its state folder sees to.
+    """
+    connection.execute(_SQL["end_namesakes"], {"name": name})
+    return connection.execute(_SQL["free_own"], {"name": name}).rowcount
+
+
 def clusters_with_work(connection: Connection, now: datetime, limit: int) -> list[ClusterWork]:
     """Return clusters with hours to ask for, the one that waits longest first."""
     rows = connection.execute(_SQL["clusters_with_work"], {"now": now, "limit": limit})
@@ -127,7 +137,9 @@ def unchanged(connection: Connection, claims: list[Claim], now: datetime, policy
         raise LeaseLost
 
 
-def fail(connection: Connection, claimed: Claim, fault: str, why: str, now: datetime) -> None:
+def fail(
+    connection: Connection, claimed: Claim, fault: str, why: str, next_try_at: datetime
+) -> None:
     """Write down that no answer came, and when it is tried again."""
     connection.execute(
         _SQL["fail"],
@@ -135,7 +147,7 @@ def fail(connection: Connection, claimed: Claim, fault: str, why: str, now: date
             "token": claimed.token,
             "fault": fault,
             "why": why,
-            "next": now + pause(claimed.tries),
+            "next": next_try_at,
         },
     )
     _tell(connection)
@@ -180,7 +192,8 @@ def _nothing(
 ) -> Literal["failed", "gap"]:
     old = now - claimed.hour >= policy.gap_after + HOUR
     if claimed.tries < policy.gap_tries or not old:
-        fail(connection, claimed, complaint.fault, complaint.message, now)
+        next_try_at = now + pause(claimed.tries)
+        fail(connection, claimed, complaint.fault, complaint.message, next_try_at)
         return "failed"
     why = (
         f"OpenCost answered {claimed.tries} times with nothing for {hour_text(claimed.hour)};"

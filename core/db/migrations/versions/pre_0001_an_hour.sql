@@ -356,6 +356,16 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Drops one month of raw answers; what the books keep of them are the hashes and sums.
+CREATE FUNCTION hopsmeter.drop_raw_answers(month timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS hopsmeter.%I',
+                   'raw_answers_' || to_char(date_trunc('month', month, 'UTC'), 'YYYY_MM'));
+END $$;
+REVOKE ALL ON FUNCTION hopsmeter.drop_raw_answers(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION hopsmeter.ensure_partitions(timestamptz) FROM PUBLIC;
+
 -- ── daily rows: derived from that day's allocations, always ─────────────────────────────────
 
 CREATE TABLE hopsmeter.postings (

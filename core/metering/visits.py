@@ -1,0 +1,238 @@
+"""One visit to one cluster: ask hour after hour, oldest first, and say what came of each."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import psycopg
+import zstandard
+
+from core.clock import Clock, hour_text
+from core.clusters.connection import ClusterAccess, Reach
+from core.db.queries import queries_beside
+from core.errors import AnswerRefused, ClusterFault, HopsmeterError, LeaseLost
+from core.metering import windows
+from core.metering.hours import Claim, Fetched, RawAnswer, Stored
+from core.metering.policy import Policy, pause
+from core.metering.windows import ClusterWork, cluster_pause
+from core.metering.writer import Writer
+from core.opencost.answer import Complaint, Limits
+from core.opencost.ask import allocation_path
+from core.opencost.read import read_answer
+
+_SQL = queries_beside(__file__)
+HOURS_MAX = 1_000
+"""Asked in one visit; then others get their turn."""
+IN_FLIGHT_MAX = 4
+"""Answers of one visit that wait to be stored while the next hour is asked for."""
+FAILURES_MAX = 3
+"""Hours in a row that OpenCost cannot answer, before the cluster is left alone for a while."""
+STORED_TIMEOUT_S = 300.0
+COMPRESSION = 1
+
+Connection = psycopg.Connection[Any]
+
+
+class Teller(Protocol):
+    """Who is told of each event: the daemon's log and counters."""
+
+    def __call__(self, event: str, **facts: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a visit works with; one set for all visits of a daemon."""
+
+    connect: Callable[[], Connection]
+    access: Callable[[Connection, int], ClusterAccess]
+    """Opens a cluster's sealed kubeconfig, in memory."""
+    open_reach: Callable[[ClusterAccess], Reach]
+    writer: Writer
+    policy: Policy
+    clock: Clock
+    tell: Teller
+    stopping: threading.Event
+
+
+@dataclass
+class _Tally:
+    asked: int = 0
+    answered: int = 0
+    stored: int = 0
+    failures: int = 0
+    source: str | None = None
+    trouble: ClusterFault | None = None
+    waiting: list["Future[Stored]"] = field(default_factory=list)
+
+
+def visit_cluster(tools: Tools, work: ClusterWork) -> int:
+    """Ask for every due hour of one cluster, until none is left or it fails; return how many."""
+    with tools.connect() as connection:
+        row = connection.execute(_SQL["limits"], {"cluster_id": work.cluster_id}).fetchone()
+        if row is None:
+            return 0
+        *columns, failed_before = row
+        limits, tally = Limits(*columns), _Tally()
+        try:
+            reach = tools.open_reach(tools.access(connection, work.cluster_id))
+        except HopsmeterError as fault:
+            tally.trouble = ClusterFault(work.cluster, "kubeconfig", fault.message)
+        else:
+            try:
+                _ask_all(tools, connection, work, reach, limits, tally)
+            finally:
+                reach.close()
+        _await_stored(tools, tally)
+        _conclude(tools, connection, work, tally, failed_before)
+        return tally.answered
+
+
+def _ask_all(
+    tools: Tools,
+    connection: Connection,
+    work: ClusterWork,
+    reach: Reach,
+    limits: Limits,
+    tally: _Tally,
+) -> None:
+    while tally.asked < HOURS_MAX and not tools.stopping.is_set():
+        claims = windows.claim(
+            connection,
+            work.cluster_id,
+            tools.clock(),
+            policy=tools.policy,
+            store_backend=tools.writer.backend,
+        )
+        if not claims:
+            return
+        tally.asked += 1
+        try:
+            _ask_one(tools, connection, claims[0], reach, limits, tally)
+        except LeaseLost:
+            tools.tell("lease_lost", cluster=work.cluster, hour=hour_text(claims[0].hour))
+        if tally.trouble is not None:
+            return
+
+
+def _ask_one(
+    tools: Tools,
+    connection: Connection,
+    claim: Claim,
+    reach: Reach,
+    limits: Limits,
+    tally: _Tally,
+) -> None:
+    try:
+        body = reach.get(allocation_path(claim.hour))
+    except ClusterFault as fault:
+        _failed(tools, connection, claim, fault, tally)
+        return
+    tally.answered += 1
+    now = tools.clock()
+    sha256 = hashlib.sha256(body).digest()
+    if sha256 == claim.raw_sha256:
+        windows.unchanged(connection, [claim], now, tools.policy)
+        tools.tell("hour_unchanged", cluster=claim.cluster, hour=hour_text(claim.hour))
+        tally.failures = 0
+        return
+    raw = _raw(body, sha256, now, tools.policy)
+    try:
+        answer = read_answer(body, claim.hour, limits)
+        answer.require_believable()
+    except AnswerRefused as refused:
+        complaint = Complaint(refused.fault, refused.message)  # type: ignore[arg-type]  # from one
+        state = windows.refuse(connection, claim, raw, complaint, now, tools.policy)
+        told = {"fault": refused.fault, "why": refused.message}
+        tools.tell(f"hour_{state}", cluster=claim.cluster, hour=hour_text(claim.hour), **told)
+        tally.failures = 0
+        return
+    tally.failures = 0
+    tally.source = answer.cluster_id
+    tally.waiting.append(tools.writer.store(Fetched(claim, answer, raw)))
+    if len(tally.waiting) >= IN_FLIGHT_MAX:
+        _await_stored(tools, tally)
+
+
+def _raw(body: bytes, sha256: bytes, now: datetime, policy: Policy) -> RawAnswer:
+    packed = zstandard.ZstdCompressor(level=COMPRESSION).compress(body)
+    kept = packed if len(packed) <= policy.raw_max_bytes else None
+    return RawAnswer(sha256, len(body), kept, now)
+
+
+def _failed(
+    tools: Tools, connection: Connection, claim: Claim, fault: ClusterFault, tally: _Tally
+) -> None:
+    """Whether it is this hour or the cluster: only OpenCost's own word can be about an hour."""
+    tally.failures += 1
+    now = tools.clock()
+    about_hour = fault.step == "opencost" and tally.failures < FAILURES_MAX
+    if not about_hour:
+        tally.trouble = fault
+    # Where it is the cluster, its own pause governs; the hour is then asked for at once again.
+    again_at = now + pause(claim.tries) if about_hour else now
+    windows.fail(connection, claim, f"no-answer-{fault.step}", fault.message, again_at)
+    tools.tell(
+        "hour_failed",
+        cluster=claim.cluster,
+        hour=hour_text(claim.hour),
+        step=fault.step,
+        why=fault.message,
+    )
+
+
+def _await_stored(tools: Tools, tally: _Tally) -> None:
+    for future in tally.waiting:
+        try:
+            stored = future.result(STORED_TIMEOUT_S)
+        except LeaseLost:
+            tools.tell("lease_lost")
+        except (HopsmeterError, psycopg.Error) as error:
+            # The lease ends by itself and the hour is asked for again; nothing of it was kept.
+            tools.tell("store_failed", why=str(error).splitlines()[0])
+        else:
+            tally.stored += 1
+            _tell_stored(tools, stored)
+    tally.waiting.clear()
+
+
+def _tell_stored(tools: Tools, stored: Stored) -> None:
+    tools.tell(
+        f"hour_{stored.outcome}",
+        cluster=stored.claim.cluster,
+        hour=hour_text(stored.claim.hour),
+        rows=stored.rows,
+        cost_nano=stored.cost_nano,
+        **({"why": stored.why} if stored.why else {}),
+    )
+
+
+def _conclude(
+    tools: Tools, connection: Connection, work: ClusterWork, tally: _Tally, failed_before: int
+) -> None:
+    now = tools.clock()
+    trouble = tally.trouble
+    if trouble is None and not tally.answered:
+        return
+    wait = cluster_pause(failed_before + 1) if trouble else timedelta(0)
+    windows.visited(
+        connection,
+        work.cluster_id,
+        now,
+        answered=tally.answered > 0,
+        outcome=trouble.message if trouble else "ok",
+        failed=trouble is not None,
+        next_visit_at=now + wait if trouble else None,
+        opencost_cluster_id=tally.source,
+    )
+    tools.tell(
+        "cluster_visited",
+        cluster=work.cluster,
+        asked=tally.asked,
+        answered=tally.answered,
+        stored=tally.stored,
+        ok=trouble is None,
+    )

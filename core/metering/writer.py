@@ -1,0 +1,129 @@
+"""One thread that stores what the visits bring: those that are ready together share a commit.
+
+A commit costs a flush to disk; 200 clusters that each commit by themselves cost more than twice
+what they cost together. A batch that fails is stored one by one, so that a bad cluster blocks no
+other.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from core.clock import Clock
+from core.errors import HopsmeterError
+from core.metering.attribution import Attribution
+from core.metering.hours import Fetched, Stored
+from core.metering.policy import Policy
+from core.metering.store import store_hours
+
+WAITING_MAX = 64
+"""Answers that wait to be stored; a visit that brings one more waits for room."""
+BATCH_MAX = 256
+BATCH_BYTES_MAX = 64 * 2**20
+"""Of answers as they came: what one transaction's COPY is held in memory for."""
+ROOM_TIMEOUT_S = 300.0
+CLOSE_TIMEOUT_S = 30.0
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class _Order:
+    fetched: Fetched
+    done: "Future[Stored]"
+
+
+class Writer:
+    """Stores in the order of arrival; `connect` opens its connection, named `name`."""
+
+    def __init__(
+        self, connect: Callable[[], Connection], name: str, policy: Policy, clock: Clock
+    ) -> None:
+        self._connect, self._name, self._policy, self._clock = connect, name, policy, clock
+        self._orders: queue.Queue[_Order | None] = queue.Queue(WAITING_MAX)
+        self._attribution = Attribution()
+        self._connection: Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="hopsmeter-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def backend(self) -> tuple[int, str]:
+        """Return (pid, name) of the connection that stores; pid 0 before it is open."""
+        connection = self._connection
+        alive = connection is not None and not connection.closed
+        return (connection.info.backend_pid if connection and alive else 0), self._name
+
+    def store(self, fetched: Fetched) -> "Future[Stored]":
+        """Hand over one answer; the future holds what storing it did, or the error."""
+        done: Future[Stored] = Future()
+        self._orders.put(_Order(fetched, done), timeout=ROOM_TIMEOUT_S)
+        return done
+
+    def close(self) -> None:
+        """Store what waits, then end."""
+        self._orders.put(None, timeout=ROOM_TIMEOUT_S)
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._connection is not None:
+            self._connection.close()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next()
+            if batch is None:
+                return
+            try:
+                self._store(batch)
+            except (HopsmeterError, psycopg.Error) as error:
+                if len(batch) == 1:
+                    batch[0].done.set_exception(error)
+                else:
+                    self._one_by_one(batch)
+            except BaseException as error:  # a bug: whoever waits must hear of it
+                for order in batch:
+                    order.done.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+    def _next(self) -> list[_Order] | None:
+        first = self._orders.get()
+        if first is None:
+            return None
+        batch, size = [first], first.fetched.raw.size_bytes
+        while len(batch) < BATCH_MAX and size < BATCH_BYTES_MAX:
+            try:
+                order = self._orders.get_nowait()
+            except queue.Empty:
+                break
+            if order is None:
+                self._orders.put(None)
+                break
+            batch.append(order)
+            size += order.fetched.raw.size_bytes
+        return batch
+
+    def _store(self, batch: list[_Order]) -> None:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+            self._attribution.forget()
+        stored = store_hours(
+            self._connection,
+            [order.fetched for order in batch],
+            attribution=self._attribution,
+            policy=self._policy,
+            now=self._clock(),
+        )
+        by_token = {each.claim.token: each for each in stored}
+        for order in batch:
+            order.done.set_result(by_token[order.fetched.claim.token])
+
+    def _one_by_one(self, batch: list[_Order]) -> None:
+        for order in batch:
+            try:
+                self._store([order])
+            except Exception as error:  # noqa: BLE001  # told to whoever waits for this one
+                order.done.set_exception(error)
