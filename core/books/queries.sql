@@ -1,0 +1,209 @@
+-- The proof of the books: each statement returns the rows that are wrong, none where all is well.
+
+-- name: windows_to_prove
+-- Collected hours in the span, with what the books say of them.
+SELECT w.cluster_id, c.name, w.hour, w.raw_sha256, w.row_count, w.total_nano,
+       coalesce(a.rows, 0), coalesce(a.total_nano, 0)::bigint,
+       r.body IS NOT NULL AS kept, w.accepted
+FROM hopsmeter.collection_windows w
+JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+LEFT JOIN (
+    SELECT cluster_id, hour, count(*) FILTER (WHERE flags & 4 = 0) AS rows,
+           sum(total_nano) AS total_nano
+    FROM hopsmeter.allocations WHERE hour >= %(since)s AND hour < %(until)s
+    GROUP BY cluster_id, hour) a ON a.cluster_id = w.cluster_id AND a.hour = w.hour
+LEFT JOIN hopsmeter.raw_answers r
+    ON r.hour = w.hour AND r.cluster_id = w.cluster_id AND r.sha256 = w.raw_sha256
+WHERE w.hour >= %(since)s AND w.hour < %(until)s AND w.revision > 0
+ORDER BY w.hour, w.cluster_id;
+
+-- name: raw_body
+-- One kept answer.
+SELECT body FROM hopsmeter.raw_answers
+WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND sha256 = %(sha256)s;
+
+-- name: stored_rows
+-- What is stored of one cluster-hour, by namespace.
+SELECT n.name, a.total_nano FROM hopsmeter.allocations a
+JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+WHERE a.hour = %(hour)s AND a.cluster_id = %(cluster_id)s AND a.flags & 4 = 0;
+
+-- name: kinds_do_not_add_up
+-- Allocations whose kinds and rounding are not their total.
+SELECT c.name, n.name, a.hour FROM hopsmeter.allocations a
+JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+WHERE a.hour >= %(since)s AND a.hour < %(until)s
+  AND a.total_nano <> a.cpu_nano + a.gpu_nano + a.ram_nano + a.pv_nano + a.network_nano
+      + a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
+      + a.rounding_nano
+LIMIT %(limit)s;
+
+-- name: orphans
+-- Allocations of hours that no window says are stored.
+SELECT a.cluster_id::text, count(*)::text, a.hour FROM hopsmeter.allocations a
+LEFT JOIN hopsmeter.collection_windows w
+    ON w.cluster_id = a.cluster_id AND w.hour = a.hour AND w.revision > 0
+WHERE a.hour >= %(since)s AND a.hour < %(until)s AND w.hour IS NULL
+GROUP BY a.cluster_id, a.hour LIMIT %(limit)s;
+
+-- name: wrong_attribution
+-- Allocations whose owner, kind or plan is not what the periods give for their hour.
+SELECT c.name, n.name, a.hour FROM hopsmeter.allocations a
+JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+LEFT JOIN hopsmeter.user_projects p
+    ON p.cluster_id = a.cluster_id AND p.namespace = n.name AND p.valid @> a.hour
+CROSS JOIN LATERAL (
+    SELECT v.id FROM hopsmeter.rate_plan_versions v
+    JOIN hopsmeter.rate_plans r ON r.id = v.plan_id AND r.is_default
+    WHERE v.valid_from <= a.hour ORDER BY v.valid_from DESC LIMIT 1) plan
+WHERE a.hour >= %(since)s AND a.hour < %(until)s
+  AND (a.kind, a.user_no, a.account_no, a.plan_version_id) IS DISTINCT FROM
+      (CASE WHEN n.name = '__idle__' THEN 3 WHEN n.name = '__unmounted__' THEN 4
+            WHEN n.name = ANY (c.system_namespaces) THEN 2
+            WHEN p.user_no IS NOT NULL THEN 1 ELSE 0 END::smallint,
+       CASE WHEN n.name <> ALL (c.system_namespaces) THEN p.user_no END,
+       CASE WHEN n.name <> ALL (c.system_namespaces) THEN p.user_no END,
+       CASE WHEN n.name <> ALL (c.system_namespaces) AND p.user_no IS NOT NULL THEN plan.id END)
+LIMIT %(limit)s;
+
+-- name: money_by_kind
+-- Cost in, and where it went, by currency.
+SELECT c.currency, sum(a.total_nano)::bigint,
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind = 1), 0)::bigint,
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind IN (2, 3, 4)), 0)::bigint,
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind = 0), 0)::bigint
+FROM hopsmeter.allocations a JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+WHERE a.hour >= %(since)s AND a.hour < %(until)s GROUP BY c.currency ORDER BY c.currency;
+
+-- name: usage_differs
+-- usage_daily against the sum of its allocations, where nothing waits to be posted.
+WITH computed AS (
+    SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.cluster_id, a.user_no, a.account_no,
+           sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
+           sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
+           sum(a.network_nano)::bigint AS network, sum(a.total_nano)::bigint AS total,
+           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+    FROM hopsmeter.allocations a
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
+    GROUP BY 1, 2, 3, 4),
+stored AS (
+    SELECT date, cluster_id, user_no, account_no, opencost_cpu_nano AS cpu,
+           opencost_gpu_nano AS gpu, opencost_ram_nano AS ram, opencost_pv_nano AS pv,
+           opencost_network_nano AS network, opencost_total_nano AS total,
+           charge_nano AS charge, opencost_other_nano AS other
+    FROM hopsmeter.usage_daily
+    WHERE date >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND date < (%(until)s AT TIME ZONE 'UTC')::date),
+pending AS (
+    SELECT DISTINCT cluster_id, (hour AT TIME ZONE 'UTC')::date AS date
+    FROM hopsmeter.collection_windows
+    WHERE stored_no <> posted_no AND hour >= %(since)s AND hour < %(until)s)
+SELECT c.name, u.id, coalesce(k.date, s.date)::timestamp AT TIME ZONE 'UTC'
+FROM computed k
+FULL JOIN stored s USING (date, cluster_id, user_no, account_no)
+JOIN hopsmeter.hopsworks_clusters c ON c.id = coalesce(k.cluster_id, s.cluster_id)
+JOIN hopsmeter.users u ON u.no = coalesce(k.user_no, s.user_no)
+WHERE (k.cpu, k.gpu, k.ram, k.pv, k.network, k.total, k.charge)
+      IS DISTINCT FROM (s.cpu, s.gpu, s.ram, s.pv, s.network, s.total, s.charge)
+  AND NOT EXISTS (SELECT FROM pending p
+                  WHERE p.cluster_id = coalesce(k.cluster_id, s.cluster_id)
+                    AND p.date = coalesce(k.date, s.date))
+LIMIT %(limit)s;
+
+-- name: cost_daily_differs
+-- cost_daily of closed days against their allocations, where nothing waits to be posted.
+WITH days AS (
+    SELECT d.day, array_agg(d.cluster_id) AS clusters FROM hopsmeter.cluster_days d
+    WHERE d.closed_at IS NOT NULL
+      AND d.day >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND d.day < (%(until)s AT TIME ZONE 'UTC')::date
+      AND NOT EXISTS (
+          SELECT FROM hopsmeter.collection_windows w
+          WHERE w.cluster_id = d.cluster_id AND w.stored_no <> w.posted_no
+            AND w.hour >= d.day::timestamp AT TIME ZONE 'UTC'
+            AND w.hour < (d.day + 1)::timestamp AT TIME ZONE 'UTC')
+    GROUP BY d.day),
+computed AS (SELECT k.* FROM days d, LATERAL hopsmeter.cost_of_day(d.day, d.clusters) k),
+stored AS (
+    SELECT s.* FROM hopsmeter.cost_daily s
+    JOIN days d ON d.day = s.date AND s.cluster_id = ANY (d.clusters)),
+wrong AS (
+    (SELECT * FROM computed EXCEPT ALL SELECT * FROM stored)
+    UNION ALL (SELECT * FROM stored EXCEPT ALL SELECT * FROM computed))
+SELECT c.name, n.name, wrong.date::timestamp AT TIME ZONE 'UTC'
+FROM wrong JOIN hopsmeter.hopsworks_clusters c ON c.id = wrong.cluster_id
+JOIN hopsmeter.namespaces n ON n.id = wrong.namespace_id
+LIMIT %(limit)s;
+
+-- name: posting_pending
+-- Hours that are stored and not yet posted, and the time of the oldest store among them.
+SELECT count(*), min(collected_at) FROM hopsmeter.collection_windows
+WHERE stored_no <> posted_no AND hour >= %(since)s AND hour < %(until)s;
+
+-- name: missing_windows
+-- Hours since metering began that have no row.
+SELECT c.name, '', hour FROM hopsmeter.hopsworks_clusters c
+CROSS JOIN LATERAL generate_series(
+    greatest(c.metering_since, date_trunc('hour', %(since)s::timestamptz, 'UTC')),
+    least(%(newest)s, %(until)s::timestamptz - interval '1 hour'), interval '1 hour') hour
+LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = hour.hour
+WHERE w.hour IS NULL AND c.status <> 'removed'
+LIMIT %(limit)s;
+
+-- name: waived_without_reason
+-- Waived hours and gaps that do not say why.
+SELECT c.name, w.state, w.hour FROM hopsmeter.collection_windows w
+JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+WHERE w.state IN ('waived', 'gap') AND w.why = ''
+  AND w.hour >= %(since)s AND w.hour < %(until)s
+LIMIT %(limit)s;
+
+-- name: window_states
+-- How many hours are in which state.
+SELECT state, count(*) FROM hopsmeter.collection_windows
+WHERE hour >= %(since)s AND hour < %(until)s GROUP BY state ORDER BY state;
+
+-- name: span
+-- From the first hour of the books to the last.
+SELECT min(hour), max(hour) + interval '1 hour' FROM hopsmeter.collection_windows;
+
+-- name: allocation
+-- One allocation with everything that made it what it is.
+SELECT a.*, c.currency, w.state, w.why AS window_why, k.name AS kind_name, w.raw_sha256,
+       u.id AS user_id, o.id AS account_id, p.project, lower(p.valid) AS since,
+       upper(p.valid) AS until, p.source, p.created_by, r.name AS plan, v.factor,
+       hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       raw.asked_at, raw.size_bytes, raw.body
+FROM hopsmeter.allocations a
+JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+JOIN hopsmeter.allocation_kinds k ON k.kind = a.kind
+JOIN hopsmeter.collection_windows w ON w.cluster_id = a.cluster_id AND w.hour = a.hour
+LEFT JOIN hopsmeter.users u ON u.no = a.user_no
+LEFT JOIN hopsmeter.users o ON o.no = a.account_no
+LEFT JOIN hopsmeter.user_projects p
+    ON p.cluster_id = a.cluster_id AND p.namespace = n.name AND p.valid @> a.hour
+LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+LEFT JOIN hopsmeter.rate_plans r ON r.id = v.plan_id
+LEFT JOIN hopsmeter.raw_answers raw
+    ON raw.hour = a.hour AND raw.cluster_id = a.cluster_id AND raw.sha256 = w.raw_sha256
+WHERE c.name = %(cluster)s AND n.name = %(namespace)s AND a.hour = %(hour)s;
+
+-- name: history
+-- The revisions of one allocation that were replaced, newest first.
+SELECT h.revision, h.total_nano, u.id, h.replaced_at, h.replaced_why, h.raw_sha256
+FROM hopsmeter.allocation_history h
+JOIN hopsmeter.namespaces n ON n.id = h.namespace_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = h.cluster_id
+LEFT JOIN hopsmeter.users u ON u.no = h.user_no
+WHERE c.name = %(cluster)s AND n.name = %(namespace)s AND h.hour = %(hour)s
+ORDER BY h.revision DESC;
+
+-- name: why_none
+-- What the ledger of hours says of an hour of which an allocation is missing.
+SELECT w.state, w.why, w.revision FROM hopsmeter.collection_windows w
+JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+WHERE c.name = %(cluster)s AND w.hour = %(hour)s;
