@@ -104,10 +104,20 @@ def explain(
         raw_asked_at=found["asked_at"],
         raw_size_bytes=found["size_bytes"],
         raw_row=raw_row,
-        history=tuple(
-            Revision(*known, sha.hex() if sha is not None else None) for *known, sha in history
-        ),
+        history=tuple(_revision(*each) for each in history),
     )
+
+
+def _revision(
+    number: int,
+    total_nano: int,
+    user: str | None,
+    replaced_at: datetime,
+    why: str,
+    sha256: bytes | None,
+) -> Revision:
+    said = sha256.hex() if sha256 else None
+    return Revision(number, total_nano, user, replaced_at, why, said)
 
 
 def _period(found: dict[str, Any]) -> str:

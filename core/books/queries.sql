@@ -145,11 +145,12 @@ WHERE stored_no <> posted_no AND hour >= %(since)s AND hour < %(until)s;
 
 -- name: missing_windows
 -- Hours since metering began that have no row.
-SELECT c.name, '', hour FROM hopsmeter.hopsworks_clusters c
+SELECT c.name, '', every.hour FROM hopsmeter.hopsworks_clusters c
 CROSS JOIN LATERAL generate_series(
     greatest(c.metering_since, date_trunc('hour', %(since)s::timestamptz, 'UTC')),
-    least(%(newest)s, %(until)s::timestamptz - interval '1 hour'), interval '1 hour') hour
-LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = hour.hour
+    least(%(newest)s, %(until)s::timestamptz - interval '1 hour'), interval '1 hour')
+    AS every (hour)
+LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = every.hour
 WHERE w.hour IS NULL AND c.status <> 'removed'
 LIMIT %(limit)s;
 
