@@ -74,6 +74,7 @@ class Rates:
     gpu_hour: float = 0.95
     pv_gib_hour: float = 0.00005479
     network_gib: float = 0.01
+    balancer_hour: float = 0.025
 
 
 class Flow(NamedTuple):

@@ -13,6 +13,8 @@ from typing import Any
 from sandbox.story import GIB, Flow, Rates
 
 Row = dict[str, Any]
+COSTS = ("cpuCost", "gpuCost", "networkCost", "loadBalancerCost", "pvCost", "ramCost")
+"""What totalCost adds up; the adjustments are 0 here, as they are in any hour of OpenCost."""
 Rows = list[tuple[str, Row]]
 """A set of an answer: (key, row); a list, so that a fault can name a key twice."""
 
@@ -40,6 +42,8 @@ def go_json(value: Any) -> str:
         return go_number(value)
     if isinstance(value, dict):
         return "{" + ",".join(f'"{k}":{go_json(v)}' for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{','.join(map(go_json, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -57,6 +61,29 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
+_FIELDS = (
+    "name properties window start end minutes "
+    "cpuCores cpuCoreRequestAverage cpuCoreLimitAverage cpuCoreUsageAverage cpuCoreHours "
+    "cpuCost cpuCostAdjustment cpuCostIdle cpuEfficiency "
+    "gpuCount gpuRequestAverage gpuUsageAverage gpuHours "
+    "gpuCost gpuCostAdjustment gpuCostIdle gpuEfficiency "
+    "networkTransferBytes networkReceiveBytes networkCost networkCrossZoneCost "
+    "networkCrossRegionCost networkInternetCost networkCostAdjustment "
+    "loadBalancerCost loadBalancerCostAdjustment "
+    "pvBytes pvByteHours pvCost pvs pvCostAdjustment "
+    "ramBytes ramByteRequestAverage ramByteLimitAverage ramByteUsageAverage ramByteHours "
+    "ramCost ramCostAdjustment ramCostIdle ramEfficiency "
+    "externalCost sharedCost totalCost totalEfficiency "
+    "proportionalAssetResourceCosts lbAllocations sharedCostBreakdown"
+)
+_BARE: Row = dict.fromkeys(_FIELDS.split(), 0.0) | {
+    "proportionalAssetResourceCosts": {},
+    "lbAllocations": None,
+    "sharedCostBreakdown": {},
+}
+"""All fields in the order of Go's struct; a row fills in what is not zero."""
+
+
 def row_of(
     name: str,
     properties: dict[str, Any],
@@ -68,70 +95,55 @@ def row_of(
     """Return the allocation of `used` (quantities summed over the window), unrounded."""
     minutes = (alive[1] - alive[0]) / timedelta(minutes=1)
     hours = minutes / 60 or 1.0
-    cpu_h = max(used.cpu_request_h, used.cpu_use_h)
-    ram_bh = max(used.ram_request_bh, used.ram_use_bh)
-    cpu = cpu_h * rates.cpu_core_hour
-    ram = ram_bh / GIB * rates.ram_gib_hour
-    gpu = used.gpu_h * rates.gpu_hour
-    pv = used.pv_bh / GIB * rates.pv_gib_hour
     network = used.sent_bytes / GIB * rates.network_gib
-    balancer = used.lb_h * 0.025
-    cpu_efficiency = _share(used.cpu_use_h, used.cpu_request_h)
-    ram_efficiency = _share(used.ram_use_bh, used.ram_request_bh)
-    return {
+    pv = used.pv_bh / GIB * rates.pv_gib_hour
+    row = _BARE | {
         "name": name,
         "properties": properties,
         "window": {"start": go_time(window[0]), "end": go_time(window[1])},
         "start": go_time(alive[0]),
         "end": go_time(alive[1]),
         "minutes": minutes,
+        "gpuCount": used.gpu_h / hours,
+        "gpuRequestAverage": used.gpu_h / hours,
+        "gpuHours": used.gpu_h,
+        "gpuCost": used.gpu_h * rates.gpu_hour,
+        "networkTransferBytes": used.sent_bytes,
+        "networkReceiveBytes": used.received_bytes,
+        "networkCost": network,
+        "networkInternetCost": network,
+        "loadBalancerCost": used.lb_h * rates.balancer_hour,
+        "pvBytes": used.pv_bh / hours,
+        "pvByteHours": used.pv_bh,
+        "pvCost": pv,
+        "pvs": _volumes(name, properties, used.pv_bh, pv),
+    }
+    row.update(_cpu_and_ram(used, hours, rates))
+    row["totalCost"] = sum(row[cost] for cost in COSTS)
+    return row
+
+
+def _cpu_and_ram(used: Flow, hours: float, rates: Rates) -> Row:
+    """OpenCost charges the greater of request and usage."""
+    cpu_h = max(used.cpu_request_h, used.cpu_use_h)
+    ram_bh = max(used.ram_request_bh, used.ram_use_bh)
+    cpu, ram = cpu_h * rates.cpu_core_hour, ram_bh / GIB * rates.ram_gib_hour
+    cpu_efficiency = _share(used.cpu_use_h, used.cpu_request_h)
+    ram_efficiency = _share(used.ram_use_bh, used.ram_request_bh)
+    return {
         "cpuCores": cpu_h / hours,
         "cpuCoreRequestAverage": used.cpu_request_h / hours,
-        "cpuCoreLimitAverage": 0.0,
         "cpuCoreUsageAverage": used.cpu_use_h / hours,
         "cpuCoreHours": cpu_h,
         "cpuCost": cpu,
-        "cpuCostAdjustment": 0.0,
-        "cpuCostIdle": 0.0,
         "cpuEfficiency": cpu_efficiency,
-        "gpuCount": used.gpu_h / hours,
-        "gpuRequestAverage": used.gpu_h / hours,
-        "gpuUsageAverage": 0.0,
-        "gpuHours": used.gpu_h,
-        "gpuCost": gpu,
-        "gpuCostAdjustment": 0.0,
-        "gpuCostIdle": 0.0,
-        "gpuEfficiency": 0.0,
-        "networkTransferBytes": float(used.sent_bytes),
-        "networkReceiveBytes": float(used.received_bytes),
-        "networkCost": network,
-        "networkCrossZoneCost": 0.0,
-        "networkCrossRegionCost": 0.0,
-        "networkInternetCost": network,
-        "networkCostAdjustment": 0.0,
-        "loadBalancerCost": balancer,
-        "loadBalancerCostAdjustment": 0.0,
-        "pvBytes": used.pv_bh / hours,
-        "pvByteHours": float(used.pv_bh),
-        "pvCost": pv,
-        "pvs": _volumes(name, properties, used.pv_bh, pv),
-        "pvCostAdjustment": 0.0,
         "ramBytes": ram_bh / hours,
         "ramByteRequestAverage": used.ram_request_bh / hours,
-        "ramByteLimitAverage": 0.0,
         "ramByteUsageAverage": used.ram_use_bh / hours,
         "ramByteHours": ram_bh,
         "ramCost": ram,
-        "ramCostAdjustment": 0.0,
-        "ramCostIdle": 0.0,
         "ramEfficiency": ram_efficiency,
-        "externalCost": 0.0,
-        "sharedCost": 0.0,
-        "totalCost": cpu + ram + gpu + pv + network + balancer,
         "totalEfficiency": _share(cpu * cpu_efficiency + ram * ram_efficiency, cpu + ram),
-        "proportionalAssetResourceCosts": {},
-        "lbAllocations": None,
-        "sharedCostBreakdown": {},
     }
 
 

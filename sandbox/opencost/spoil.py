@@ -32,7 +32,6 @@ SCALED = [
     "ramCost",
     "totalCost",
 ]
-COSTS = ("cpuCost", "gpuCost", "networkCost", "loadBalancerCost", "pvCost", "ramCost", "totalCost")
 
 
 def sets(sets: list[Rows], struck: dict[str, Fault], cluster_id: str) -> list[Rows]:
