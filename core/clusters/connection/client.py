@@ -26,6 +26,7 @@ from core.clusters.connection.trouble import Trouble
 SMALL_MAX_BYTES = 32 * 1024 * 1024
 """For the API server's own answers: a list of pods, a status."""
 CHUNK_BYTES = 256 * 1024
+CURE_LARGE = "No hour of a cluster is that large: look at what OpenCost answers by hand."
 SUBPROTOCOLS = "v5.channel.k8s.io,v4.channel.k8s.io"
 
 
@@ -204,7 +205,7 @@ def too_large(step: str, size_max_bytes: int) -> Trouble:
     return Trouble(
         step,
         f"the answer is larger than {size_max_bytes / 1024 / 1024:.0f} MiB and was not read on.",
-        "No hour of a cluster is that large: look at what OpenCost answers by hand.",
+        CURE_LARGE,
     )
 
 

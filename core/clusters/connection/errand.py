@@ -4,17 +4,18 @@ import resource
 import socket
 import ssl
 import time
+from pathlib import Path
 
 from core.clock import monotonic_s
 from core.clusters.connection import steps, wire
-from core.clusters.connection.client import KubeClient, read_credentials
+from core.clusters.connection.client import CURE_LARGE, KubeClient, read_credentials
 from core.clusters.connection.fetch import ExecTransport, ProxyTransport, Transport
 from core.clusters.connection.trouble import Trouble, short
 
 PAUSE_S = 0.5
 """Before the first retry; each further one waits twice as long."""
-MEMORY_BASE_BYTES = 1024 * 1024 * 1024
-"""Address space that interpreter and libraries take before any answer (most of it never used)."""
+MEMORY_SPARE_BYTES = 96 * 1024 * 1024
+"""What a visit may take beyond what it began with and three copies of the largest answer."""
 
 
 def warm() -> None:
@@ -27,14 +28,20 @@ def run(line: socket.socket) -> None:
     try:
         opening = wire.receive_order(line)
         assert isinstance(opening, wire.Open)
-        # A backstop for what no size check sees, such as one endless websocket frame.
-        limit = MEMORY_BASE_BYTES + 3 * opening.size_max_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         errand = Errand(line, opening)
         while True:
-            errand.serve(wire.receive_order(line))
+            order = wire.receive_order(line)
+            _limit_memory(opening.size_max_bytes)
+            errand.serve(order)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _limit_memory(size_max_bytes: int) -> None:
+    """Set a backstop for what no size check sees, such as one endless websocket frame."""
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = taken + 3 * size_max_bytes + MEMORY_SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
 class Errand:
@@ -54,7 +61,10 @@ class Errand:
         except Trouble as problem:
             self._report(problem)
         except MemoryError:
-            self._report(Trouble("answer", "the answer is larger than this process may hold."))
+            # The report needs some, and what filled it is freed only when this handler ends.
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+            message = "the answer is larger than a visit may hold, and was not read on."
+            self._report(Trouble(self._opening.transport, message, CURE_LARGE))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:  # noqa: BLE001 -- the edge of a process: a bug must reach the daemon as a fault

@@ -70,6 +70,8 @@ def _read_channels(connection: Any, deadline_s: float, size_max_bytes: int) -> d
         try:
             opcode, frame = connection.recv_data_frame(control_frame=True)
         except (websocket.WebSocketException, ssl.SSLError, OSError) as error:
+            if "malloc failure" in str(error):
+                raise MemoryError from error  # how OpenSSL says it
             if channels[ERROR]:
                 return channels
             raise _broken(error, channels) from error
