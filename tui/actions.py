@@ -43,6 +43,7 @@ ACTIONS = (
     Action("list.sort", "list", "sort", "sort by the next column (or click its title)", "s", "s", "sort"),
     Action("list.reverse", "list", "reverse", "turn the order round", "o", "o"),
     Action("table.mark", "table", "mark", "mark the row, or take its mark away", "space", "Space"),
+    Action("list.look", "list", "screen.look", "the whole row, nothing cut", "i", "i"),
     Action(
         "list.copy", "list", "copy",
         "copy the marked rows (or this one) to the clipboard, tab-separated, in full", "y", "y",

@@ -3,7 +3,7 @@
 All are tuples, so that ten thousand rows compare with the last ten thousand in C.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tui.format import Align
@@ -27,9 +27,9 @@ Cell = str | Span | tuple[Span, ...]
 
 
 class Row(NamedTuple):
-    """One line: its identity, what is shown, what it sorts by (a value for each column)."""
+    """One line: its identity (hashable), what is shown, what it sorts by (a value per column)."""
 
-    key: Hashable
+    key: Any
     cells: tuple[Cell, ...]
     order: tuple[Any, ...] = ()
     name: str = ""

@@ -83,6 +83,8 @@ class Listing(KeyedTable):
     def action_sort(self) -> None:
         """Sort by the next column on the screen that can be sorted by."""
         shown = [at.at for at in self.placed if self.columns[at.at].sorts]
+        if not shown:
+            return
         now = self.sorted_by[0] if self.sorted_by else -1
         self._sort_first(next((column for column in shown if column > now), shown[0]))
 

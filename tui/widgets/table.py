@@ -6,8 +6,8 @@ ever drawn; the header is line 0 and stays. Cursor and marks are row keys, so th
 refresh; a snapshot equal to the last one paints nothing.
 """
 
-from collections.abc import Hashable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -48,7 +48,7 @@ class KeyedTable(ScrollView, can_focus=True):
     class Opened(Message):
         """Enter or a double click on a row."""
 
-        def __init__(self, table: "KeyedTable", key: Hashable) -> None:
+        def __init__(self, table: "KeyedTable", key: Any) -> None:
             self.table, self.key = table, key
             super().__init__()
 
@@ -74,11 +74,11 @@ class KeyedTable(ScrollView, can_focus=True):
         super().__init__(id=ident or None)
         self.columns = tuple(columns)
         self.rows: tuple[Row, ...] = ()
-        self.marks: frozenset[Hashable] = frozenset()
-        self.cursor_key: Hashable | None = None
+        self.marks: frozenset[Any] = frozenset()
+        self.cursor_key: Any = None
         self.sorted_by: tuple[int, bool] | None = None
         self.empty = empty
-        self._index: dict[Hashable, int] = {}
+        self._index: dict[Any, int] = {}
         self.placed: tuple[Placed, ...] = ()
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────
@@ -111,15 +111,13 @@ class KeyedTable(ScrollView, can_focus=True):
         self._keep_in_place(cursor, top)
         self._paint_changes(old, top)
 
-    def _neighbour(self, old: tuple[Row, ...], cursor: int) -> Hashable | None:
+    def _neighbour(self, old: tuple[Row, ...], cursor: int) -> Any:
         if not self.rows:
             return None
         for row in (*old[cursor + 1 :], *reversed(old[: max(cursor, 0)])):
             if row.key in self._index:
-                key: Hashable = row.key
-                return key
-        first: Hashable = self.rows[min(max(cursor, 0), len(self.rows) - 1)].key
-        return first
+                return row.key
+        return self.rows[min(max(cursor, 0), len(self.rows) - 1)].key
 
     def _keep_in_place(self, cursor: int, top: int) -> None:
         """Scroll with the cursor's row, unless the top is shown and the row stays in sight."""

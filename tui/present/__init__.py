@@ -1,0 +1,1 @@
+"""From frozen records to cells: pure functions, no screen, no database."""

@@ -1,0 +1,54 @@
+"""The cells that several lists share."""
+
+from collections.abc import Mapping
+
+from tui import format as fmt
+from tui.rows import Column, Span
+from tui.theme import HOURS, KINDS, Sign
+
+MONEY = fmt.MONEY_WIDTH
+CURRENCY = Column("", 3, tone="muted", sorts=False)
+EXACT_DECIMALS = 5
+"""What OpenCost prints; used where single hours are shown."""
+
+
+def state(sign: Sign) -> tuple[Span, ...]:
+    """Return glyph and word of a state, the word in the same tone."""
+    return (Span(f"{sign.glyph} ", sign.tone), Span(sign.word, sign.tone))
+
+
+def hour_state(name: str) -> tuple[Span, ...]:
+    return state(HOURS[name])
+
+
+def kind(name: str) -> tuple[Span, ...]:
+    return state(KINDS[name])
+
+
+def owner(kind_name: str, email: str) -> Span:
+    """Return whose a cost is: an e-mail address, or the kind that has no owner."""
+    if email:
+        return Span(email)
+    sign = KINDS[kind_name]
+    return Span(sign.word, sign.tone)
+
+
+def amount(nano: int, decimals: int = 2, tone: str = "") -> Span:
+    """Return money; zero is faint, and what is below zero stands out."""
+    text = fmt.money(nano, decimals)
+    if nano == 0:
+        return Span(text, "faint")
+    return Span(text, "warn" if nano < 0 else tone)
+
+
+def money_column(title: str, *, drop: int = 0, tone: str = "") -> Column:
+    return Column(title, MONEY, "right", drop=drop, tone=tone)
+
+
+def legend(signs: Mapping[str, Sign]) -> list[tuple[Span, str]]:
+    """Return each sign with its word, and its meaning."""
+    return [
+        (Span(f"{sign.glyph} {sign.word}", sign.tone), sign.meaning)
+        for sign in signs.values()
+        if sign.word
+    ]

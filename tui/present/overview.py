@@ -1,0 +1,236 @@
+"""The first screen: clusters, the map of their hours, who costs what, what nobody pays for."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from core.clock import HOUR
+from core.reports.clusters import ClusterLine
+from core.reports.costs import PersonCost, Totals, Unmapped
+from core.reports.hours import HourStrip
+from core.reports.session import Life
+from tui import format as fmt
+from tui.present.cells import CURRENCY, amount, money_column, state
+from tui.rows import Column, Row, Span
+from tui.theme import CLUSTERS, DAEMONS, HOURS
+
+MAP_HOURS = 48
+UNMAPPED_DAYS = 31
+WIDE_CELLS_FROM = 118
+"""From this width on, an hour of the map takes two cells: 14 for the name, 96 for the hours."""
+NAME_WIDTH = 14
+LABEL_EVERY = 6
+
+NO_CLUSTERS = (
+    "No clusters yet. Add one:\n"
+    "hopsmeter cluster add NAME --kubeconfig FILE --api-url URL\n"
+    "Its closed hours are collected from then on, and appear here by themselves."
+)
+NO_HOURS = "The last 48 hours of each cluster will appear here, one sign for each."
+NO_COSTS = "No user has cost anything yet today. Map a namespace to its user:\nhopsmeter namespace map CLUSTER NAMESPACE USER"
+ALL_MAPPED = "Every namespace with cost has an owner."
+
+CLUSTER_COLUMNS = (
+    Column("CLUSTERS", NAME_WIDTH, grow=1, widest=24),
+    Column("STATE", 13),
+    Column("ANSWERED", 10),
+    Column("KEPT", 9, "right", drop=1),
+    money_column("TODAY"),
+    money_column("NEWEST HOUR"),
+    CURRENCY,
+    Column("LAST VISIT", 16, drop=2, grow=3, widest=90, tone="muted"),
+)
+USER_COLUMNS = (
+    Column("COST BY USER", 16, grow=1, widest=48),
+    money_column("TODAY"),
+    money_column("NEWEST HOUR"),
+    CURRENCY,
+)
+UNMAPPED_COLUMNS = (
+    Column("UNMAPPED", 20, grow=1, widest=48),
+    money_column("COST", tone="warn"),
+    CURRENCY,
+    Column("SINCE", 9, drop=2, tone="muted"),
+    Column("LAST", 9, drop=3, tone="muted"),
+)
+
+
+def cluster_rows(lines: Sequence[ClusterLine], now: datetime) -> tuple[Row, ...]:
+    return tuple(_cluster_row(line, now) for line in lines)
+
+
+def _cluster_row(line: ClusterLine, now: datetime) -> Row:
+    sign = CLUSTERS[line.health]
+    kept, wanted = line.hours.kept, line.hours.asked_for
+    return Row(
+        line.name,
+        (
+            line.name,
+            state(sign),
+            Span(fmt.ago(line.last_answered_at, now), "muted"),
+            Span(f"{kept}/{wanted}" if wanted else fmt.NOTHING, "" if kept < wanted else "muted"),
+            amount(line.today_nano, tone="strong"),
+            amount(line.newest_nano),
+            line.currency,
+            line.status_why if line.health == "paused" else line.last_outcome,
+        ),
+        (
+            line.name,
+            tuple(CLUSTERS).index(line.health),
+            line.last_answered_at,
+            kept - wanted,
+            line.today_nano,
+            line.newest_nano,
+            line.currency,
+            line.last_outcome,
+        ),
+        line.name,
+    )
+
+
+# ── the map ─────────────────────────────────────────────────────────────────────────────────
+
+
+def map_columns(since: datetime, width: int) -> tuple[Column, ...]:
+    """Return the map's columns for a screen of that width; the title of the hours is their axis."""
+    cell = map_cell(width)
+    return (
+        Column("LAST 48 HOURS", NAME_WIDTH, sorts=False),
+        Column(_axis(since, cell), MAP_HOURS * cell, sorts=False),
+        Column("MISSING", 9, "right", drop=1, sorts=False),
+    )
+
+
+def map_cell(width: int) -> int:
+    return 2 if width >= WIDE_CELLS_FROM else 1
+
+
+def _axis(since: datetime, cell: int) -> str:
+    """Write an hour every six, and the date where a day begins, as far as they fit."""
+    axis = ""
+    for number in range(MAP_HOURS):
+        hour = since + number * HOUR
+        if hour.hour % LABEL_EVERY == 0 and len(axis) <= number * cell:
+            axis = axis.ljust(number * cell)
+            axis += hour.strftime("%m-%d" if hour.hour == 0 else "%H")
+    return axis[: MAP_HOURS * cell]
+
+
+def map_rows(strips: Sequence[HourStrip], width: int) -> tuple[Row, ...]:
+    cell = map_cell(width)
+    return tuple(_map_row(strip, cell) for strip in strips)
+
+
+def _map_row(strip: HourStrip, cell: int) -> Row:
+    signs = [HOURS[name] for name in strip.states]
+    missing = sum(name not in ("settled", "collected", "waived", "none") for name in strip.states)
+    cells = tuple(Span(sign.glyph.ljust(cell), sign.tone) for sign in signs)
+    return Row(
+        strip.cluster,
+        (strip.cluster, _joined(cells), Span(fmt.count(missing), "warn" if missing else "faint")),
+        (strip.cluster, 0, missing),
+        strip.cluster,
+    )
+
+
+def _joined(cells: Sequence[Span]) -> tuple[Span, ...]:
+    """Join neighbours of one tone: a quiet strip is one piece of text, not 48."""
+    joined: list[Span] = []
+    for span in cells:
+        if joined and joined[-1].tone == span.tone:
+            joined[-1] = Span(joined[-1].text + span.text, span.tone)
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
+# ── money ───────────────────────────────────────────────────────────────────────────────────
+
+
+def user_rows(people: Sequence[PersonCost]) -> tuple[Row, ...]:
+    return tuple(
+        Row(
+            (each.user_id, each.currency),
+            (
+                each.email,
+                amount(each.day_nano, tone="strong"),
+                amount(each.hour_nano),
+                each.currency,
+            ),
+            (each.email, each.day_nano, each.hour_nano, each.currency),
+            each.email,
+        )
+        for each in people
+    )
+
+
+def unmapped_rows(found: Sequence[Unmapped]) -> tuple[Row, ...]:
+    return tuple(
+        Row(
+            (each.cluster, each.namespace),
+            (
+                (Span(f"{each.cluster}/", "muted"), Span(each.namespace)),
+                amount(each.total_nano),
+                each.currency,
+                fmt.hour_name(each.first_hour),
+                fmt.hour_name(each.last_hour),
+            ),
+            (
+                (each.cluster, each.namespace),
+                each.total_nano,
+                each.currency,
+                each.first_hour,
+                each.last_hour,
+            ),
+            f"{each.cluster}/{each.namespace}",
+        )
+        for each in found
+    )
+
+
+def tiles(
+    totals: Sequence[Totals], newest_hour: datetime | None, life: Life, width: int
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Return the four figures of the house: a line of labels, a line of values."""
+    room = (width - 2) // 4
+    sign = DAEMONS[life]
+    hour = newest_hour.strftime("%HZ") if newest_hour else ""
+    namespaces = sum(each.unmapped_namespaces for each in totals)
+    today = _sum([(each.today_nano, each.currency) for each in totals], room)
+    newest = _sum([(each.newest_nano, each.currency) for each in totals], room)
+    lost = _sum([(each.unmapped_nano, each.currency) for each in totals], room)
+    values = (
+        Span(today, "strong"),
+        Span(newest, "strong"),
+        Span(lost, "warn") if namespaces else Span("none", "ok"),
+        Span(f"{sign.glyph} {sign.word}", sign.tone),
+    )
+    labels = (
+        "Today",
+        f"Newest hour {hour}".strip(),
+        f"Unmapped, {namespaces} ns" if namespaces else "Unmapped",
+        "Daemon",
+    )
+    return (
+        (Span("  "), *(Span(fmt.fit(text, room), "muted") for text in labels)),
+        (Span("  "), *(Span(fmt.fit(span.text, room), span.tone) for span in values)),
+    )
+
+
+def _sum(amounts: Sequence[tuple[int, str]], room: int) -> str:
+    """Return sums of different currencies side by side; those without room are counted."""
+    shown = [f"{fmt.money(nano)} {currency}" for nano, currency in amounts if nano]
+    if not shown:
+        return fmt.NOTHING
+    for kept in range(len(shown), 0, -1):
+        text = " + ".join(shown[:kept])
+        if kept < len(shown):
+            text += f" +{len(shown) - kept}"
+        if len(text) < room:
+            return text
+    return shown[0]
+
+
+def map_since(now: datetime) -> datetime:
+    """Return the first of the 48 hours that end with the newest closed one."""
+    closed = now.replace(minute=0, second=0, microsecond=0) - HOUR
+    return closed - timedelta(hours=MAP_HOURS - 1)
