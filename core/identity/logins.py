@@ -47,8 +47,9 @@ def map_login(
     """
     principal.require_admin("add logins")
     row = connection.execute(
-        "SELECT pg_has_role(oid, %s, 'member') AND NOT rolsuper FROM pg_roles WHERE rolname = %s",
-        [PERSON, role],
+        "SELECT r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole FROM pg_roles r JOIN pg_auth_members m ON m.member = r.oid"
+        " JOIN pg_roles g ON g.oid = m.roleid WHERE r.rolname = %s AND g.rolname = %s",
+        [role, PERSON],
     ).fetchone()
     if row is None or not row[0]:
         raise Conflict(
