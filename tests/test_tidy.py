@@ -22,11 +22,12 @@ FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 600
 README_LINES_MAX = 80
 TEST_WORDS_MIN = 3
-REASON_WORDS_MIN = 3
+REASON_WORDS_MIN = 2
 
 MAY_READ_THE_TIME = {
     "core/clock.py": "the one place",
     "sandbox/": "its servers stand for other people's machines, which have clocks of their own",
+    "tests/sandbox/": "holds those servers against the clock of the machine",
     "tests/database.py": "compares with the age of files that a killed run has left",
 }
 STAYS_IN_ITS_ROOM = {
