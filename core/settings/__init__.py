@@ -108,7 +108,7 @@ class Settings:
     )
     answer_timeout_s: int = field(
         metadata=option(
-            check.whole_number(5, 600), lambda _: 120, "How long one answer of a cluster may take."
+            check.whole_number(5, 300), lambda _: 120, "How long one answer of a cluster may take."
         )
     )
     answer_max_mib: int = field(
@@ -121,6 +121,11 @@ class Settings:
     raw_keep_days: int = field(
         metadata=option(
             check.whole_number(2, 3650), lambda _: 400, "How long OpenCost's own answers are kept."
+        )
+    )
+    loopback_clusters: bool = field(
+        metadata=option(
+            check.yes_or_no, lambda _: False, "Whether clusters on this host are taken: the demo's."
         )
     )
     log_format: str = field(

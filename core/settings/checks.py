@@ -183,6 +183,13 @@ def whole_number(low: int, high: int) -> Read:
     return read
 
 
+def yes_or_no(value: object) -> bool:
+    given = {"true": True, "false": False}.get(text(value)) if isinstance(value, str) else value
+    if not isinstance(given, bool):
+        raise SettingsFault(f"must be true or false, and is {value!r}.")
+    return given
+
+
 def one_of(*words: str) -> Read:
     def read(value: object) -> str:
         given = text(value)

@@ -1,0 +1,303 @@
+"""Looks over the whole installation and says what it saw and, where something is wrong, the cure.
+
+It changes nothing, and goes on after a fault: one visit shows all that is to be done.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+
+from core.clock import utc_now
+from core.clusters.keys import check_keyring, open_keyring
+from core.clusters.vault import keyring_status
+from core.db.binaries import MAJOR_MIN, find_binaries
+from core.db.connect import connect, place
+from core.db.migrate import current_version, require_current
+from core.db.notify import listen, wait
+from core.errors import HopsmeterError, SettingsFault
+from core.private_folder import open_private_folder
+from core.reports.clusters import ClusterLine, clusters
+from core.reports.session import daemons, life
+from core.settings import OPTIONS, Settings, client_url, load
+
+ROOM_WARN_BYTES = 2 * 2**30
+ROOM_FAIL_BYTES = 200 * 2**20
+SKEW_WARN_S = 2.0
+SKEW_FAIL_S = 60.0
+NOTICE_LIMIT_S = 2.0
+EXPIRY_WARN = timedelta(days=14)
+_HEALTHY = ("ok", "catching up", "new")
+
+Verdict = Literal["ok", "warn", "fail"]
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `cure` is empty where nothing is to be done."""
+
+    name: str
+    verdict: Verdict
+    saw: str
+    cure: str = ""
+
+
+def examine(
+    environment: Mapping[str, str] = os.environ, config: Path | None = None
+) -> list[Finding]:
+    """Look at everything that can be reached from here."""
+    try:
+        settings = load(environment, config)
+    except SettingsFault as faults:
+        return _of_settings(faults)
+    found = [_settings(settings), *examine_start(settings, environment)]
+    # What keeps us from the database has its finding already.
+    with (
+        suppress(HopsmeterError, psycopg.Error),
+        connect(client_url(settings), name="hopsmeter doctor", read_only=True) as connection,
+    ):
+        found += _look(connection, _WORK)
+    found.append(_kubernetes())
+    return found
+
+
+def examine_start(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Look at what a start of the daemon needs: folders, keyring, database, schema, canary."""
+    found = [
+        _checked("state folder", lambda: _state_folder(settings)),
+        _checked("private folder", lambda: _private_folder(environment)),
+        _checked("keyring", lambda: _keyring(settings)),
+    ]
+    if settings.own_database:
+        found.append(_checked("programs", lambda: _programs(settings)))
+        if not settings.url_path.exists():
+            saw = f"its own in {settings.own_database_folder}, not running now"
+            return [*found, Finding("database", "ok", saw, "`hopsmeterd run` starts it.")]
+    try:
+        with connect(client_url(settings), name="hopsmeter doctor") as connection:
+            found.append(_server(connection, settings))
+            found += _look(connection, (*_BASE, _canary_with(settings)))
+    except (HopsmeterError, psycopg.Error) as fault:
+        found.append(Finding("database", "fail", _sentence(fault)))
+    return found
+
+
+def _of_settings(faults: SettingsFault) -> list[Finding]:
+    cure = "Correct them; `hopsmeter doctor --paths` shows every setting and where it comes from."
+    return [Finding("settings", "fail", line, cure) for line in faults.message.splitlines()]
+
+
+def _settings(settings: Settings) -> Finding:
+    given = [name for name in OPTIONS if settings.sources[name] != "default"]
+    named = f": {', '.join(given)}" if given else ""
+    return Finding("settings", "ok", f"{len(given)} of {len(OPTIONS)} are set{named}")
+
+
+def _checked(name: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except HopsmeterError as fault:
+        return Finding(name, "fail", fault.message)
+    except OSError as fault:
+        return Finding(name, "fail", f"{fault.filename}: {fault.strerror}")
+
+
+def _state_folder(settings: Settings) -> Finding:
+    folder = settings.state_folder
+    if not folder.exists():
+        return Finding("state folder", "ok", f"{folder} is not there yet; the daemon makes it")
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        cure = "As the daemon's account it must be writable; for a person this is as it should be."
+        return Finding("state folder", "warn", f"{folder} is not open to this account", cure)
+    if mode & 0o022:
+        saw = f"{folder} may be written to by others (mode {mode:04o})"
+        return Finding("state folder", "fail", saw, f"Run: chmod 0700 {folder}")
+    free = shutil.disk_usage(folder).free
+    saw = f"{folder}, {free / 2**30:.1f} GiB free"
+    if free < ROOM_WARN_BYTES and settings.own_database:
+        verdict: Verdict = "fail" if free < ROOM_FAIL_BYTES else "warn"
+        return Finding("state folder", verdict, saw, "Make room: the own database lives there.")
+    return Finding("state folder", "ok", saw)
+
+
+def _private_folder(environment: Mapping[str, str]) -> Finding:
+    return Finding("private folder", "ok", f"{open_private_folder(environment).root}, in memory")
+
+
+def _keyring(settings: Settings) -> Finding:
+    path = settings.keyring_path
+    with suppress(OSError):
+        if path.exists() and not os.access(path, os.R_OK):
+            saw = f"{path} is not open to this account"
+            return Finding("keyring", "warn", saw, "Run this as the daemon's account to check it.")
+    status = keyring_status(open_keyring(settings))
+    older = f", older ones {', '.join(status.older_key_ids)}" if status.older_key_ids else ""
+    return Finding("keyring", "ok", f"{status.source}: key {status.primary_key_id}{older}")
+
+
+def _programs(settings: Settings) -> Finding:
+    found = find_binaries(settings.postgres_bin)
+    return Finding("programs", "ok", f"PostgreSQL {found.version} of the {found.origin}")
+
+
+def _server(connection: Connection, settings: Settings) -> Finding:
+    number = connection.info.server_version
+    saw = f"PostgreSQL {number // 10_000}.{number % 10_000}, {place(connection.info.dsn)}"
+    if number // 10_000 < MAJOR_MIN:
+        return Finding("database", "fail", saw, f"Upgrade it to PostgreSQL {MAJOR_MIN} or newer.")
+    if settings.own_database:
+        saw += "; hopsmeter's own: enough for a try and a small site"
+        cure = "For more, set HOPSMETER_DATABASE_URL to a PostgreSQL with backups; docs/install.md."
+        return Finding("database", "ok", saw, cure)
+    return Finding("database", "ok", saw)
+
+
+Look = Callable[[Connection], Iterator[Finding]]
+
+
+def _look(connection: Connection, looks: tuple[Look, ...]) -> list[Finding]:
+    """Look at each; one that fails is a finding and holds back no other."""
+    found: list[Finding] = []
+    for look in looks:
+        name = look.__name__.strip("_").replace("_", " ")
+        try:
+            found += look(connection)
+        except (HopsmeterError, psycopg.Error) as fault:
+            found.append(Finding(name, "fail", _sentence(fault)))
+    return found
+
+
+def _schema(connection: Connection) -> Iterator[Finding]:
+    require_current(connection)
+    yield Finding("schema", "ok", f"version {current_version(connection)}, as this program wants")
+
+
+def _rights(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(
+        "SELECT session_user, count(*), count(*) FILTER"
+        " (WHERE has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))"
+        " FROM pg_class WHERE relnamespace = to_regnamespace('hopsmeter')"
+        " AND relkind IN ('r', 'p') AND NOT relispartition"
+    ).fetchone()
+    assert row is not None
+    role, tables, writable = row
+    if writable == tables:
+        yield Finding("rights", "ok", f"role {role} may write to all {tables} tables")
+    else:
+        saw = f"role {role} may write to {writable} of {tables} tables"
+        cure = "Right for a person; the daemon's role comes from `hopsmeter db roles`."
+        yield Finding("rights", "warn", saw, cure)
+
+
+def _clock(connection: Connection) -> Iterator[Finding]:
+    before = utc_now()
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    middle: datetime = before + (utc_now() - before) / 2
+    skew_s = abs((row[0] - middle).total_seconds())
+    verdict: Verdict = "ok"
+    if skew_s > SKEW_WARN_S:
+        verdict = "fail" if skew_s > SKEW_FAIL_S else "warn"
+    cure = "" if verdict == "ok" else "Let both machines keep time by NTP."
+    yield Finding("clock", verdict, f"{skew_s:.1f} s between here and the database", cure)
+
+
+def _notices(connection: Connection) -> Iterator[Finding]:
+    """A pooler takes LISTEN and stays silent, so the way there and back is the only proof."""
+    listen(connection, "hopsmeter_doctor")
+    connection.execute("NOTIFY hopsmeter_doctor")
+    if wait(connection, NOTICE_LIMIT_S):
+        yield Finding("notices", "ok", "LISTEN and NOTIFY reach through")
+        return
+    cure = "A pooler is in between; name the database's direct port (Supabase: 5432, not 6543)."
+    yield Finding("notices", "fail", "a NOTIFY did not come back", cure)
+
+
+def _canary_with(settings: Settings) -> Look:
+    def _canary(connection: Connection) -> Iterator[Finding]:
+        if not os.access(settings.keyring_path, os.R_OK):
+            return  # the keyring has its finding already
+        known = check_keyring(connection, open_keyring(settings))
+        saw = (
+            f"the keyring opens it (key {known})" if known else "none yet; the first start makes it"
+        )
+        yield Finding("canary", "ok", saw)
+
+    return _canary
+
+
+def _daemon(connection: Connection) -> Iterator[Finding]:
+    known = daemons(connection)
+    now = utc_now()
+    if life(known, now) == "alive":
+        freshest = known[0]
+        age_s = (now - freshest.seen_at).total_seconds()
+        saw = f"{freshest.name}, version {freshest.version}, seen {max(age_s, 0):.0f} s ago"
+        if freshest.version != version("hopsmeter"):
+            saw += f"; this program is {version('hopsmeter')}"
+            yield Finding("daemon", "warn", saw, "Restart it, so that both are of one version.")
+        else:
+            yield Finding("daemon", "ok", saw)
+        return
+    word = {"none": "none has ever run", "stopped": "it was stopped", "silent": "it is silent"}
+    saw = word[life(known, now)] + (
+        f", last seen {known[0].seen_at:%Y-%m-%d %H:%M}Z" if known else ""
+    )
+    yield Finding(
+        "daemon", "fail", saw, "Start it: systemctl start hopsmeterd, or `hopsmeterd run`."
+    )
+
+
+def _clusters(connection: Connection) -> Iterator[Finding]:
+    now = utc_now()
+    lines = clusters(connection, now)
+    well = [line for line in lines if line.health in _HEALTHY]
+    yield Finding("clusters", "ok", f"{len(well)} of {len(lines)} need nobody")
+    for line in lines:
+        if line.health not in _HEALTHY:
+            yield Finding(f"cluster {line.name}", "warn", *_trouble(line))
+        expiry = line.credentials_expire_at
+        if expiry is not None and expiry - now < EXPIRY_WARN:
+            past = expiry < now
+            saw = f"its credentials {'expired' if past else 'expire'} on {expiry:%Y-%m-%d %H:%M}Z"
+            cure = f"Make new ones: `hopsmeter cluster edit {line.name} --kubeconfig FILE`."
+            yield Finding(f"cluster {line.name}", "fail" if past else "warn", saw, cure)
+
+
+def _trouble(line: ClusterLine) -> tuple[str, str]:
+    if line.health == "paused":
+        return f"paused: {line.status_why}", f"`hopsmeter cluster resume {line.name}` ends it."
+    if line.health == "decide":
+        count = line.hours.refused + line.hours.held
+        return f"{count} hours wait for a decision", f"See `hopsmeter hours {line.name}`."
+    saw = f"{line.failures} visits failed in a row; the last: {line.last_outcome}"
+    return saw, f"Walk the way: `hopsmeter cluster check {line.name}`."
+
+
+def _kubernetes() -> Finding:
+    try:
+        return Finding("kubernetes client", "ok", f"version {version('kubernetes')}")
+    except PackageNotFoundError:
+        cure = "Install hopsmeter anew, with its dependencies."
+        return Finding("kubernetes client", "fail", "it is not installed", cure)
+
+
+def _sentence(fault: Exception) -> str:
+    if isinstance(fault, HopsmeterError):
+        return fault.message
+    lines = str(fault).strip().splitlines()
+    return lines[0] if lines else type(fault).__name__
+
+
+_BASE: tuple[Look, ...] = (_schema, _rights, _clock, _notices)
+_WORK: tuple[Look, ...] = (_daemon, _clusters)

@@ -1,0 +1,83 @@
+"""One uvicorn on a loopback port, inside our own loop and under our own signals."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from core.errors import SettingsFault
+from core.settings.checks import address
+from daemon.contact import Contact
+from daemon.deps import Deps
+from daemon.runner import Runner
+from daemon.web.app import make_app
+
+STARTED_POLL_S = 0.01
+CLOSE_LIMIT_S = 2
+CONNECTIONS_MAX = 32
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: it would raise SIGTERM again after its own end, and the
+    process would die of it before ours.
+    """
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Page:
+    """The pages for machines, for as long as the block runs."""
+
+    def __init__(self, deps: Deps, contact: Contact, runner: Runner) -> None:
+        self._socket = _bind(*deps.settings.listen)
+        self.address = address(*self._socket.getsockname()[:2])
+        self._server = _Server(
+            uvicorn.Config(
+                make_app(deps, contact, runner),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                limit_concurrency=CONNECTIONS_MAX,
+                timeout_graceful_shutdown=CLOSE_LIMIT_S,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        while not (self._server.started or self._task.done()):  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(STARTED_POLL_S)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._server.should_exit = True
+        await self._task
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as fault:
+        listener.close()
+        raise SettingsFault(
+            f"{address(host, port)} cannot be listened on: {fault.strerror}. Stop what uses it, or"
+            " name another port in HOPSMETER_LISTEN."
+        ) from None
+    return listener
