@@ -184,19 +184,23 @@ def _schema(connection: Connection) -> Iterator[Finding]:
 
 def _rights(connection: Connection) -> Iterator[Finding]:
     row = connection.execute(
-        "SELECT session_user, count(*), count(*) FILTER"
-        " (WHERE has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))"
-        " FROM pg_class WHERE relnamespace = to_regnamespace('hopsmeter')"
-        " AND relkind IN ('r', 'p') AND NOT relispartition"
+        "SELECT session_user,"
+        " has_table_privilege('hopsmeter.collection_windows', 'UPDATE')"
+        " AND has_table_privilege('hopsmeter.allocations', 'INSERT')"
+        " AND has_table_privilege('hopsmeter.audit_log', 'INSERT'),"
+        " has_any_column_privilege('hopsmeter.commands', 'INSERT')"
     ).fetchone()
     assert row is not None
-    role, tables, writable = row
-    if writable == tables:
-        yield Finding("rights", "ok", f"role {role} may write to all {tables} tables")
+    role, works, asks = row
+    if works:
+        yield Finding("rights", "ok", f"role {role} may do the daemon's work")
+    elif asks:
+        saw = f"role {role} may read and submit commands"
+        yield Finding("rights", "warn", saw, "Right for a person, too little for the daemon.")
     else:
-        saw = f"role {role} may write to {writable} of {tables} tables"
-        cure = "Right for a person; the daemon's role comes from `hopsmeter db roles`."
-        yield Finding("rights", "warn", saw, cure)
+        saw = f"role {role} may neither work nor submit commands"
+        cure = "Run `hopsmeter db roles`, and connect as hopsmeter_daemon, or as a person's role."
+        yield Finding("rights", "fail", saw, cure)
 
 
 def _clock(connection: Connection) -> Iterator[Finding]:

@@ -51,9 +51,9 @@ def run(config: Path | None) -> None:
     with _sentences(), sole_owner(settings):
         database, stored = Database(settings), threading.Event()
         try:
+            deps = make_deps(settings, database, stored=stored)
             # Before the loop and its threads: our own database starts first and stops last.
             database.open()
-            deps = make_deps(settings, database, stored=stored)
             code = asyncio.run(_serve(deps, database, stored))
         finally:
             database.close()
@@ -75,8 +75,8 @@ def tick(config: Path | None, job: str) -> None:
             beside = True
         database = Database(settings)
         stack.callback(database.close)
-        database.open(borrow=beside)
         deps = make_deps(settings, database, stored=threading.Event(), beside=beside)
+        database.open(borrow=beside)
         database.require_current()
         with deps.connect("keyring") as connection:
             prove_keyring(connection, deps.keyring)

@@ -1,6 +1,7 @@
-"""What machines ask of us: alive, ready, figures. No log-in, so loopback only and no content."""
+"""What machines ask of us: alive, ready, figures. No log-in, so loopback only, and GET only."""
 
 import asyncio
+from dataclasses import dataclass, field
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -17,35 +18,47 @@ from daemon.web.metrics import Metrics
 SCRAPE_LIMIT_S = 10.0
 
 
-def make_app(deps: Deps, contact: Contact, runner: Runner) -> Starlette:
-    metrics = Metrics(deps)
-    one_at_a_time = asyncio.Lock()
+@dataclass(frozen=True)
+class Pages:
+    """All that is answered, in the loop that `contact` and `runner` belong to."""
 
-    async def healthz(_: Request) -> Response:
+    deps: Deps
+    contact: Contact
+    runner: Runner
+    metrics: Metrics
+    one_scrape: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def healthz(self, _: Request) -> Response:
         """Say whether the process turns; it may well be waiting for its database."""
-        if contact.alive:
-            return JSONResponse({"alive": True, "version": deps.version})
+        if self.contact.alive:
+            return JSONResponse({"alive": True, "version": self.deps.version})
         return JSONResponse({"alive": False, "why": "No beat has ended for too long."}, 503)
 
-    async def readyz(_: Request) -> Response:
+    async def readyz(self, _: Request) -> Response:
         """Say whether work is done now, and if not, why."""
-        if deps.stopping.is_set():
-            return JSONResponse({"ready": False, "why": "The daemon is stopping."}, 503)
-        if not contact.ready or not contact.alive:
-            return JSONResponse({"ready": False, "why": contact.why or "It hangs."}, 503)
-        return JSONResponse({"ready": True, "running": list(runner.running)})
+        why = ""
+        if self.deps.stopping.is_set():
+            why = "The daemon is stopping."
+        elif not self.contact.ready:
+            why = self.contact.why
+        elif not self.contact.alive:
+            why = "No beat has ended for too long."
+        if why:
+            return JSONResponse({"ready": False, "why": why}, 503)
+        return JSONResponse({"ready": True, "running": list(self.runner.running)})
 
-    async def figures(_: Request) -> Response:
-        async with one_at_a_time:
-            page = await asyncio.wait_for(
-                in_thread(lambda: metrics.page(database=contact.ready), "metrics"), SCRAPE_LIMIT_S
-            )
+    async def figures(self, _: Request) -> Response:
+        async with self.one_scrape:
+            reading = in_thread(lambda: self.metrics.page(database=self.contact.ready), "metrics")
+            page = await asyncio.wait_for(reading, SCRAPE_LIMIT_S)
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
+
+def make_app(pages: Pages) -> Starlette:
     return Starlette(
         routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", figures),
+            Route("/healthz", pages.healthz),
+            Route("/readyz", pages.readyz),
+            Route("/metrics", pages.figures),
         ]
     )

@@ -14,7 +14,8 @@ from core.settings.checks import address
 from daemon.contact import Contact
 from daemon.deps import Deps
 from daemon.runner import Runner
-from daemon.web.app import make_app
+from daemon.web.app import Pages, make_app
+from daemon.web.metrics import Metrics
 
 STARTED_POLL_S = 0.01
 CLOSE_LIMIT_S = 2
@@ -39,7 +40,7 @@ class Page:
         self.address = address(*self._socket.getsockname()[:2])
         self._server = _Server(
             uvicorn.Config(
-                make_app(deps, contact, runner),
+                make_app(Pages(deps, contact, runner, Metrics(deps))),
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -12,6 +12,8 @@ import pytest
 from core.commands.arguments import Collect
 from core.commands.submit import submit, wait
 from core.db.embedded_files import OWNER
+from core.db.migrate import upgrade
+from core.db.roles import DAEMON, ensure_roles
 from tests.daemon.process import Daemon, environment, once, state_folder
 from tests.database import Database, start_for_tests
 
@@ -40,6 +42,20 @@ def test_sigterm_ends_it_with_zero_and_says_farewell(daemon: Daemon, database: D
     assert row == (True, daemon.process.pid)
 
 
+def test_it_works_as_the_narrow_role_of_the_daemon(database: Database, state: Path) -> None:
+    ensure_roles(database.connect())
+    around = environment(state, database_url=database.url_for(DAEMON))
+    with Daemon(around) as daemon:
+        daemon.ready()
+        connection = database.connect()
+        make_admin(connection)
+        assert wait(connection, submit(connection, "collect", Collect()), 10).state == "done"
+        assert daemon.end() == 0
+    assert [line for line in daemon.log if line["level"] in ("error", "critical")] == []
+    done = once("tick", "books", around=around)
+    assert done.returncode == 0, done.stderr
+
+
 def test_ctrl_c_ends_it_as_sigterm_does(daemon: Daemon) -> None:
     assert daemon.end(signal.SIGINT) == 0
 
@@ -62,8 +78,12 @@ def test_the_pages_say_alive_ready_and_figures(daemon: Daemon) -> None:
 
 
 def make_admin(connection: psycopg.Connection) -> None:
-    connection.execute("INSERT INTO users (id, email, is_admin) VALUES ('auth0|a', 'a@x', true)")
-    connection.execute("INSERT INTO logins (role, user_id) VALUES (%s, 'auth0|a')", [OWNER])
+    connection.execute(
+        "INSERT INTO hopsmeter.users (id, email, is_admin) VALUES ('auth0|a', 'a@x', true)"
+    )
+    connection.execute(
+        "INSERT INTO hopsmeter.logins (role, user_id) VALUES (%s, 'auth0|a')", [OWNER]
+    )
 
 
 def test_commands_are_taken_up_in_milliseconds(daemon: Daemon, database: Database) -> None:
@@ -158,6 +178,24 @@ def test_it_waits_for_a_database_and_goes_on_when_it_comes(tmp_path: Path, state
             assert daemon.process.wait(20) == 1  # it has no schema: for an outside one, a person's
             daemon.end()
         assert "hopsmeter db upgrade" in daemon.log[-1]["why"]
+
+
+def test_it_goes_on_when_a_database_comes_back(tmp_path: Path, state: Path) -> None:
+    folder = tmp_path / "pg"
+    with start_for_tests(folder) as server:
+        upgrade(server.url)
+        daemon = Daemon(environment(state, database_url=server.url)).ready()
+    with daemon:
+        daemon.until(lambda: daemon.ask("/readyz")[0] == 503)
+        seen = len(daemon.log)
+        with start_for_tests(folder) as server:
+            daemon.wait_for("the database answers; work begins", after=seen)
+            assert daemon.ask("/readyz")[0] == 200
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                make_admin(connection)
+                outcome = wait(connection, submit(connection, "collect", Collect()), 10)
+                assert outcome.state == "done"
+            assert daemon.end() == 0
 
 
 def test_its_own_database_is_started_again_when_it_dies(state: Path) -> None:

@@ -1,0 +1,185 @@
+import shutil
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from core import doctor, settings
+from core.clock import utc_now
+from core.clusters.keys import check_keyring, prove_keyring
+from core.clusters.vault import Keyring, init_keyring
+from core.db.roles import DAEMON, ensure_login_role, ensure_roles
+from core.doctor import Finding, examine, examine_start
+from core.errors import SecretFault
+from tests.database import Connection, Database
+from tests.factories import add_cluster
+
+
+@pytest.fixture(autouse=True)
+def _no_file_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings, "CONFIG_DEFAULT", tmp_path / "absent.toml")
+
+
+@pytest.fixture
+def around(database: Database, tmp_path: Path) -> dict[str, str]:
+    """An installation that is well but has no daemon yet."""
+    tmp_path.chmod(0o700)
+    init_keyring(tmp_path / "keyring")
+    return {"HOPSMETER_STATE_FOLDER": str(tmp_path), "HOPSMETER_DATABASE_URL": database.url}
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def beat(connection: Connection, *, age_s: int = 0, version: str | None = None) -> None:
+    connection.execute(
+        "INSERT INTO daemons (name, pid, version, started_at, seen_at)"
+        " VALUES ('here', 1, %s, now(), now() - make_interval(secs => %s))",
+        [version or metadata.version("hopsmeter"), age_s],
+    )
+
+
+def test_a_sound_installation_has_no_fault(around: dict[str, str], database: Database) -> None:
+    beat(database.connect())
+    found = examine(around)
+    assert [each for each in found if each.verdict != "ok"] == []
+    assert {"settings", "keyring", "database", "schema", "clock", "notices", "daemon"} <= set(
+        by_name(found)
+    )
+
+
+def test_faults_of_settings_are_all_shown(around: dict[str, str]) -> None:
+    found = examine({**around, "HOPSMETER_LISTEN": "x", "HOPSMETER_NO_SUCH": "y"})
+    assert [each.verdict for each in found] == ["fail", "fail"]
+    assert "doctor --paths" in found[0].cure
+
+
+def test_without_a_database_the_rest_is_still_looked_at(
+    around: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"postgresql://nobody@/none?host={tmp_path}"
+    found = by_name(examine({**around, "HOPSMETER_DATABASE_URL": url}))
+    assert found["database"].verdict == "fail"
+    assert found["keyring"].verdict == "ok"
+    assert "schema" not in found
+
+
+def test_its_own_database_that_is_not_running_is_no_fault(around: dict[str, str]) -> None:
+    del around["HOPSMETER_DATABASE_URL"]
+    found = by_name(examine_start(settings.load(around), around))
+    assert found["database"].verdict == "ok"
+    assert "hopsmeterd run" in found["database"].cure
+
+
+def test_a_missing_keyring_is_named_with_its_cure(around: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "keyring").unlink()
+    found = by_name(examine(around))["keyring"]
+    assert found.verdict == "fail"
+    assert "hopsmeter secrets init" in found.saw
+
+
+def test_a_keyring_of_another_database_is_found_by_its_canary(
+    around: dict[str, str], database: Database
+) -> None:
+    prove_keyring(database.connect(), Keyring.generate())
+    found = by_name(examine(around))["canary"]
+    assert found.verdict == "fail"
+    assert "not the one that this database was sealed with" in found.saw
+
+
+def test_a_state_folder_that_others_may_write_to_is_a_fault(
+    around: dict[str, str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    found = by_name(examine(around))["state folder"]
+    assert found.verdict == "fail"
+    assert f"chmod 0700 {tmp_path}" in found.cure
+
+
+def test_a_full_disk_is_a_fault_for_the_own_database(
+    around: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=doctor.ROOM_FAIL_BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert by_name(examine(around))["state folder"].verdict == "ok"
+    del around["HOPSMETER_DATABASE_URL"]
+    assert by_name(examine(around))["state folder"].verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "version", "verdict", "saw"),
+    [(3600, None, "fail", "silent"), (0, "0.0.1", "warn", "this program is")],
+)
+def test_a_daemon_that_is_silent_or_of_another_version_is_shown(
+    around: dict[str, str],
+    database: Database,
+    age_s: int,
+    version: str | None,
+    verdict: str,
+    saw: str,
+) -> None:
+    beat(database.connect(), age_s=age_s, version=version)
+    found = by_name(examine(around))["daemon"]
+    assert found.verdict == verdict
+    assert saw in found.saw
+
+
+def test_a_schema_of_another_version_is_a_fault(around: dict[str, str], database: Database) -> None:
+    database.connect().execute("UPDATE alembic_version SET version_num = '9999'")
+    assert by_name(examine(around))["schema"].verdict == "fail"
+
+
+def test_the_rights_of_a_role_are_told(around: dict[str, str], database: Database) -> None:
+    owner = database.connect()
+    person, nobody = f"{database.name}_person", f"{database.name}_nobody"
+    ensure_roles(owner)
+    ensure_login_role(owner, person)
+    owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(nobody)))
+    owner.execute("GRANT USAGE ON SCHEMA hopsmeter TO PUBLIC")
+    try:
+        for role, verdict in ((DAEMON, "ok"), (person, "warn"), (nobody, "fail")):
+            around["HOPSMETER_DATABASE_URL"] = database.url_for(role)
+            assert by_name(examine(around))["rights"].verdict == verdict, role
+    finally:
+        for role in (person, nobody):
+            owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_a_cluster_that_needs_somebody_is_named(around: dict[str, str], database: Database) -> None:
+    add_cluster(
+        database.connect(),
+        failures=7,
+        last_outcome="the API server froze",
+        credentials_expire_at=utc_now() - timedelta(days=1),
+    )
+    found = [each for each in examine(around) if each.name == "cluster eu-1"]
+    assert [each.verdict for each in found] == ["warn", "fail"]
+    assert "the API server froze" in found[0].saw
+    assert "hopsmeter cluster check eu-1" in found[0].cure
+    assert "--kubeconfig" in found[1].cure
+
+
+def test_a_rotated_keyring_becomes_the_databases_and_the_old_one_is_refused(
+    database: Database,
+) -> None:
+    connection, first = database.connect(), Keyring.generate()
+    assert prove_keyring(connection, first)
+    assert not prove_keyring(connection, first)
+    second = first.add_primary()
+    assert prove_keyring(connection, second)
+    assert check_keyring(connection, second) == second.primary.key_id
+    with pytest.raises(SecretFault, match="not the one"):
+        prove_keyring(connection, first)
+
+
+def test_a_public_key_that_somebody_changed_stops_the_start(database: Database) -> None:
+    connection, keyring = database.connect(), Keyring.generate()
+    prove_keyring(connection, keyring)
+    connection.execute(
+        "UPDATE secret_keys SET public_key = %s", [Keyring.generate().public_key.text]
+    )
+    with pytest.raises(SecretFault, match="somebody changed it"):
+        prove_keyring(connection, keyring)
