@@ -18,6 +18,7 @@ Fault = Literal[
     "two-clusters",
     "other-cluster",
     "double-name",
+    "no-name",
     "no-number",
     "out-of-range",
     "minutes",

@@ -1,16 +1,24 @@
-"""Is the answer plausible for this cluster? What is not, a person decides (`hours accept`)."""
+"""Is the answer plausible for this cluster? What is not, a person decides (`hours accept`).
+
+The idle row is nobody's: what is implausible about it is told in the remarks and fails no hour.
+"""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from core.money import text_from_nano
-from core.opencost.answer import TOTAL, Answer, Complaint, Limits
+from core.money import NANO_MAX, text_from_nano
+from core.opencost.answer import IDLE, Answer, Complaint, Limits
 from core.opencost.words import some
 
 _CORE_HOURS, _GPU_HOURS, _RAM_BYTE_HOURS = 0, 1, 2
+HOUR_MAX_NANO = NANO_MAX // 25
+"""Of all figures of an hour together: a day of such hours can still be added up in a BIGINT."""
+NAME_CHARS_MAX = 253
+"""Of a namespace and of a cluster's id: Kubernetes allows 63, OpenCost's own rows are as short."""
 
 
 def judge_limits(answer: Answer, limits: Limits, hours: float) -> None:
-    """Add complaints of judgement: cost or hours beyond `limits`, the sentinel missing."""
+    """Add complaints: cost or hours beyond `limits`, no sentinel, what could not be stored."""
     if limits.sentinel and limits.sentinel not in answer.names:
         answer.complaints.append(
             Complaint(
@@ -19,13 +27,39 @@ def judge_limits(answer: Answer, limits: Limits, hours: float) -> None:
                 " its Prometheus knows only a part of this hour.",
             )
         )
-    _judge_cost(answer, limits, hours)
-    _judge_hours(answer, limits, hours)
+    somebody = answer.special != IDLE
+    _judge_names(answer)
+    _judge_sum(answer)
+    _judge_cost(answer, somebody, limits.cost_max_nano * hours, limits)
+    _judge_hours(answer, somebody, limits, hours)
 
 
-def _judge_cost(answer: Answer, limits: Limits, hours: float) -> None:
-    spent = sum(abs(each) for each in answer.money[:, TOTAL].tolist())
-    if spent > limits.cost_max_nano * hours:
+def _judge_names(answer: Answer) -> None:
+    """Structural: no database and no screen can hold them."""
+    cluster, names = answer.cluster_id or "", answer.names
+    if not _usable("".join(names), names) or not _usable(cluster, [cluster or "none"]):
+        wrong = [name or "(empty)" for name in names if not _usable(name, [name])]
+        message = f"{len(wrong)} namespaces ({some(wrong)}) or the cluster's id cannot be names."
+        answer.complaints.append(Complaint("no-name", message))
+
+
+def _usable(text: str, names: list[str]) -> bool:
+    return text.isprintable() and all(names) and max(map(len, names), default=0) <= NAME_CHARS_MAX
+
+
+def _judge_sum(answer: Answer) -> None:
+    """Structural: an hour that nobody can add up would hold up posting for every cluster."""
+    if np.abs(answer.money).sum(dtype=np.float64) > HOUR_MAX_NANO:
+        message = f"The hour's figures add up to more than {text_from_nano(HOUR_MAX_NANO)}."
+        answer.complaints.append(Complaint("out-of-range", message))
+
+
+def _judge_cost(
+    answer: Answer, somebody: NDArray[np.bool_], most_nano: float, limits: Limits
+) -> None:
+    """Each kind by itself as well: a total may look harmless where its parts are absurd."""
+    spent = max(_spent(answer, somebody))
+    if spent > most_nano:
         answer.complaints.append(
             Complaint(
                 "implausible-cost",
@@ -34,20 +68,36 @@ def _judge_cost(answer: Answer, limits: Limits, hours: float) -> None:
                 " raise the limit with `hopsmeter cluster edit … --cost-max`.",
             )
         )
+    if max(_spent(answer, ~somebody)) > most_nano:
+        _remark_idle(answer)
 
 
-def _judge_hours(answer: Answer, limits: Limits, hours: float) -> None:
+def _spent(answer: Answer, rows: NDArray[np.bool_]) -> list[int]:
+    """Return what each column of `rows` holds, signs aside; halves, since whole rows may not fit."""
+    figures = np.abs(answer.money[rows])
+    high, low = (figures >> 32).sum(axis=0), (figures & 0xFFFFFFFF).sum(axis=0)
+    return [(int(a) << 32) + int(b) for a, b in zip(high, low, strict=True)]
+
+
+def _judge_hours(answer: Answer, somebody: NDArray[np.bool_], limits: Limits, hours: float) -> None:
     for column, most, word in (
         (_CORE_HOURS, limits.cores_max * 10**6, "CPU core-hours"),
         (_GPU_HOURS, limits.gpus_max * 10**6, "GPU-hours"),
         (_RAM_BYTE_HOURS, limits.ram_max_bytes, "RAM byte-hours"),
     ):
         beyond = np.abs(answer.quantities[:, column]) > most * hours
-        if beyond.any():
-            named = some([answer.names[row] for row in np.flatnonzero(beyond)])
+        if (beyond & somebody).any():
+            named = some([answer.names[row] for row in np.flatnonzero(beyond & somebody)])
             answer.complaints.append(
                 Complaint(
                     "implausible-hours",
                     f"{named}: more {word} than the whole cluster can have.",
                 )
             )
+        if (beyond & ~somebody).any():
+            _remark_idle(answer)
+
+
+def _remark_idle(answer: Answer) -> None:
+    if "idle-implausible" not in answer.remarks:
+        answer.remarks.append("idle-implausible")

@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bad = NDArray[np.bool_]
 
-FIGURE_MAX = 1e9
-"""Units or hours: no single figure of an hour is larger, and nine of them fit a BIGINT's sum."""
+FIGURE_MAX = 6e8
+"""Units or hours: no single figure of an hour is larger, and a row's fifteen fit a BIGINT's sum."""
 WHOLE_MAX = 9e18
 
 

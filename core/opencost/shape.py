@@ -6,6 +6,8 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import AnswerRefused
+from core.opencost.unreadable import unreadable_figures
+from core.opencost.words import plain, some
 
 MONEY_KINDS = (
     "cpu_cost",
@@ -27,6 +29,8 @@ ADJUSTMENTS = (
 )
 FIVE_DECIMALS = ("cpu_core_hours", "gpu_hours", "minutes")
 WHOLE = ("ram_byte_hours", "pv_byte_hours", "network_transfer_bytes", "network_receive_bytes")
+
+MESSAGE_CHARS_MAX = 300
 
 _seen = threading.local()
 
@@ -84,6 +88,9 @@ class Envelope(Struct, gc=False):
 
 
 _DECODER = msgspec.json.Decoder(Envelope)
+_FIGURES = frozenset(
+    field.encode_name for field in msgspec.structs.fields(Row) if field.name != "window"
+)
 
 
 def decode(body: bytes) -> tuple[Envelope, int]:
@@ -97,11 +104,21 @@ def decode(body: bytes) -> tuple[Envelope, int]:
         )
     _seen.count = 0
     try:
-        return _DECODER.decode(body), _seen.count
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = body[:60].decode("utf-8", "replace")
-        raise AnswerRefused(
-            "not-json",
-            f"OpenCost's answer is not the JSON it should be ({error}); it begins: {start!r}.",
-            structural=True,
-        ) from None
+        envelope = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(body, str(error)) from None
+    envelope.message = plain(envelope.message[:MESSAGE_CHARS_MAX])
+    return envelope, _seen.count
+
+
+def _refusal(body: bytes, error: str) -> AnswerRefused:
+    """Say what could not be decoded: the figures by their names where that is all, else how."""
+    figures = unreadable_figures(body, _FIGURES)
+    if figures:
+        return AnswerRefused("no-number", f"{some(figures)}: no finite number.", structural=True)
+    start = body[:60].decode("utf-8", "replace")
+    return AnswerRefused(
+        "not-json",
+        f"OpenCost's answer is not the JSON it should be ({plain(error)}); it begins: {start!r}.",
+        structural=True,
+    )
