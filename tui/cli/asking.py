@@ -1,0 +1,106 @@
+"""Writes: submitted as commands, waited for, told."""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import click
+
+from core.commands.arguments import Arguments
+from core.commands.submit import Outcome, submit, wait
+from core.errors import InputFault
+from core.secret import Secret
+from tui.cli.failing import Told, Waits
+from tui.cli.session import Session
+from tui.format import clean
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WAIT_S: Final = 60.0
+CHECK_WAIT_S: Final = 180.0
+"""A check visits a cluster, which may take as long as its answer may."""
+FILE_BYTES_MAX: Final = 1 << 20
+
+
+def writing(*, reason: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add --dry-run and --reason (asked for where `reason`); the command gets `dry_run`, `why`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @click.option("--dry-run", is_flag=True, help="Only tell the difference it would make.")
+        @click.option(
+            "--reason",
+            "why",
+            default=None if reason else "",
+            required=reason,
+            metavar="TEXT",
+            help="Why; kept in the audit trail.",
+        )
+        @wraps(function)
+        def with_options(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(*args, **kwargs)
+
+        return with_options
+
+    return decorate
+
+
+def ask(
+    session: Session,
+    name: str,
+    arguments: Arguments,
+    *,
+    dry_run: bool = False,
+    why: str = "",
+    sealed: Mapping[str, Secret] | None = None,
+    wait_s: float = WAIT_S,
+    tell: Callable[[Outcome], None] | None = None,
+) -> Outcome:
+    """Submit, wait, and tell what became of it; Told or Waits where it is not done."""
+    with session.connection() as connection:
+        command_id = submit(
+            connection,
+            name,
+            arguments,
+            dry_run=dry_run,
+            why=why,
+            sealed=sealed,
+            person=session.person,
+        )
+        ended = wait(connection, command_id, wait_s)
+    if not ended.ended:
+        raise Waits(ended.waits)
+    if ended.state != "done":
+        raise Told(ended.error)
+    (tell or _tell)(ended)
+    if dry_run:
+        click.echo("A dry run: nothing was changed.")
+    return ended
+
+
+def read_secret(path: Path | None) -> Secret | None:
+    """Read a secret from a file, or from stdin for `-`; never from an option, which `ps` shows."""
+    if path is None:
+        return None
+    try:
+        if str(path) == "-":
+            return Secret(sys.stdin.buffer.read(FILE_BYTES_MAX))
+        with path.open("rb") as file:
+            return Secret(file.read(FILE_BYTES_MAX))
+    except OSError as fault:
+        raise InputFault(f"{path} cannot be read: {fault.strerror}. Nothing was sent.") from None
+
+
+def _tell(done: Outcome) -> None:
+    click.echo(clean(done.summary))
+    for what, (before, after) in (done.result or {}).get("difference", {}).items():
+        if before is not None:
+            click.echo(clean(f"  {what}: {_word(before)} → {_word(after)}"))
+
+
+def _word(value: Any) -> str:
+    if value is None or value == "":
+        return "(none)"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,66 @@
+"""What went wrong, as one sentence on stderr, and the exit codes.
+
+0 done · 1 refused, failed or wrong · 2 not understood · 3 it waits for a daemon
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import psycopg
+
+from core.errors import HopsmeterError
+from tui.format import clean
+
+_OTHER_SCHEMA = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
+
+
+class Told(click.ClickException):
+    """Ends the program with a sentence and exit code 1."""
+
+    def show(self, file: object = None) -> None:
+        """Print every line cleaned of what a terminal would obey."""
+        del file
+        for line in self.message.splitlines():
+            click.echo(clean(line), err=True)
+
+
+class Misused(Told):
+    """What was typed cannot be meant."""
+
+    exit_code = 2
+
+
+class Waits(Told):
+    """The command is written down, and no daemon has finished it."""
+
+    exit_code = 3
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what this program foresaw, and what the database refuses, into a Told."""
+    try:
+        yield
+    except HopsmeterError as fault:
+        raise Told(str(fault)) from None
+    except psycopg.errors.InsufficientPrivilege as fault:
+        raise Told(f"The database refuses this to your role: {_line(fault)}.") from None
+    except _OTHER_SCHEMA as fault:
+        raise Told(
+            f"The database is of another version than this program ({_line(fault)});"
+            " `hopsmeter db status` tells more."
+        ) from None
+    except psycopg.OperationalError as fault:
+        raise Told(
+            f"The database was lost: {_line(fault)}. Nothing is known of the rest."
+        ) from None
+
+
+def _line(fault: psycopg.Error) -> str:
+    return str(fault).strip().partition("\n")[0].rstrip(".") or type(fault).__name__

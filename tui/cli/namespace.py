@@ -1,0 +1,83 @@
+"""`hopsmeter namespace …`"""
+
+import click
+
+from core.clock import day_of, parse_hour
+from core.commands.arguments import NamespaceMap, NamespaceUnmap
+from core.reports.costs import unmapped as unmapped_costs
+from tui.cli.asking import ask, writing
+from tui.cli.output import Column, Form, cost, hour, listing, show
+from tui.cli.session import Session
+
+
+@click.group()
+def namespace() -> None:
+    """Whose namespaces are: by cluster, name and whole hours."""
+
+
+@namespace.command(
+    "map",
+    epilog="\b\nExample:\n  hopsmeter namespace map eu-1 ml-train anna@example.com"
+    " --from 2026-03-01T00Z --dry-run",
+)
+@click.argument("cluster")
+@click.argument("name", metavar="NAMESPACE")
+@click.argument("user")
+@click.option("--from", "from_hour", metavar="HOUR", help="Else the first hour without an owner.")
+@click.option("--project", default="", help="The Hopsworks project that lives there.")
+@writing()
+@click.pass_obj
+def map_(
+    session: Session,
+    cluster: str,
+    name: str,
+    user: str,
+    from_hour: str | None,
+    project: str,
+    dry_run: bool,
+    why: str,
+) -> None:
+    """Give a namespace to a user, and charge what is stored since.
+
+    Without --from: from its first stored hour that is nobody's on, else from now on.
+    """
+    given = NamespaceMap(
+        cluster=cluster, namespace=name, user=user, project=project, from_hour=from_hour
+    )
+    ask(session, "namespace.map", given, dry_run=dry_run, why=why)
+
+
+@namespace.command(
+    epilog="\b\nExample:\n  hopsmeter namespace unmap eu-1 ml-train --from 2026-03-05T00Z"
+)
+@click.argument("cluster")
+@click.argument("name", metavar="NAMESPACE")
+@click.option("--from", "from_hour", metavar="HOUR", help="Else the hour that runs.")
+@writing()
+@click.pass_obj
+def unmap(
+    session: Session, cluster: str, name: str, from_hour: str | None, dry_run: bool, why: str
+) -> None:
+    """End the ownership of a namespace."""
+    given = NamespaceUnmap(cluster=cluster, namespace=name, from_hour=from_hour)
+    ask(session, "namespace.unmap", given, dry_run=dry_run, why=why)
+
+
+@namespace.command(epilog="\b\nExample:\n  hopsmeter namespace unmapped --since 2026-03-01")
+@click.option("--since", metavar="DAY", help="Count from this day on; else all there is.")
+@listing
+@click.pass_obj
+def unmapped(session: Session, since: str | None, form: Form) -> None:
+    """Namespaces that cost and have no owner, dearest first."""
+    day = day_of(parse_hour(since)) if since else None
+    with session.connection(read_only=True) as connection:
+        found = unmapped_costs(connection, day)
+    columns = (
+        Column("cluster", lambda each: each.cluster),
+        Column("namespace", lambda each: each.namespace),
+        Column("cost", lambda each: cost(each.total_nano, each.currency), "right"),
+        Column("hours", lambda each: str(each.hours), "right"),
+        Column("first hour", lambda each: hour(each.first_hour)),
+        Column("last hour", lambda each: hour(each.last_hour)),
+    )
+    show(form, found, columns, empty="Every namespace that costs has an owner.")

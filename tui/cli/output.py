@@ -1,0 +1,170 @@
+"""Lists, for eyes and for programs: an aligned table, JSON, or CSV.
+
+JSON keeps the names and units of the records (`…_nano` are whole billionths of the currency);
+CSV is for spreadsheets, so money stands there in units, exactly, without the suffix.
+"""
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from functools import wraps
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+import click
+
+from core.clock import floor_hour, hour_text
+from core.money import decimal_from_nano, text_from_nano
+from tui import format as fmt
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Form = Literal["table", "json", "csv"]
+NANO: Final = "_nano"
+PIPE_WIDTH: Final = 100_000
+"""Into a pipe nothing is folded: a line is a record."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its title, and what stands there for a record."""
+
+    title: str
+    cell: Callable[[Any], str]
+    align: Literal["left", "right"] = "left"
+    style: str = ""
+
+
+def listing(function: Callable[P, R]) -> Callable[P, R]:
+    """Add --json and --csv; the command gets `form`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+    @wraps(function)
+    def with_form(*args: Any, as_json: bool, as_csv: bool, **kwargs: Any) -> R:
+        if as_json and as_csv:
+            raise click.UsageError("Choose --json or --csv.")
+        kwargs["form"] = "json" if as_json else "csv" if as_csv else "table"
+        return function(*args, **kwargs)
+
+    return with_form  # type: ignore[return-value]  # the decorator takes two parameters for one
+
+
+def show(form: Form, records: Sequence[Any], columns: Sequence[Column], *, empty: str) -> None:
+    """Print the records; `empty` is the sentence for eyes where there are none."""
+    if form == "json":
+        show_json([plain(record) for record in records])
+    elif form == "csv":
+        _csv([plain(record) for record in records])
+    elif not records:
+        click.echo(empty)
+    else:
+        table(records, columns)
+
+
+def show_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return a record (a dataclass or a mapping) as JSON can hold it; hours as `2026-03-01T14Z`."""
+    built = record if isinstance(record, Mapping) else dataclasses.asdict(record)
+    return {name: _plain(value) for name, value in built.items()}
+
+
+def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
+    """Print an aligned table; on a terminal long cells fold, so that nothing is cut off."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        drawn.add_column(
+            Text(column.title), justify=column.align, style=column.style, overflow="fold"
+        )
+    for record in records:
+        drawn.add_row(*(Text(fmt.clean(column.cell(record))) for column in columns))
+    print_rich(drawn)
+
+
+def print_rich(thing: Any) -> None:
+    """Print with colour on a terminal that wants it; NO_COLOR and pipes are honoured."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    with console.capture() as captured:
+        console.print(thing)
+    # A table pads each line to its end, which in a pipe is a hundred blanks for nothing.
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def pairs(values: Iterable[tuple[str, str]]) -> None:
+    """Print names and values below each other; what is empty is left out."""
+    shown = [(name, value) for name, value in values if value]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{fmt.clean(name):<{width}}  {fmt.clean(value)}")
+
+
+def money(nano: int, currency: str, decimals: int = 2) -> str:
+    """Return an amount with its currency, which is never left out."""
+    amount = fmt.money(nano, decimals) if nano else text_from_nano(0, decimals)
+    return f"{amount} {currency}"
+
+
+def cost(nano: int, currency: str, decimals: int = 2) -> str:
+    """Return an amount for a column, where nothing is a dot: the rest stays readable."""
+    return money(nano, currency, decimals) if nano else fmt.NOTHING
+
+
+def hour(at: datetime | None) -> str:
+    return hour_text(at) if at else ""
+
+
+def instant(at: datetime | None) -> str:
+    return at.strftime("%Y-%m-%d %H:%MZ") if at else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return hour_text(value) if value == floor_hour(value) else value.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | frozenset):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _csv(records: Sequence[Mapping[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if not records:
+        return
+    names = [name for name, value in records[0].items() if not isinstance(value, dict | list)]
+    writer.writerow([name.removesuffix(NANO) for name in names])
+    for record in records:
+        writer.writerow([_field(name, record[name]) for name in names])
+
+
+def _field(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name.endswith(NANO):
+        return f"{decimal_from_nano(value):f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    # A spreadsheet would run a name that begins like a formula.
+    risky = isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t"))
+    return f"'{text}" if risky else text
