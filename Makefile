@@ -63,7 +63,7 @@ bench: $(INSTALLED) ## ratios to the floor, medians, side by side (some minutes)
 chaos: $(INSTALLED) ## the long series of kill -9 (tens of minutes)
 	$(BIN)/pytest --timeout=3600 -m chaos $(ARGS)
 
-pictures: $(INSTALLED) ## docs/pictures anew, from the real screens
+pictures: $(INSTALLED) ## docs/pictures anew, from the tests' own screens (Debian: libcairo2 fonts-dejavu-core)
 	$(BIN)/python -m tests.tui.pictures
 
 lock: $(INSTALLED) ## requirements.lock anew from pyproject.toml

@@ -3,7 +3,6 @@
 A test that skips itself where its program is missing proves nothing on the machine that matters.
 """
 
-import ctypes.util
 import shutil
 import sys
 from collections.abc import Callable
@@ -30,11 +29,6 @@ NEEDS = (
     ),
     Need("tmux, a real terminal for the dashboard", "tmux", program("tmux")),
     Need("systemd-analyze, which checks the unit", "systemd", program("systemd-analyze")),
-    Need(
-        "libcairo, which draws the pictures",
-        "libcairo2",
-        lambda: ctypes.util.find_library("cairo") is not None,
-    ),
 )
 
 
