@@ -27,14 +27,14 @@ FILE_BYTES_MAX: Final = 1 << 20
 
 def writing(*, reason: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Add --dry-run and --reason (asked for where `reason`); the command gets `dry_run`, `why`."""
+    demand: dict[str, Any] = {"required": True} if reason else {"default": ""}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @click.option("--dry-run", is_flag=True, help="Only tell the difference it would make.")
         @click.option(
             "--reason",
             "why",
-            default=None if reason else "",
-            required=reason,
+            **demand,
             metavar="TEXT",
             help="Why; kept in the audit trail.",
         )

@@ -174,4 +174,5 @@ def test_a_table_that_comes_later_is_covered_by_the_next_run(database: Database)
     owner.execute("CREATE TABLE hopsmeter.newcomer (id int)")
     ensure_roles(owner)
     with connect(database.url_for(DAEMON), name="daemon") as daemon:
-        daemon.execute("INSERT INTO hopsmeter.newcomer VALUES (1)")
+        added = daemon.execute("INSERT INTO hopsmeter.newcomer VALUES (1)")
+    assert added.rowcount == 1

@@ -1,0 +1,325 @@
+"""The command line, from typed words to exit codes, on a real database with a real carrier."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from core.clock import HOUR, floor_hour, hour_text
+from core.commands import submit as submitting
+from tests.core.commands.carrier import carrying, config, publish, set_up_roles, with_admin
+from tests.database import Database
+from tests.factories import (
+    NOW,
+    add_allocation,
+    add_cluster,
+    add_user,
+    add_window,
+    close_day,
+)
+from tui.cli import session as sessions
+from tui.cli.app import COMMANDS, Hopsmeter, cli
+
+NEWEST = floor_hour(NOW) - HOUR
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run `hopsmeter` with these words, on this test's database and at NOW."""
+    monkeypatch.setattr(sessions, "utc_now", lambda: NOW)
+    monkeypatch.setattr(submitting, "TAKEN_UP_S", 0.2)
+    environment = {
+        "HOPSMETER_DATABASE_URL": database.url,
+        "HOPSMETER_STATE_FOLDER": str(tmp_path),
+    }
+
+    def invoke(*words: str, given: str | bytes | None = None, exit_code: int = 0) -> Result:
+        ended = CliRunner(env=environment).invoke(cli, words, input=given, catch_exceptions=False)
+        assert ended.exit_code == exit_code, ended.output
+        return ended
+
+    return invoke
+
+
+@pytest.fixture
+def kubeconfig_file(tmp_path: Path) -> str:
+    path = tmp_path / "eu-1.yaml"
+    path.write_bytes(config().reveal())
+    return str(path)
+
+
+def test_a_cluster_is_added_shown_and_checked(
+    run: Run, database: Database, kubeconfig_file: str, tmp_path: Path
+) -> None:
+    with_admin(database)
+    key = tmp_path / "key"
+    key.write_text("hunter2\n")
+    words = ("cluster", "add", "eu-1", "--kubeconfig", kubeconfig_file)
+    with carrying(database, publish(database)):
+        tried = run(*words, "--api-url", "https://a.test", "--api-key-file", str(key), "--dry-run")
+        added = run(*words, "--api-url", "https://a.test", "--api-key-file", str(key))
+        checked = run("cluster", "check", "eu-1", exit_code=1)
+    assert tried.stdout.splitlines()[-1] == "A dry run: nothing was changed."
+    assert added.stdout.splitlines()[0] in tried.stdout
+    assert added.stdout.startswith("Cluster eu-1 added (https://api.eu-1.example.com:6443)")
+    assert checked.stdout.splitlines() == [
+        "✓ tls         TLS 1.3",
+        "✗ permission  pods/exec is forbidden",
+        "              → Add the rule.",
+        "Cluster eu-1 fails at permission.",
+    ]
+    shown = run("cluster", "show", "eu-1").stdout
+    for part in ("https://a.test", "exec, namespace opencost, port 9003", "2026-03-03T13Z"):
+        assert part in shown
+    assert "hunter2" not in shown + added.output
+
+
+def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
+    add_cluster(with_admin(database))
+    with carrying(database, publish(database)):
+        edited = run(
+            "cluster", "edit", "eu-1", "--seats", "40", "--system-namespace", "kube-public"
+        )
+        unlimited = run("cluster", "edit", "eu-1", "--seats", "none")
+    assert "  max_users: 40 → (none)" in unlimited.stdout
+    assert "  system_namespaces: kube-system → kube-public" in edited.stdout
+    run("cluster", "edit", "eu-1", "--seats", "many", exit_code=2)
+
+
+def test_a_refusal_is_a_sentence_on_stderr_and_exit_code_1(run: Run, database: Database) -> None:
+    with_admin(database)
+    with carrying(database, publish(database)):
+        refused = run("cluster", "pause", "eu-9", "--reason", "gone", exit_code=1)
+    assert refused.stdout == ""
+    assert refused.stderr == "There is no cluster 'eu-9'; `hopsmeter cluster list` shows all.\n"
+
+
+def test_without_a_daemon_it_waits_with_exit_code_3(run: Run, database: Database) -> None:
+    with_admin(database)
+    waits = run("collect", exit_code=3)
+    assert waits.stderr == "Command 1 is submitted: it waits; start hopsmeterd.\n"
+
+
+def test_a_secret_is_not_sent_before_the_daemon_has_a_key(
+    run: Run, database: Database, kubeconfig_file: str
+) -> None:
+    with_admin(database)
+    words = (
+        "cluster",
+        "add",
+        "eu-1",
+        "--kubeconfig",
+        kubeconfig_file,
+        "--api-url",
+        "https://a.test",
+    )
+    assert "has not published its public key" in run(*words, exit_code=1).stderr
+    assert database.connect().execute("SELECT count(*) FROM commands").fetchone() == (0,)
+
+
+def test_a_namespace_is_mapped_after_its_money_was_shown(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    cluster = add_cluster(connection)
+    add_user(connection)
+    add_window(connection, cluster, NEWEST)
+    add_allocation(connection, cluster, NEWEST, cost_nano=2_500_000_000)
+    listed = json.loads(run("namespace", "unmapped", "--json").stdout)
+    assert [(each["namespace"], each["total_nano"]) for each in listed] == [
+        ("ml-train", 2_500_000_000)
+    ]
+    words = ("namespace", "map", "eu-1", "ml-train", "anna@example.test")
+    with carrying(database, publish(database)):
+        assert "2.50 USD" in run(*words, "--dry-run").stdout
+        assert "2.50 USD" in run(*words).stdout
+        assert run("namespace", "unmapped").stdout == "Every namespace that costs has an owner.\n"
+        run("namespace", "unmap", "eu-1", "ml-train", "--from", hour_text(NEWEST))
+    assert "2.50 USD" in run("namespace", "unmapped").stdout
+
+
+def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Database) -> None:
+    connection = database.connect()
+    cluster = add_cluster(connection)
+    for back, state in enumerate(("collected", "settled", "settled", "gap")):
+        add_window(connection, cluster, NEWEST - HOUR * back, state)
+    why = "[bold]minutes[/] are 61\x1b[31m"
+    add_window(connection, cluster, NEWEST - 4 * HOUR, "refused", fault="minutes", why=why)
+    assert run("hours").stdout.splitlines()[:2] == [
+        "eu-1  2026-03-02",
+        f"eu-1  2026-03-03{' ' * 12}!░■ ■□",
+    ]
+    drawn = run("hours", "eu-1").stdout
+    assert "□ collected 1" in drawn
+    assert "[bold]minutes[/] are 61\N{REPLACEMENT CHARACTER}[31m" in drawn
+    rows = list(csv.DictReader(io.StringIO(run("hours", "eu-1", "--csv").stdout)))
+    assert [row["state"] for row in rows] == ["refused", "gap", "settled", "settled", "collected"]
+    assert run("hours", "eu-9", exit_code=1).stderr.startswith("There is no cluster 'eu-9'")
+
+
+def test_an_hour_is_given_up_with_a_reason(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    add_window(connection, add_cluster(connection), NEWEST, "failed")
+    run("hours", "gap", "eu-1", hour_text(NEWEST), exit_code=2)
+    with carrying(database, publish(database)):
+        told = run("hours", "gap", "eu-1", hour_text(NEWEST), "--reason", "the disk is lost")
+        run("hours", "accept", "eu-1", hour_text(NEWEST), "--reason", "no", exit_code=1)
+    assert told.stdout.startswith("eu-1 2026-03-03T13Z: failed → gap; the books do not change.")
+
+
+def test_collect_asks_for_what_is_missing(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    cluster = add_cluster(connection)
+    for back in range(3):
+        add_window(connection, cluster, NEWEST - HOUR * back, "due")
+    with carrying(database, publish(database)):
+        assert run("collect").stdout == "3 hours are asked for now (all clusters).\n"
+        assert run("collect", "eu-1", "--hour", hour_text(NEWEST)).stdout.startswith("1 hour is")
+    run("collect", "--hour", "2026-03-01", "--since", "2026-03-01", exit_code=2)
+    assert "is no hour" in run("collect", "--hour", "noon", exit_code=1).stderr
+
+
+def test_usage_is_told_by_user_and_by_all(run: Run, database: Database) -> None:
+    connection = database.connect()
+    cluster, anna = add_cluster(connection), add_user(connection)
+    add_window(connection, cluster, NEWEST)
+    add_allocation(connection, cluster, NEWEST, user=anna, cost_nano=1_250_000_000)
+    close_day(connection, cluster, NEWEST)
+    connection.execute(
+        "INSERT INTO usage_daily (user_no, account_no, cluster_id, date, opencost_cpu_nano,"
+        " opencost_gpu_nano, opencost_ram_nano, opencost_pv_nano, opencost_network_nano,"
+        " opencost_other_nano, opencost_total_nano, charge_nano)"
+        " VALUES (%s, %s, %s, '2026-03-03', 1250000000, 0, 0, 0, 0, 0, 1250000000, 1250000000)",
+        [anna.no, anna.no, cluster.id],
+    )
+    one = run("usage", "anna@example.test").stdout
+    assert "charge   1.25 USD" in one
+    assert "ml-train" in one
+    (row,) = csv.DictReader(
+        io.StringIO(run("usage", "--all", "--month", "2026-03", "--csv").stdout)
+    )
+    assert (row["email"], row["charge"], row["currency"]) == (
+        "anna@example.test",
+        "1.250000000",
+        "USD",
+    )
+    assert run("usage", "--all", "--month", "2026-02").stdout == "Nothing was used in 2026-02.\n"
+    run("usage", exit_code=2)
+    run("usage", "anna@example.test", "--all", exit_code=2)
+    assert "is no month" in run("usage", "--all", "--month", "March", exit_code=1).stderr
+    shown = json.loads(run("user", "show", "auth0|anna", "--json").stdout)
+    assert shown["namespaces"][0]["total_nano"] == 1_250_000_000
+
+
+def test_users_are_added_and_listed(run: Run, database: Database) -> None:
+    with_admin(database)
+    with carrying(database, publish(database)):
+        run("user", "add", "auth0|anna", "anna@example.test", "--name", "Anna")
+        run("user", "add", "auth0|bob", "bob@example.test", "--owner", "anna@example.test")
+    rows = list(csv.reader(io.StringIO(run("user", "list", "--csv").stdout)))
+    assert [row[2] for row in rows] == [
+        "email", "anna@example.test", "bob@example.test", "boss@example.test"
+    ]  # fmt: skip
+    assert "auth0|anna" in run("user", "show", "bob@example.test").stdout
+
+
+def test_explain_says_why_there_is_nothing(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    add_window(connection, add_cluster(connection), NEWEST, "gap", why="it was lost")
+    told = run("explain", "eu-1", "ml-train", hour_text(NEWEST), exit_code=1)
+    assert told.stderr == (
+        "eu-1 2026-03-03T13Z is gap, so nothing of it is in the books: it was lost\n"
+    )
+
+
+def test_the_first_admin_sets_up_and_lets_others_in(run: Run, database: Database) -> None:
+    set_up_roles(database)
+    made = run("admin", "bootstrap", "auth0|boss", "boss@example.test").stdout
+    assert made == "auth0|boss (boss@example.test) is the first admin, and logs in as hopsmeter.\n"
+    assert "an admin already" in run("admin", "bootstrap", "a|b", "c@d", exit_code=1).stderr
+    role = f"{database.name}_anna"
+    with carrying(database, publish(database)):
+        run("user", "add", "auth0|anna", "anna@example.test", "--admin")
+    run("admin", "login", role, "anna@example.test")
+    roles = [each["role"] for each in json.loads(run("admin", "logins", "--json").stdout)]
+    assert roles == ["hopsmeter", role]
+    database.connect().execute(f"DROP ROLE {role}")
+
+
+def test_the_books_of_an_empty_database_balance(run: Run) -> None:
+    checked = run("books", "check").stdout.splitlines()
+    assert checked[-1] == "The books balance."
+    assert all(line.startswith("✓") for line in checked[:-1])
+
+
+def test_the_database_says_whether_it_fits(run: Run, database: Database) -> None:
+    assert "not set up" in run("db", "status").stdout
+    run("db", "roles")
+    assert json.loads(run("db", "status", "--json").stdout)["roles"] is True
+    assert run("db", "upgrade").stdout.startswith("The schema is at version")
+    database.connect().execute("DROP SCHEMA hopsmeter CASCADE")
+    assert "none yet" in run("db", "status", exit_code=1).stdout
+    assert "another version" in run("cluster", "list", exit_code=1).stderr
+
+
+def test_a_keyring_is_made_once_and_told_of_without_its_keys(run: Run, tmp_path: Path) -> None:
+    assert "Keep a copy offline" in run("secrets", "init").stdout
+    keyring = tmp_path / "keyring"
+    assert keyring.stat().st_mode & 0o777 == 0o400
+    assert "already there" in run("secrets", "init", exit_code=1).stderr
+    told = run("secrets", "status").stdout
+    assert "knows no key yet" in told
+    for key in json.loads(keyring.read_text())["keys"]:
+        assert key["key"] not in told
+    assert "keyring" in run("doctor", "--paths").stdout
+
+
+def test_doctor_looks_at_everything(run: Run) -> None:
+    findings = json.loads(run("doctor", "--json", exit_code=1).stdout)
+    assert {"keyring", "schema", "daemon"} <= {each["name"] for each in findings}
+
+
+def test_a_recorded_answer_is_read_without_a_database() -> None:
+    data = Path(__file__).parents[2] / "data"
+    recorded = sorted(data.rglob("*website*.json")) + sorted(data.rglob("*negative-idle*.json"))
+    assert recorded
+    for path in recorded:
+        words = ["opencost", "read", str(path), "--json", "--sentinel", ""]
+        ended = CliRunner().invoke(cli, words, catch_exceptions=False)
+        told: dict[str, Any] = json.loads(ended.stdout)
+        assert ended.exit_code == (1 if told["complaints"] else 0)
+        assert told["total_nano"] == sum(row["total_nano"] for row in told["rows"])
+    refused = CliRunner().invoke(cli, ["opencost", "read", "-"], input=b"<html>")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("refused (not-json)")
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    runner = CliRunner()
+    for name in COMMANDS:
+        command = cli.get_command(None, name)  # type: ignore[arg-type]  # it needs no context
+        for words in [[name], *([name, sub] for sub in getattr(command, "commands", {}))]:
+            told = runner.invoke(cli, [*words, "--help"])
+            assert told.exit_code == 0
+            if len(words) == 2 or not hasattr(command, "commands"):
+                assert "Example" in told.output, words
+    assert isinstance(cli, Hopsmeter)
+    assert runner.invoke(cli, ["frobnicate"]).exit_code == 2
+
+
+def test_the_dashboard_needs_a_terminal() -> None:
+    told = CliRunner().invoke(cli, [])
+    assert (told.exit_code, told.stderr) == (
+        2,
+        "The dashboard needs a terminal; `hopsmeter --help` lists the commands.\n",
+    )
+
+
+def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
+    told = CliRunner(env={"HOPSMETER_LISTEN": "everywhere"}).invoke(cli, ["cluster", "list"])
+    assert told.exit_code == 1
+    assert "HOPSMETER_LISTEN" in told.stderr
