@@ -1,8 +1,8 @@
 """Post: bring the daily rows of touched days to what their allocations say.
 
 Apart from the store, and as a difference: so it is the same whether it runs once or twice, after
-every hour or after a crash. `posted_no` takes the `stored_no` that the statement's snapshot saw;
-a store that commits meanwhile is seen by the next posting.
+every hour or after a crash. Each hour's `posted_no` takes the `stored_no` that was posted, in the
+same transaction as the rows.
 """
 
 from dataclasses import dataclass
@@ -44,18 +44,45 @@ def post_due(connection: Connection, now: datetime) -> PostReport:
 
 
 def _post_day(connection: Connection, day: date, now: datetime) -> tuple[int, int]:
+    """Post one day; return (daily rows written, hours posted).
+
+    The hours are read first: what is stored between that and the sums stays marked as not posted,
+    and the next posting computes its cluster's day anew. Never the other way.
+    """
     with connection.transaction():
         take(connection, Lock.POSTING)
-        row = connection.execute(_SQL["post_usage"], {"day": day}).fetchone()
-        assert row is not None
-        written, marked, clusters = row
-        if not marked:
+        seen = connection.execute(_SQL["unposted"], {"day": day}).fetchall()
+        if not seen:
             return 0, 0
+        clusters = sorted({cluster_id for cluster_id, *_ in seen})
+        connection.execute(_SQL["plan_for_sets"])
+        written = _write_usage(connection, day, seen)
+        connection.execute(_SQL["plan_as_usual"])
+        connection.execute(_SQL["open_days"], {"day": day, "clusters": clusters})
+        ids, hours, numbers, _ = (list(column) for column in zip(*seen, strict=True))
+        connection.execute(_SQL["mark_posted"], {"ids": ids, "hours": hours, "numbers": numbers})
         connection.execute(_SQL["posting_no"], {"day": day})
         if day < day_of(now):
             _close(connection, day, clusters, now)
         connection.execute("SELECT pg_notify('hopsmeter_books', 'posted')")
-        return written, marked
+        return written, len(seen)
+
+
+def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]]) -> int:
+    """Add hours that were never posted; compute anew the day of a cluster with a revised one."""
+    revised = sorted({cluster_id for cluster_id, _, _, posted_no in seen if posted_no})
+    added = [(each[0], each[1]) for each in seen if each[0] not in set(revised)]
+    written = 0
+    if revised:
+        values = {"day": day, "clusters": revised}
+        row = connection.execute(_SQL["post_usage"], values).fetchone()
+        assert row is not None
+        written += row[0]
+    if added:
+        ids, hours = (list(column) for column in zip(*added, strict=True))
+        values = {"day": day, "ids": ids, "hours": hours}
+        written += connection.execute(_SQL["add_usage"], values).rowcount
+    return written
 
 
 def _close_over(connection: Connection, now: datetime) -> int:
@@ -71,5 +98,7 @@ def _close_over(connection: Connection, now: datetime) -> int:
 
 def _close(connection: Connection, day: date, clusters: list[int], now: datetime) -> None:
     values = {"day": day, "clusters": clusters, "now": now}
+    connection.execute(_SQL["plan_for_sets"])
     for name in ("clear_cost_daily", "write_cost_daily", "write_breakdown", "close_days"):
         connection.execute(_SQL[name], values)
+    connection.execute(_SQL["plan_as_usual"])

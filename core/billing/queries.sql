@@ -11,34 +11,44 @@ INSERT INTO hopsmeter.postings (day, no)
 SELECT %(day)s, coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s
 RETURNING no;
 
+-- name: unposted
+-- The hours of a day that were stored, or changed, since they were posted, and by which store.
+SELECT cluster_id, hour, stored_no, posted_no FROM hopsmeter.collection_windows
+WHERE stored_no <> posted_no
+  AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+  AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+ORDER BY cluster_id, hour;
+
+-- name: plan_for_sets
+-- A month's partition that is new has no statistics; told nothing, the planner thinks of one row
+-- and loops over ten thousand for each of ten thousand.
+SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true),
+       set_config('work_mem', '64MB', true);
+
+-- name: plan_as_usual
+-- What is found by its key is found by its key.
+SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true);
+
 -- name: post_usage
--- usage_daily of the touched clusters of one day, recomputed from its allocations; only rows that
--- differ are written. What is marked as posted is what this statement's snapshot saw.
-WITH seen AS MATERIALIZED (
-    SELECT cluster_id, hour, stored_no FROM hopsmeter.collection_windows
-    WHERE stored_no <> posted_no
-      AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
-      AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'),
-touched AS MATERIALIZED (SELECT DISTINCT cluster_id FROM seen),
-sums AS MATERIALIZED (
+-- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
+-- are written.
+WITH sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,
            sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
            sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
            sum(a.network_nano)::bigint AS network,
-           sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
-               + a.rounding_nano)::bigint AS other,
            sum(a.total_nano)::bigint AS total,
            sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
     WHERE a.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
       AND a.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-      AND a.cluster_id IN (SELECT cluster_id FROM touched)
+      AND a.cluster_id = ANY (%(clusters)s::int[])
       AND a.kind = 1
     GROUP BY a.user_no, a.account_no, a.cluster_id),
 gone AS (
-    DELETE FROM hopsmeter.usage_daily u USING touched t
-    WHERE u.date = %(day)s AND u.cluster_id = t.cluster_id
+    DELETE FROM hopsmeter.usage_daily u
+    WHERE u.date = %(day)s AND u.cluster_id = ANY (%(clusters)s::int[])
       AND NOT EXISTS (SELECT FROM sums s WHERE s.user_no = u.user_no
                       AND s.account_no = u.account_no AND s.cluster_id = u.cluster_id)
     RETURNING 1),
@@ -47,8 +57,8 @@ written AS (
         (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
          opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
          opencost_total_nano, charge_nano)
-    SELECT user_no, account_no, cluster_id, %(day)s, cpu, gpu, ram, pv, network, other, total,
-           charge
+    SELECT user_no, account_no, cluster_id, %(day)s, cpu, gpu, ram, pv, network,
+           total - cpu - gpu - ram - pv - network, total, charge
     FROM sums
     ON CONFLICT (date, cluster_id, user_no, account_no) DO UPDATE
     SET opencost_cpu_nano = excluded.opencost_cpu_nano,
@@ -65,17 +75,50 @@ written AS (
           (excluded.opencost_cpu_nano, excluded.opencost_gpu_nano, excluded.opencost_ram_nano,
            excluded.opencost_pv_nano, excluded.opencost_network_nano,
            excluded.opencost_other_nano, excluded.opencost_total_nano, excluded.charge_nano)
-    RETURNING 1),
-days AS (
-    INSERT INTO hopsmeter.cluster_days (cluster_id, day)
-    SELECT cluster_id, %(day)s FROM touched ON CONFLICT DO NOTHING),
-marked AS (
-    UPDATE hopsmeter.collection_windows w SET posted_no = seen.stored_no
-    FROM seen WHERE w.cluster_id = seen.cluster_id AND w.hour = seen.hour
     RETURNING 1)
-SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone),
-       (SELECT count(*) FROM marked),
-       (SELECT array_agg(cluster_id) FROM touched);
+SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
+
+-- name: add_usage
+-- Hours that were never posted, added to the daily rows: most postings are of one new hour, and a
+-- day's last hour should not cost 24 times its first.
+INSERT INTO hopsmeter.usage_daily AS u
+    (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
+     opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
+     opencost_total_nano, charge_nano)
+SELECT s.user_no, s.account_no, s.cluster_id, %(day)s, cpu, gpu, ram, pv, network,
+       total - cpu - gpu - ram - pv - network, total, charge
+FROM (
+    SELECT a.user_no, a.account_no, a.cluster_id,
+           sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
+           sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
+           sum(a.network_nano)::bigint AS network, sum(a.total_nano)::bigint AS total,
+           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+    FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[]) AS k (cluster_id, hour)
+    JOIN hopsmeter.allocations a ON a.hour = k.hour AND a.cluster_id = k.cluster_id
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.kind = 1
+    GROUP BY a.user_no, a.account_no, a.cluster_id) s
+ON CONFLICT (date, cluster_id, user_no, account_no) DO UPDATE
+SET opencost_cpu_nano = u.opencost_cpu_nano + excluded.opencost_cpu_nano,
+    opencost_gpu_nano = u.opencost_gpu_nano + excluded.opencost_gpu_nano,
+    opencost_ram_nano = u.opencost_ram_nano + excluded.opencost_ram_nano,
+    opencost_pv_nano = u.opencost_pv_nano + excluded.opencost_pv_nano,
+    opencost_network_nano = u.opencost_network_nano + excluded.opencost_network_nano,
+    opencost_other_nano = u.opencost_other_nano + excluded.opencost_other_nano,
+    opencost_total_nano = u.opencost_total_nano + excluded.opencost_total_nano,
+    charge_nano = u.charge_nano + excluded.charge_nano;
+
+-- name: mark_posted
+-- These hours are posted as of the stores that were seen before the daily rows were computed.
+UPDATE hopsmeter.collection_windows w SET posted_no = k.stored_no
+FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[])
+    AS k (cluster_id, hour, stored_no)
+WHERE w.cluster_id = k.cluster_id AND w.hour = k.hour;
+
+-- name: open_days
+-- These cluster-days have been posted.
+INSERT INTO hopsmeter.cluster_days (cluster_id, day)
+SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING;
 
 -- name: days_to_close
 -- Days that are over and whose rows per namespace were not written yet.

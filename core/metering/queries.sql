@@ -142,22 +142,40 @@ WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND verdict <> 'stored'
   AND sha256 <> %(keep)s;
 
 -- name: finish
--- The transaction's last word: each window's new state, only for whoever still holds the lease.
-UPDATE hopsmeter.collection_windows w
-SET state = k.state, next_try_at = k.next_try_at, tries = 0, fault = NULL, why = k.why,
-    accepted = k.decided_by IS NOT NULL, decided_by = k.decided_by, flags = k.flags::text[],
-    revision = k.revision, raw_sha256 = k.raw_sha256, pending_sha256 = NULL,
-    row_count = k.row_count, total_nano = k.total_nano,
-    collected_at = %(now)s,
-    settled_at = CASE WHEN k.state = 'settled' THEN %(now)s END,
-    stored_no = w.stored_no + k.changed,
-    lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
-FROM unnest(%(tokens)s::uuid[], %(states)s::text[], %(next)s::timestamptz[], %(why)s::text[],
-            %(deciders)s::text[], %(flags)s::text[], %(revisions)s::int[], %(hashes)s::bytea[],
-            %(row_counts)s::int[], %(totals)s::bigint[], %(changed)s::int[])
-     AS k(token, state, next_try_at, why, decided_by, flags, revision, raw_sha256, row_count,
-          total_nano, changed)
-WHERE w.lease_token = k.token AND w.lease_until > clock_timestamp();
+-- The transaction's last word: raw answers kept, and each window's new state, only for whoever
+-- still holds the lease. One statement, since each costs a round trip in every store.
+WITH kept AS (
+    INSERT INTO hopsmeter.raw_answers AS r
+        (hour, cluster_id, sha256, size_bytes, body, asked_at, verdict)
+    SELECT hour, cluster_id, sha256, size_bytes, body, asked_at, 'stored'
+    FROM unnest(%(hours)b::timestamptz[], %(clusters)b::int[], %(hashes)b::bytea[],
+                %(sizes)b::int[], %(bodies)b::bytea[], %(asked)b::timestamptz[],
+                %(changed)b::boolean[])
+        AS k (hour, cluster_id, sha256, size_bytes, body, asked_at, changed)
+    WHERE changed
+    ON CONFLICT (hour, cluster_id, sha256) DO UPDATE SET verdict = excluded.verdict
+    WHERE r.verdict <> 'stored'),
+done AS (
+    UPDATE hopsmeter.collection_windows w
+    SET state = k.state, next_try_at = k.next_try_at, tries = 0, fault = NULL, why = k.why,
+        accepted = k.decided_by IS NOT NULL, decided_by = k.decided_by, flags = k.flags::text[],
+        revision = k.revision, raw_sha256 = k.raw_sha256, pending_sha256 = NULL,
+        row_count = k.row_count, total_nano = k.total_nano,
+        collected_at = %(now)s,
+        settled_at = CASE WHEN k.state = 'settled' THEN %(now)s END,
+        stored_no = w.stored_no + k.changed::int,
+        lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+    FROM unnest(%(clusters)b::int[], %(hours)b::timestamptz[], %(tokens)s::uuid[],
+                %(states)s::text[], %(next)s::timestamptz[], %(why)s::text[],
+                %(deciders)s::text[], %(flags)s::text[], %(revisions)s::int[],
+                %(named)b::bytea[], %(row_counts)s::int[], %(totals)s::bigint[],
+                %(changed)b::boolean[])
+         AS k (cluster_id, hour, token, state, next_try_at, why, decided_by, flags, revision,
+               raw_sha256, row_count, total_nano, changed)
+    WHERE w.cluster_id = k.cluster_id AND w.hour = k.hour
+      AND w.lease_token = k.token AND w.lease_until > clock_timestamp()
+    RETURNING 1)
+SELECT count(*), pg_notify('hopsmeter_books', 'stored') FROM done;
 
 -- name: unchanged
 -- The same bytes again: nothing is written but that they were seen.

@@ -111,10 +111,7 @@ def store_within(
         else:
             assert before.raw_sha256 is not None
             ends.append(_End(each, before.revision, False, before.raw_sha256))
-    kept = [(end.fetched.claim, end.fetched.raw) for end in ends if end.changed]
-    keep_raw(connection, kept, "stored")
     _finish(connection, ends, policy, now)
-    connection.execute("SELECT pg_notify('hopsmeter_books', 'stored')")
     return done
 
 
@@ -161,32 +158,41 @@ def _hold(connection: Connection, each: Fetched, why: str) -> None:
 def _finish(connection: Connection, ends: Sequence[_End], policy: Policy, now: datetime) -> None:
     if not ends:
         return
+    claims = [end.fetched.claim for end in ends]
+    raws = [end.fetched.raw for end in ends]
     settled = [
         end.fetched.accepted_by is not None or now >= policy.settles_at(end.fetched.claim.hour)
         for end in ends
     ]
-    updated = connection.execute(
+    row = connection.execute(
         _SQL["finish"],
         {
             "now": now,
-            "tokens": [end.fetched.claim.token for end in ends],
+            "clusters": [claim.cluster_id for claim in claims],
+            "hours": [claim.hour for claim in claims],
+            "tokens": [claim.token for claim in claims],
             "states": ["settled" if done else "collected" for done in settled],
             "next": [
-                None if done else policy.settles_at(end.fetched.claim.hour)
-                for end, done in zip(ends, settled, strict=True)
+                None if done else policy.settles_at(claim.hour)
+                for claim, done in zip(claims, settled, strict=True)
             ],
             "why": [end.fetched.why for end in ends],
             "deciders": [end.fetched.accepted_by for end in ends],
             # One text a row: arrays of arrays would have to be of one length.
             "flags": [_array(end.fetched.answer.remarks) for end in ends],
             "revisions": [end.revision for end in ends],
-            "hashes": [end.raw_sha256 for end in ends],
+            "named": [end.raw_sha256 for end in ends],
             "row_counts": [len(end.fetched.answer.names) for end in ends],
             "totals": [end.fetched.answer.total_nano for end in ends],
-            "changed": [int(end.changed) for end in ends],
+            "changed": [end.changed for end in ends],
+            "hashes": [raw.sha256 for raw in raws],
+            "sizes": [raw.size_bytes for raw in raws],
+            "bodies": [raw.body for raw in raws],
+            "asked": [raw.asked_at for raw in raws],
         },
-    )
-    if updated.rowcount != len(ends):
+    ).fetchone()
+    assert row is not None
+    if row[0] != len(ends):
         raise LeaseLost
 
 

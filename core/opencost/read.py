@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from core.clock import HOUR
 from core.errors import AnswerRefused
 from core.opencost.answer import Answer, Complaint, Fault, Limits
+from core.opencost.columns import columns_of
 from core.opencost.judge import judge_limits
 from core.opencost.rows import exact_rows
 from core.opencost.shape import Row, decode
@@ -28,10 +29,10 @@ def read_answer(body: bytes, hour: datetime | None, limits: Limits) -> Answer:
     by_key = _rows(body)
     complaints: list[Complaint] = []
     cluster_id, names = _names(list(by_key), limits, complaints)
-    rows = list(by_key.values())
-    window = _window(rows, hour, complaints)
-    figures = exact_rows(rows, names, _length_minutes(window), complaints)
-    answer = Answer(window=window, cluster_id=cluster_id, complaints=complaints, **figures)
+    columns = columns_of(list(by_key.values()))
+    window = _window(columns.spans, hour, complaints)
+    rows = exact_rows(columns.figures, names, _length_minutes(window), complaints)
+    answer = Answer(window=window, cluster_id=cluster_id, complaints=complaints, **rows)
     judge_limits(answer, limits, _length_minutes(window) / 60)
     return answer
 
@@ -95,9 +96,10 @@ def _names(
 
 
 def _window(
-    rows: list[Row], hour: datetime | None, complaints: list[Complaint]
+    spans: frozenset[tuple[str | None, str | None]],
+    hour: datetime | None,
+    complaints: list[Complaint],
 ) -> tuple[datetime, datetime] | None:
-    spans = {(row.window.start, row.window.end) for row in rows}
     texts = sorted(f"{start}/{end}" for start, end in spans)
     parsed = [(_instant(start), _instant(end)) for start, end in spans]
     if len(parsed) != 1 or None in parsed[0]:

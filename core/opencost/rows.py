@@ -1,6 +1,5 @@
 """From decoded rows to exact integers, with a complaint for each figure that is no number."""
 
-from operator import attrgetter
 from typing import TypedDict
 
 import numpy as np
@@ -16,7 +15,8 @@ from core.opencost.answer import (
     Complaint,
     IntArray,
 )
-from core.opencost.shape import ADJUSTMENTS, FIVE_DECIMALS, MONEY_KINDS, WHOLE, Row
+from core.opencost.columns import FIGURES
+from core.opencost.shape import ADJUSTMENTS, FIVE_DECIMALS, MONEY_KINDS, WHOLE
 from core.opencost.words import some
 
 MINUTES_SLACK = 0.01
@@ -25,8 +25,6 @@ ROUNDING_MAX_NANO = 1_000_000
 EFFICIENCY_MAX = 2_000.0
 
 _SPECIAL = {"__idle__": IDLE, "__unmounted__": UNMOUNTED}
-_FIGURES = (*MONEY_KINDS, *ADJUSTMENTS, "total_cost", *FIVE_DECIMALS, *WHOLE)
-_read = attrgetter(*_FIGURES, "total_efficiency")
 _KINDS = len(MONEY_KINDS)
 _MONEY = _KINDS + len(ADJUSTMENTS) + 1
 _FIVE = _MONEY + len(FIVE_DECIMALS)
@@ -49,22 +47,20 @@ class ExactRows(TypedDict):
 
 
 def exact_rows(
-    rows: list[Row], names: list[str], minutes_max: float, complaints: list[Complaint]
+    figures: matrix.Floats, names: list[str], minutes_max: float, complaints: list[Complaint]
 ) -> ExactRows:
-    """Turn every figure into its exact integer; what cannot be turned is a complaint.
+    """Turn every figure (columns as in `columns.FIGURES`) into its exact integer.
 
-    An idle row with such a figure is left out and told in the remarks: nobody pays for it.
+    What cannot be turned is a complaint. An idle row with such a figure is left out and told in
+    the remarks: nobody pays for it.
     """
     remarks: list[str] = []
-    figures = matrix.table([_read(row) for row in rows], _ALL + 1)
-    special = np.fromiter((_SPECIAL.get(name, 0) for name in names), np.int16, count=len(names))
-    unusable = (special == IDLE) & ~(np.abs(figures[:, :_ALL]) <= matrix.FIGURE_MAX).all(
-        axis=1, where=_limited()
-    )
-    if unusable.any():
+    special = _special(names)
+    idle = np.flatnonzero(special == IDLE)
+    if len(idle) and not _usable(figures[idle[0]]):
         remarks.append("idle-unreadable")
-        figures, special = figures[~unusable], special[~unusable]
-        names = [name for name, bad in zip(names, unusable.tolist(), strict=True) if not bad]
+        figures, special = np.delete(figures, idle, axis=0), np.delete(special, idle)
+        names = [name for name in names if name != "__idle__"]
     money, quantities = _exact(figures, names, complaints)
     flags = _flags(money, figures[:, _MINUTES], special, names, minutes_max, complaints)
     remarks += _remarks(money, flags)
@@ -79,9 +75,19 @@ def exact_rows(
     }
 
 
-def _limited() -> NDArray[np.bool_]:
-    """Say which figures FIGURE_MAX holds for: bytes may be far more."""
-    return np.arange(_ALL) < _FIVE
+def _special(names: list[str]) -> Shorts:
+    special = np.zeros(len(names), np.int16)
+    for name, kind in _SPECIAL.items():
+        if name in names:
+            special[names.index(name)] = kind
+    return special
+
+
+def _usable(figures: matrix.Floats) -> bool:
+    return bool(
+        (np.abs(figures[:_FIVE]) <= matrix.FIGURE_MAX).all()
+        and (np.abs(figures[_FIVE:_ALL]) <= matrix.WHOLE_MAX).all()
+    )
 
 
 def _exact(
@@ -110,7 +116,7 @@ def _complain(
         (missing, "no-number", "no finite number"),
         (bad & ~missing, "out-of-range", "beyond anything an hour can hold"),
     ):
-        places = [f"{names[row]}.{_FIGURES[column]}" for row, column in np.argwhere(mask)]
+        places = [f"{names[row]}.{FIGURES[column]}" for row, column in np.argwhere(mask)]
         if places:
             message = f"{some(places)}: {word}."
             complaints.append(

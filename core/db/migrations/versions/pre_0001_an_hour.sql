@@ -223,8 +223,9 @@ INSERT INTO hopsmeter.rate_plan_versions (plan_id, valid_from, factor)
     SELECT id, '2000-01-01 00:00:00+00', 1 FROM hopsmeter.rate_plans;
 
 -- The charge for one allocation, half-even to the nano; PostgreSQL's round() goes away from zero.
+-- Not STRICT: a strict function is not inlined, and then costs 6 µs a row instead of nothing.
 CREATE FUNCTION hopsmeter.charge_nano(total_nano bigint, factor numeric) RETURNS bigint
-LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURNS NULL ON NULL INPUT
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN factor = 1 THEN total_nano
     WHEN abs(total_nano * factor - trunc(total_nano * factor)) = 0.5

@@ -1,0 +1,304 @@
+"""Storing and posting an hour, against the least that any program would have to do.
+
+Floor: msgspec decode of the same bytes into a Struct of the same fields, binary COPY of the same
+rows into a bare table (no key, no partition), one commit. The server is durable (fsync on).
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+import zstandard
+
+from core.billing.post import post_due
+from core.clock import HOUR
+from core.db.connect import connect
+from core.db.embedded import start
+from core.db.migrate import upgrade
+from core.metering import windows
+from core.metering.attribution import Attribution
+from core.metering.hours import Claim, Fetched, RawAnswer
+from core.metering.policy import Policy
+from core.metering.store import store_hours
+from core.opencost.answer import Limits
+from core.opencost.read import read_answer
+from tests.bench.bodies import of_hour, template
+from tests.bench.harness import Race, Way, race
+
+pytestmark = pytest.mark.bench
+
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+NOW = FIRST + timedelta(days=60)
+POLICY = Policy()
+LIMITS = Limits(2**62, 2**31 - 1, 2**31 - 1, 2**62, sentinel="kube-system")
+ROUNDS = 9
+
+Connection = psycopg.Connection[Any]
+
+
+class LeanRow(msgspec.Struct, gc=False, rename="camel"):
+    """What the floor decodes: the same fields, without a reader's care."""
+
+    minutes: float
+    cpu_cost: float
+    gpu_cost: float
+    ram_cost: float
+    pv_cost: float
+    network_cost: float
+    load_balancer_cost: float
+    shared_cost: float
+    external_cost: float
+    cpu_cost_adjustment: float
+    gpu_cost_adjustment: float
+    ram_cost_adjustment: float
+    pv_cost_adjustment: float
+    network_cost_adjustment: float
+    load_balancer_cost_adjustment: float
+    total_cost: float
+    cpu_core_hours: float
+    gpu_hours: float
+    ram_byte_hours: float
+    pv_byte_hours: float
+    network_transfer_bytes: float
+    network_receive_bytes: float
+    total_efficiency: float
+
+
+class LeanAnswer(msgspec.Struct, gc=False):
+    data: list[dict[str, LeanRow]]
+
+
+_LEAN = msgspec.json.Decoder(LeanAnswer)
+_TYPES = ["timestamptz", "int4", "int4", "int2", "int2", *["int4"] * 4, *["int8"] * 18, "int4"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder, start(Path(folder) / "postgres") as running:
+        upgrade(running.url)
+        yield running.url
+
+
+class Fleet:
+    """Clusters of one way of doing it, whose hours go on from round to round."""
+
+    def __init__(self, connection: Connection, name: str, bodies: list[bytes]) -> None:
+        self.connection, self.bodies = connection, bodies
+        self.attribution = Attribution()
+        self.hour = FIRST - HOUR
+        self.ids = [_add_cluster(connection, f"{name}-{each}") for each in range(len(bodies))]
+        _add_owners(connection, self.ids, bodies)
+        self.claims: list[Claim] = []
+        self.answers: list[bytes] = []
+
+    def next_hour(self) -> None:
+        """Open and claim the next hour of each cluster, and write its answers."""
+        self.hour += HOUR
+        connection = self.connection
+        backend = (connection.info.backend_pid, "bench")
+        self.claims = []
+        for cluster_id in self.ids:
+            windows.open_span(connection, cluster_id, self.hour, self.hour)
+            self.claims += windows.claim(
+                connection, cluster_id, NOW, policy=POLICY, store_backend=backend
+            )
+        self.answers = [of_hour(body, self.hour) for body in self.bodies]
+
+    def claim_again(self) -> None:
+        self.connection.execute(
+            "UPDATE hopsmeter.collection_windows SET next_try_at = %s"
+            " WHERE cluster_id = ANY (%s) AND hour = %s",
+            [NOW, self.ids, self.hour],
+        )
+        backend = (self.connection.info.backend_pid, "bench")
+        self.claims = [
+            claim
+            for cluster_id in self.ids
+            for claim in windows.claim(
+                self.connection, cluster_id, NOW, policy=POLICY, store_backend=backend
+            )
+        ]
+
+    def store(self, *, raw: bool) -> None:
+        fetched = [
+            Fetched(claim, read_answer(body, claim.hour, LIMITS), _raw(body, kept=raw))
+            for claim, body in zip(self.claims, self.answers, strict=True)
+        ]
+        stored = store_hours(
+            self.connection, fetched, attribution=self.attribution, policy=POLICY, now=NOW
+        )
+        assert all(each.outcome == "stored" for each in stored)
+
+    def forget_posting(self) -> None:
+        """So that another way's posting does not find the hours that this one only stored."""
+        self.connection.execute(
+            "UPDATE hopsmeter.collection_windows SET posted_no = stored_no"
+            " WHERE cluster_id = ANY (%s) AND stored_no <> posted_no",
+            [self.ids],
+        )
+
+    def post(self) -> None:
+        assert post_due(self.connection, self.hour + HOUR).rows
+
+    def same_again(self) -> None:
+        hashes = [hashlib.sha256(body).digest() for body in self.answers]
+        assert hashes == [claim.raw_sha256 for claim in self.claims]
+        windows.unchanged(self.connection, self.claims, NOW, POLICY)
+
+
+def _raw(body: bytes, *, kept: bool) -> RawAnswer:
+    if not kept:
+        return RawAnswer(bytes(32), len(body), None, NOW)
+    packed = zstandard.ZstdCompressor(level=1).compress(body)
+    return RawAnswer(hashlib.sha256(body).digest(), len(body), packed, NOW)
+
+
+def _add_cluster(connection: Connection, name: str) -> int:
+    row = connection.execute(
+        "INSERT INTO hopsmeter.hopsworks_clusters (name, api_url, kubeconfig_sealed, server_url,"
+        " system_namespaces, cost_max_nano, cores_max, gpus_max, ram_max_bytes, metering_since)"
+        " VALUES (%(name)s, 'https://bench', ''::bytea, %(name)s, '{kube-system}', 1000000000,"
+        " 1, 1, 1, %(since)s) RETURNING id",
+        {"name": name, "since": FIRST},
+    ).fetchone()
+    assert row
+    return int(row[0])
+
+
+def _add_owners(connection: Connection, ids: list[int], bodies: list[bytes]) -> None:
+    """A user for every three namespaces, and one namespace in ten that is nobody's."""
+    connection.execute(
+        "INSERT INTO hopsmeter.users (id, email) SELECT 'bench|' || g, g || '@example.com'"
+        " FROM generate_series(1, 4000) g ON CONFLICT DO NOTHING"
+    )
+    for cluster_id, body in zip(ids, bodies, strict=True):
+        count = body.count(b'"totalCost"')
+        connection.execute(
+            "INSERT INTO hopsmeter.user_projects"
+            " (cluster_id, namespace, user_no, valid, created_by)"
+            " SELECT %s, 'project-' || lpad(g::text, 5, '0'), u.no, tstzrange(%s, NULL), 'bench'"
+            " FROM generate_series(0, %s) g"
+            " JOIN hopsmeter.users u ON u.id = 'bench|' || (1 + g / 3) %% 4000"
+            " WHERE g %% 10 <> 0",
+            [cluster_id, FIRST, count],
+        )
+    connection.execute("UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1")
+    connection.execute("ANALYZE hopsmeter.user_projects")
+
+
+class Floor:
+    """Decode the same bytes, COPY the same rows into a table without anything, commit once."""
+
+    def __init__(self, connection: Connection, fleet: Fleet) -> None:
+        self.connection, self.fleet = connection, fleet
+        connection.execute("CREATE TABLE IF NOT EXISTS bare (LIKE hopsmeter.allocations)")
+        fleet.next_hour()
+        fleet.store(raw=False)
+        self.rows = connection.execute(
+            "SELECT * FROM hopsmeter.allocations WHERE cluster_id = ANY (%s) AND hour = %s",
+            [fleet.ids, fleet.hour],
+        ).fetchall()
+
+    def run(self) -> None:
+        for body in self.fleet.answers:
+            _LEAN.decode(body)
+        copy = "COPY bare FROM STDIN (FORMAT BINARY)"
+        with (
+            self.connection.transaction(),
+            self.connection.cursor() as cursor,
+            cursor.copy(copy) as sink,
+        ):
+            sink.set_types(_TYPES)
+            for row in self.rows:
+                sink.write_row(row)
+
+
+BOUNDS = {
+    "store": 1.5,
+    "store + raw": 2.5,
+    "store + daily": 2.2,
+    "store + raw + daily": 3.0,
+    "the same again": 0.7,
+}
+
+
+@pytest.mark.parametrize(("clusters", "namespaces"), [(1, 1_000), (1, 10_000), (200, 100)], ids=str)
+def test_store_stays_near_the_floor(server: str, clusters: int, namespaces: int) -> None:
+    with connect(server, name="bench") as connection:
+        connection.execute("SET statement_timeout = '10min'")
+        measured = _race(connection, clusters, namespaces)
+    measured.show(BOUNDS)
+    assert not measured.beyond(BOUNDS)
+
+
+def _race(connection: Connection, clusters: int, namespaces: int) -> Race:
+    bodies = [template(namespaces, seed) for seed in range(clusters)]
+    size = f"{clusters}x{namespaces}"
+    fleets = {
+        name: Fleet(connection, f"{size}-{number}", bodies)
+        for number, name in enumerate(["floor", *BOUNDS])
+    }
+    floor = Floor(connection, fleets["floor"])
+    again = fleets["the same again"]
+    again.next_hour()
+    again.store(raw=True)
+    for fleet in fleets.values():
+        fleet.forget_posting()
+    ways = [
+        Way("floor", floor.run),
+        *(
+            Way(
+                name,
+                _doing(fleets[name], name),
+                before=fleets[name].next_hour,
+                after=fleets[name].forget_posting,
+            )
+            for name in list(BOUNDS)[:4]
+        ),
+        Way("the same again", again.same_again, before=again.claim_again),
+    ]
+    return race(f"one hour of {clusters} × {namespaces:,} namespaces", *ways, rounds=ROUNDS)
+
+
+def _doing(fleet: Fleet, name: str) -> Any:
+    raw, daily = "raw" in name, "daily" in name
+
+    def run() -> None:
+        fleet.store(raw=raw)
+        if daily:
+            fleet.post()
+
+    return run
+
+
+def test_nothing_is_written_for_the_same_hours_again(server: str) -> None:
+    """The bound above is only worth something if no fact and no daily row is touched."""
+    with connect(server, name="bench") as connection:
+        fleet = Fleet(connection, "untouched", [template(100, 1)])
+        fleet.next_hour()
+        fleet.store(raw=True)
+        fleet.post()
+        versions = _versions(connection)
+        fleet.claim_again()
+        fleet.same_again()
+        assert post_due(connection, fleet.hour + HOUR).rows == 0
+        assert _versions(connection) == versions
+
+
+def _versions(connection: Connection) -> list[tuple[Any, ...]]:
+    return [
+        connection.execute(f"SELECT count(*), max(xmin::text::bigint) FROM {table}").fetchone()
+        or ()
+        for table in (
+            "hopsmeter.allocations",
+            "hopsmeter.allocation_history",
+            "hopsmeter.usage_daily",
+            "hopsmeter.cost_daily",
+        )
+    ]
