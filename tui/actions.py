@@ -51,7 +51,7 @@ ACTIONS = (
     Action("back", "everywhere", "back", "back: out of a filter, else to the screen before", "escape", "Esc", "back"),
     Action("filter", "everywhere", "filter", "keep the rows that hold a text; `!text` those that do not", "slash", "/", "filter"),
     Action("command", "everywhere", "command", "type a command; Tab completes it", "colon", ":", "command"),
-    Action("panel.next", "everywhere", "app.focus_next", "the next list of this screen", "tab", "Tab", "next list"),
+    Action("panel.next", "everywhere", "app.focus_next", "the next list of this screen", "tab", "Tab", "next"),
     Action("panel.before", "everywhere", "app.focus_previous", "the list before", "shift+tab", "Shift+Tab"),
     Action("theme.next", "everywhere", "app.next_theme", "dark, light, blue and orange", "t", "t"),
     Action("help", "everywhere", "app.help", "this page", "question_mark", "?", "help", "help"),

@@ -47,6 +47,7 @@ class Trouble(NamedTuple):
 class Dashboard(App[None]):
     """Keeps the connection's state and the way here; screens show, the feed asks."""
 
+    TITLE = "hopsmeter"
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = []

@@ -329,8 +329,8 @@ def _sentence(error: Exception, dsn: str) -> str:
     if isinstance(error, HopsmeterError):
         return error.message
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
-        return f"{place(dsn)} has no hopsmeter schema of this version; run `hopsmeter db upgrade`."
+        return "There is no hopsmeter schema of this version; run `hopsmeter db upgrade`."
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return f"This role may not read {place(dsn)}; an admin runs `hopsmeter db roles`."
+        return "This role may not read all of it; an admin runs `hopsmeter db roles`."
     lines = str(error).strip().splitlines()
     return f"{place(dsn)}: {lines[0].strip() if lines else type(error).__name__}"

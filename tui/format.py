@@ -53,8 +53,8 @@ def cut(text: str, width: int) -> str:
     return (pieces[0] if pieces else "") + "…"
 
 
-def money(nano: int, decimals: int = 2) -> str:
-    """Return an amount of at most MONEY_WIDTH cells; zero is `·`, a trace of money `<0.01`."""
+def money(nano: int, decimals: int = 2, room: int = MONEY_WIDTH) -> str:
+    """Return an amount of at most `room` cells; zero is `·`, a trace of money `<0.01`."""
     if nano == 0:
         return NOTHING
     step = 10 ** (9 - decimals)
@@ -62,7 +62,7 @@ def money(nano: int, decimals: int = 2) -> str:
         least = f"{10**-decimals:.{decimals}f}"
         return f"<{least}" if nano > 0 else f">-{least}"
     text = text_from_nano(nano, decimals)
-    return text if len(text) <= MONEY_WIDTH else text_from_nano(nano, 0)
+    return text if len(text) <= room else text_from_nano(nano, 0)
 
 
 def count(number: int) -> str:

@@ -1,7 +1,7 @@
 """A small world at one frozen moment, the same on every run: what the pictures show."""
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from core.clock import DAY, HOUR, floor_hour
 from tests.factories import (
@@ -38,9 +38,7 @@ def tell(connection: Connection) -> None:
     add_daemon(connection)
     eu = add_cluster(connection, "eu-north-1", last_outcome="1 hour collected, 31 namespaces")
     _fill(connection, dice, eu, people, list(PEOPLE), {})
-    ap = add_cluster(
-        connection, "ap-south-1", last_outcome="2 hours collected, 14 hours to go"
-    )
+    ap = add_cluster(connection, "ap-south-1", last_outcome="2 hours collected, 14 hours to go")
     away = {NEWEST - number * HOUR: "due" for number in range(14)}
     away[NEWEST - 13 * HOUR] = "collecting"
     _fill(connection, dice, ap, people, list(PEOPLE[2:5]), away)
@@ -68,7 +66,7 @@ def _fill(
     cluster: Cluster,
     people: dict[str, User],
     chosen: list[tuple[str, tuple[str, ...]]],
-    odd: dict[object, str],
+    odd: dict[datetime, str],
 ) -> None:
     hour = SINCE
     while hour <= NEWEST:
@@ -106,16 +104,20 @@ def _cost(
     cluster: Cluster,
     people: dict[str, User],
     chosen: list[tuple[str, tuple[str, ...]]],
-    hour: object,
+    hour: datetime,
 ) -> None:
     for email, namespaces in chosen:
         for name in namespaces:
             cpu = dice.randrange(20_000, 900_000) * 1000
-            gpu = dice.randrange(400_000, 3_200_000) * 1000 if name.startswith(("vision", "llm")) else 0
+            gpu = (
+                dice.randrange(400_000, 3_200_000) * 1000
+                if name.startswith(("vision", "llm"))
+                else 0
+            )
             ram, pv, network = cpu // 3, cpu // 9, cpu // 40
             total = cpu + gpu + ram + pv + network
             add_allocation(
-                connection, cluster, hour, name, user=people[email], cost_nano=total,  # type: ignore[arg-type]  # an hour
+                connection, cluster, hour, name, user=people[email], cost_nano=total,
                 cpu_nano=cpu, gpu_nano=gpu, ram_nano=ram, pv_nano=pv, network_nano=network,
                 gpu_hours_micro=1_000_000 if gpu else 0, pv_byte_hours=50 * 2**30,
                 network_transfer_bytes=2**28,
@@ -126,4 +128,4 @@ def _cost(
         ("sandbox-thesis", "unmapped", 81_250_000),
         ("tmp-import", "unmapped", 32_500_000),
     ):
-        add_allocation(connection, cluster, hour, name, kind=kind, cost_nano=nano)  # type: ignore[arg-type]  # an hour
+        add_allocation(connection, cluster, hour, name, kind=kind, cost_nano=nano)

@@ -33,9 +33,9 @@ def owner(kind_name: str, email: str) -> Span:
     return Span(sign.word, sign.tone)
 
 
-def amount(nano: int, decimals: int = 2, tone: str = "") -> Span:
+def amount(nano: int, decimals: int = 2, tone: str = "", room: int = MONEY) -> Span:
     """Return money; zero is faint, and what is below zero stands out."""
-    text = fmt.money(nano, decimals)
+    text = fmt.money(nano, decimals, room)
     if nano == 0:
         return Span(text, "faint")
     return Span(text, "warn" if nano < 0 else tone)
@@ -43,6 +43,10 @@ def amount(nano: int, decimals: int = 2, tone: str = "") -> Span:
 
 def money_column(title: str, *, drop: int = 0, tone: str = "") -> Column:
     return Column(title, MONEY, "right", drop=drop, tone=tone)
+
+
+NEWEST = Column("NEWEST HOUR", 12, "right")
+"""One hour's money is less than a day's; the cell goes to the names."""
 
 
 def legend(signs: Mapping[str, Sign]) -> list[tuple[Span, str]]:

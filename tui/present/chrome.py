@@ -29,7 +29,7 @@ def header(
     environment: str, database: str, who: Session | None, *, read_only: bool
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """Say where one is, as whom, and whether one may write; production stands out by word and tone."""
-    left = [Span(" hopsmeter ", "accent")]
+    left = [Span("  hopsmeter ", "accent")]
     if environment:
         left.append(Span(f" {environment} ", "bad" if "prod" in environment.lower() else "strong"))
     left.append(Span(f" {who.database if who else database} ", "muted"))
@@ -43,7 +43,7 @@ def crumbs(
     names: Sequence[str], needle: str, shown: int, total: int
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """Return the way here, each step but the last to be clicked, and the filter with its count."""
-    spans = [Span(" ")]
+    spans = [Span("  ")]
     for number, name in enumerate(names):
         last = number == len(names) - 1
         spans.append(
@@ -61,14 +61,21 @@ def crumbs(
     return tuple(spans), (Span(f"/{needle} ", "accent"), Span(f"{found} ", "strong"))
 
 
-def banner(why: str, retry_at: datetime | None, now: datetime, *, ever: bool) -> tuple[Span, ...]:
-    """Say that the connection is lost, why, and when it is tried again."""
-    what = "Connection lost" if ever else "No connection yet"
-    text = f" × {what}: {why}"
-    if retry_at is not None:
-        wait = retry_at - now
-        text += f" Next try in {fmt.age(wait)}." if wait > timedelta(seconds=1) else " Trying."
-    return (Span(text, "bad"),)
+def banner(
+    why: str, retry_at: datetime | None, now: datetime, *, ever: bool
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Say on two lines that there is no connection and when it is tried again, and why."""
+    if retry_at is None:
+        return (Span("  × No answer", "bad"), Span("  Older figures stay.", "muted")), (
+            Span(f"    {why}"),
+        )
+    what = "Connection lost; these are the last figures." if ever else "No connection yet."
+    wait = retry_at - now
+    again = f"in {fmt.age(wait)}" if wait > timedelta(seconds=1) else "now"
+    return (
+        (Span(f"  × {what}", "bad"), Span(f"  Next try {again}.", "muted")),
+        (Span(f"    {why}"),),
+    )
 
 
 def age(as_of: datetime | None, now: datetime, interval_s: float) -> tuple[Span, ...]:
@@ -86,10 +93,10 @@ def age(as_of: datetime | None, now: datetime, interval_s: float) -> tuple[Span,
 
 def footer(hidden: frozenset[str]) -> tuple[Span, ...]:
     """Return the keys that do something now."""
-    spans = [Span(" ")]
+    spans = [Span("  ")]
     for action in in_footer():
         if action.name not in hidden:
-            spans += [Span(action.shown, "accent"), Span(f" {action.label}   ", "muted")]
+            spans += [Span(action.shown, "accent"), Span(f" {action.label}  ", "muted")]
     return tuple(spans)
 
 

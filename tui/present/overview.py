@@ -9,7 +9,7 @@ from core.reports.costs import PersonCost, Totals, Unmapped
 from core.reports.hours import HourStrip
 from core.reports.session import Life
 from tui import format as fmt
-from tui.present.cells import CURRENCY, amount, money_column, state
+from tui.present.cells import CURRENCY, NEWEST, amount, money_column, state
 from tui.rows import Column, Row, Span
 from tui.theme import CLUSTERS, DAEMONS, HOURS
 
@@ -35,14 +35,14 @@ CLUSTER_COLUMNS = (
     Column("ANSWERED", 10),
     Column("KEPT", 9, "right", drop=1),
     money_column("TODAY"),
-    money_column("NEWEST HOUR"),
+    NEWEST,
     CURRENCY,
     Column("LAST VISIT", 16, drop=2, grow=3, widest=90, tone="muted"),
 )
 USER_COLUMNS = (
-    Column("COST BY USER", 16, grow=1, widest=48),
+    Column("COST BY USER", 17, grow=1, widest=48),
     money_column("TODAY"),
-    money_column("NEWEST HOUR"),
+    NEWEST,
     CURRENCY,
 )
 UNMAPPED_COLUMNS = (
@@ -69,7 +69,7 @@ def _cluster_row(line: ClusterLine, now: datetime) -> Row:
             Span(fmt.ago(line.last_answered_at, now), "muted"),
             Span(f"{kept}/{wanted}" if wanted else fmt.NOTHING, "" if kept < wanted else "muted"),
             amount(line.today_nano, tone="strong"),
-            amount(line.newest_nano),
+            amount(line.newest_nano, room=NEWEST.width),
             line.currency,
             line.status_why if line.health == "paused" else line.last_outcome,
         ),
@@ -153,7 +153,7 @@ def user_rows(people: Sequence[PersonCost]) -> tuple[Row, ...]:
             (
                 each.email,
                 amount(each.day_nano, tone="strong"),
-                amount(each.hour_nano),
+                amount(each.hour_nano, room=NEWEST.width),
                 each.currency,
             ),
             (each.email, each.day_nano, each.hour_nano, each.currency),
@@ -204,10 +204,12 @@ def tiles(
         Span(lost, "warn") if namespaces else Span("none", "ok"),
         Span(f"{sign.glyph} {sign.word}", sign.tone),
     )
+    long = f"Unmapped namespaces: {namespaces}"
+    unmapped = long if len(long) < room else f"Unmapped: {namespaces}"
     labels = (
         "Today",
         f"Newest hour {hour}".strip(),
-        f"Unmapped, {namespaces} ns" if namespaces else "Unmapped",
+        unmapped if namespaces else "Unmapped",
         "Daemon",
     )
     return (
@@ -217,17 +219,25 @@ def tiles(
 
 
 def _sum(amounts: Sequence[tuple[int, str]], room: int) -> str:
-    """Return sums of different currencies side by side; those without room are counted."""
-    shown = [f"{fmt.money(nano)} {currency}" for nano, currency in amounts if nano]
-    if not shown:
+    """Return sums of different currencies side by side: to the cent, to the unit, or some of them."""
+    held = [(nano, currency) for nano, currency in amounts if nano]
+    if not held:
         return fmt.NOTHING
-    for kept in range(len(shown), 0, -1):
-        text = " + ".join(shown[:kept])
-        if kept < len(shown):
-            text += f" +{len(shown) - kept}"
+    for decimals in (2, 0):
+        text = " + ".join(f"{fmt.money(nano, decimals)} {currency}" for nano, currency in held)
         if len(text) < room:
             return text
-    return shown[0]
+    nano, currency = held[0]
+    return f"{fmt.money(nano)} {currency} +{len(held) - 1}"
+
+
+def legend_line() -> tuple[Span, ...]:
+    """Return the signs of the map with their words, on a line."""
+    spans = [Span("  ")]
+    for sign in HOURS.values():
+        if sign.word:
+            spans += [Span(f"{sign.glyph} ", sign.tone), Span(f"{sign.word}  ", "muted")]
+    return tuple(spans)
 
 
 def map_since(now: datetime) -> datetime:

@@ -30,16 +30,16 @@ NO_HOURS = "No hours yet: the daemon opens them as they close."
 NO_NAMESPACE_HOURS = "No cost in these fourteen days."
 
 _KINDS = (
-    money_column("CPU", drop=7),
-    money_column("GPU", drop=6),
-    money_column("MEMORY", drop=5),
-    money_column("VOLUMES", drop=4),
+    money_column("CPU", drop=4),
+    money_column("GPU", drop=5),
+    money_column("MEMORY", drop=6),
+    money_column("VOLUMES", drop=7),
     money_column("NETWORK", drop=8),
     money_column("OTHER", drop=9),
 )
 NAMESPACE_COLUMNS = (
-    Column("NAMESPACES, 7 DAYS", 18, grow=2, widest=44),
-    Column("WHOSE", 14, grow=1, widest=34),
+    Column("NAMESPACES, 7 DAYS", 20, grow=2, widest=44),
+    Column("WHOSE", 18, grow=1, widest=34),
     money_column("TODAY", drop=3),
     money_column("7 DAYS"),
     CURRENCY,
@@ -55,7 +55,7 @@ HOUR_COLUMNS = (
     Column("WHY", 16, grow=1, widest=100, sorts=False),
 )
 NAMESPACE_HOUR_COLUMNS = (
-    Column("HOURS, 14 DAYS", 14),
+    Column("HOURS, 14 DAYS", 15),
     Column("WHOSE", 16, grow=1, widest=40),
     money_column("COST"),
     CURRENCY,

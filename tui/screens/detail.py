@@ -17,6 +17,8 @@ from tui.widgets.listing import Listing
 
 TOO_SMALL = "hopsmeter needs at least 60x15; q leaves."
 WRAP_AT = 56
+FRAME_LINES = 6
+"""What a sheet needs besides its rows: padding, the closing line, air above and below."""
 
 _CLOSE: list[BindingType] = [
     Binding("escape,q,question_mark,i", "dismiss", "close", show=False),
@@ -43,17 +45,21 @@ class Detail(ModalScreen[None]):
     def on_mount(self) -> None:
         listing = self.query_one(Listing)
         listing.take(self._rows())
-        listing.styles.height = min(len(listing.rows) + 1, self.size.height - 6)
+        listing.styles.height = min(len(listing.rows) + 1, self.size.height - FRAME_LINES)
         self.query_one("#close", Line).show((Span("  Esc", "accent"), Span(" close", "muted")))
 
     def _rows(self) -> tuple[Row, ...]:
-        rows = []
-        for number, column in enumerate(self._columns):
-            value = clean(cell_text(self._row.cells[number]))
-            lines = [value[at : at + WRAP_AT] for at in range(0, len(value), WRAP_AT)]
-            for part, line in enumerate(lines):
-                title = column.title.capitalize() if part == 0 else ""
-                rows.append(Row((number, part), (title, line)))
+        """Return a line for each piece of each value; a column without a title joins the one before."""
+        values: dict[str, str] = {}
+        for column, cell in zip(self._columns, self._row.cells, strict=True):
+            title = column.title or next(reversed(values), "")
+            values[title] = f"{values.get(title, '')} {clean(cell_text(cell))}".strip()
+        rows: list[Row] = []
+        for title, value in values.items():
+            rows += [
+                Row((title, at), ("" if at else title.capitalize(), value[at : at + WRAP_AT]))
+                for at in range(0, len(value), WRAP_AT)
+            ]
         return tuple(rows)
 
 

@@ -21,7 +21,7 @@ PANELS = ("clusters", "map", "users", "unmapped")
 FRAME_LINES = 7
 """Header, crumbs, two of tiles, status, keys, and the lower lists' titles."""
 ROOMY_FROM = 28
-"""From this height on, blank lines separate the parts."""
+"""From this height on, blank lines separate the parts, and the map has its legend below it."""
 LOWER_LINES_MIN = 8
 
 
@@ -42,11 +42,12 @@ class OverviewScreen(View):
     def compose_body(self) -> ComposeResult:
         yield Line("labels")
         yield Line("values")
-        yield Listing(overview.CLUSTER_COLUMNS, ident="clusters")
+        yield Listing(overview.CLUSTER_COLUMNS, ident="clusters", sort=(0, False))
         yield Listing((), ident="map")
+        yield Line("legend")
         with Container(id="money"):
-            yield Listing(overview.USER_COLUMNS, ident="users")
-            yield Listing(overview.UNMAPPED_COLUMNS, ident="unmapped")
+            yield Listing(overview.USER_COLUMNS, ident="users", sort=(1, True))
+            yield Listing(overview.UNMAPPED_COLUMNS, ident="unmapped", sort=(1, True))
 
     def _list(self, name: str) -> Listing:
         return self.query_one(f"#{name}", Listing)
@@ -58,6 +59,7 @@ class OverviewScreen(View):
         self.query_one("#labels", Line).show(labels)
         self.query_one("#values", Line).show(values)
         self._list("map").set_columns(overview.map_columns(answer.since, width))
+        self.query_one("#legend", Line).show(overview.legend_line())
         self._say_empty()
         self._share_height(len(answer.clusters))
         self._list("clusters").take(overview.cluster_rows(answer.clusters, now))
@@ -74,7 +76,7 @@ class OverviewScreen(View):
     def _share_height(self, clusters: int) -> None:
         """Give clusters and map a line for each cluster while the lower lists keep enough."""
         self.set_class(self.size.height >= ROOMY_FROM, "-roomy")
-        blanks = 3 if self.size.height >= ROOMY_FROM else 0
+        blanks = 4 if self.size.height >= ROOMY_FROM else 0
         room = self.size.height - FRAME_LINES - blanks - LOWER_LINES_MIN
         lines = max(2, min(max(clusters, 3), room // 2)) + 1
         for name in ("clusters", "map"):

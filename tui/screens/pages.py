@@ -36,8 +36,8 @@ class ClusterScreen(View):
     def compose_body(self) -> ComposeResult:
         yield Line("facts")
         yield Line("counts")
-        yield Listing(pages.NAMESPACE_COLUMNS, ident="namespaces")
-        yield Listing(pages.HOUR_COLUMNS, ident="hours")
+        yield Listing(pages.NAMESPACE_COLUMNS, ident="namespaces", sort=(3, True))
+        yield Listing(pages.HOUR_COLUMNS, ident="hours", sort=(0, True))
 
     def present(self, answer: Answer, now: datetime, /) -> None:
         assert isinstance(answer, ClusterAnswer)
@@ -71,7 +71,7 @@ class UserScreen(View):
         return self.question.email
 
     def compose_body(self) -> ComposeResult:
-        yield Listing(pages.NAMESPACE_COLUMNS, ident="namespaces")
+        yield Listing(pages.NAMESPACE_COLUMNS, ident="namespaces", sort=(3, True))
 
     def present(self, answer: Answer, _now: datetime, /) -> None:
         assert isinstance(answer, UserAnswer)
@@ -90,10 +90,10 @@ class NamespaceScreen(View):
 
     @property
     def crumb(self) -> str:
-        return self.question.namespace
+        return f"{self.question.cluster}/{self.question.namespace}"
 
     def compose_body(self) -> ComposeResult:
-        yield Listing(pages.NAMESPACE_HOUR_COLUMNS, ident="hours")
+        yield Listing(pages.NAMESPACE_HOUR_COLUMNS, ident="hours", sort=(0, True))
 
     def present(self, answer: Answer, _now: datetime, /) -> None:
         assert isinstance(answer, NamespaceAnswer)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WIDE_FROM = 110
 """From this width on, lists may stand side by side."""
+_BREAKPOINTS = [(0, "-narrow"), (WIDE_FROM, "-wide")]
 
 
 class View(Screen[None]):
@@ -34,10 +35,7 @@ class View(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("everywhere")]
     SCOPES: ClassVar[Sequence[Scope]] = ("table", "list", "everywhere")
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
-        (0, "-narrow"),
-        (WIDE_FROM, "-wide"),
-    ]
+    HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
 
     def __init__(self, question: Question) -> None:
         super().__init__()
@@ -71,10 +69,11 @@ class View(Screen[None]):
         yield Line("header")
         yield Line("crumbs")
         yield Line("banner")
+        yield Line("why")
         with Container(id="body"):
             yield from self.compose_body()
-        yield Prompt()
         with Horizontal(id="status"):
+            yield Prompt()
             yield Line("said")
             yield Age("age", self.dashboard.now, self.dashboard.interval_s)
         yield Line("keys")
@@ -96,7 +95,9 @@ class View(Screen[None]):
 
     @property
     def listing(self) -> Listing:
-        """The list that keys mean now."""
+        """The list that keys mean now, also while something is typed for it."""
+        if self.query_one(Prompt).is_open:
+            return self.filtered
         return self.focused if isinstance(self.focused, Listing) else self.main
 
     @property
@@ -112,12 +113,12 @@ class View(Screen[None]):
         )
         self.query_one("#header", Line).show(left, right)
         lost = board.trouble
-        banner = self.query_one("#banner", Line)
-        banner.set_class(lost is not None, "-shown")
         self.set_class(lost is not None, "-lost")
         if lost is not None:
             ever = board.who is not None
-            banner.show(chrome.banner(lost.why, lost.retry_at, board.now(), ever=ever))
+            what, why = chrome.banner(lost.why, lost.retry_at, board.now(), ever=ever)
+            self.query_one("#banner", Line).show(what)
+            self.query_one("#why", Line).show(why)
 
     def show_crumbs(self) -> None:
         listing = self.listing
@@ -127,7 +128,7 @@ class View(Screen[None]):
 
     def say(self, text: str, tone: str = "") -> None:
         """Say something on the status line until the next thing is said."""
-        self.query_one("#said", Line).show((Span(f" {text}", tone),) if text else ())
+        self.query_one("#said", Line).show((Span(f"  {text}", tone),) if text else ())
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────
 

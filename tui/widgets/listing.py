@@ -58,6 +58,8 @@ class Listing(KeyedTable):
         """Show only rows that hold the text; an empty one shows all."""
         if needle != self.needle:
             self.needle = needle
+            self.note = f"/{needle}" if needle else ""
+            self.refresh_line(self._top)
             super().say_empty(self._filtered_out() if needle else self._empty_unfiltered)
             self._arrange(quiet=True)
             self.post_message(self.Changed())

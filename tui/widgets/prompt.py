@@ -42,9 +42,9 @@ class Prompt(Horizontal):
     """Opens with a purpose, says what is typed, and closes when it is entered."""
 
     DEFAULT_CSS = """
-    Prompt { height: 1; display: none; background: $panel; }
+    Prompt { height: 1; width: 1fr; display: none; background: $panel; }
     Prompt.-open { display: block; }
-    Prompt Line { width: 3; background: $panel; }
+    Prompt Line { width: 4; background: $panel; }
     """
 
     class Typed(Message):
@@ -80,16 +80,18 @@ class Prompt(Horizontal):
         """Begin to type, with completions for a command."""
         self.purpose = purpose
         self._completions.known = known
-        self.query_one(Line).show((Span(f" {purpose}", "accent"),))
+        self.query_one(Line).show((Span(f"  {purpose}", "accent"),))
         field = self.query_one(_Field)
         with self.prevent(Input.Changed):
             field.value = text
         field.cursor_position = len(text)
         self.add_class("-open")
+        self.screen.add_class("-typing")
         field.focus()
 
     def close(self) -> None:
         self.remove_class("-open")
+        self.screen.remove_class("-typing")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

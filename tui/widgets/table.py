@@ -25,6 +25,8 @@ from tui.theme import tone_style
 from tui.widgets.paint import paint
 
 HEADER_LINES = 1
+SCROLLBAR = 1
+"""The last cell of each line is kept for it, so that nothing moves when it appears."""
 CURSOR_GLYPH, MARK_GLYPH = "►", "*"
 ASCENDING, DESCENDING = "▲", "▼"
 
@@ -37,8 +39,7 @@ class KeyedTable(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--cursor"}
     DEFAULT_CSS = """
     KeyedTable {
-        height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
+        height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1;
         & > .table--header { background: $surface; color: $foreground; }
         & > .table--cursor { background: $cursor; }
         &.-stale { text-opacity: 55%; }
@@ -78,6 +79,7 @@ class KeyedTable(ScrollView, can_focus=True):
         self.cursor_key: Any = None
         self.sorted_by: tuple[int, bool] | None = None
         self.empty = empty
+        self.note = ""
         self._index: dict[Any, int] = {}
         self.placed: tuple[Placed, ...] = ()
 
@@ -147,7 +149,7 @@ class KeyedTable(ScrollView, can_focus=True):
         """Take other titles or widths, such as a heat map whose hours moved on."""
         if tuple(columns) != self.columns:
             self.columns = tuple(columns)
-            self.placed = place(self.columns, self.size.width)
+            self.placed = place(self.columns, self.size.width - SCROLLBAR)
             self.refresh()
 
     # ── lines ───────────────────────────────────────────────────────────────────────────────
@@ -164,7 +166,7 @@ class KeyedTable(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, len(self.rows) + HEADER_LINES)
 
     def on_resize(self, _event: events.Resize) -> None:
-        self.placed = place(self.columns, self.size.width)
+        self.placed = place(self.columns, self.size.width - SCROLLBAR)
         self._resize_virtual()
         self._show_cursor()
 
@@ -191,6 +193,8 @@ class KeyedTable(ScrollView, can_focus=True):
         for number, placed in enumerate(self.placed):
             column = self.columns[placed.at]
             text = column.title + self._arrow(placed.at)
+            if number == 0 and self.note:
+                text = f"{text} {self.note}"
             style = base + (tone_style(theme, "muted") if number else title)
             segments += self._gap(number, base)
             segments.append(Segment(fit(text, placed.width, column.align), style))
