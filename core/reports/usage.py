@@ -53,3 +53,15 @@ def usage(
     values = {"first": first, "after": after, "user_id": user_id}
     with connection.cursor(row_factory=class_row(Usage)) as cursor:
         return tuple(cursor.execute(_USAGE, values))
+
+
+def hours_unposted(connection: psycopg.Connection[Any], first: date, after: date) -> int:
+    """Return how many stored hours of [first, after) are not in `usage_daily` yet."""
+    row = connection.execute(
+        "SELECT count(*) FROM hopsmeter.collection_windows WHERE stored_no <> posted_no"
+        " AND hour >= %(first)s::timestamp AT TIME ZONE 'UTC'"
+        " AND hour < %(after)s::timestamp AT TIME ZONE 'UTC'",
+        {"first": first, "after": after},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

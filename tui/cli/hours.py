@@ -88,7 +88,8 @@ def _draw(strips: Sequence[HourStrip], lines: Sequence[HourLine]) -> None:
     """Print a line of 24 signs for each cluster and day, the legend, and what needs a person."""
     width = max(len(strip.cluster) for strip in strips)
     for strip in strips:
-        for start in range(0, len(strip.states), 24):
+        began = next((at for at, state in enumerate(strip.states) if state != "none"), 0)
+        for start in range(began - began % 24, len(strip.states), 24):
             day = strip.since + HOUR * start
             signs = "".join(SIGNS[state] for state in strip.states[start : start + 24])
             quarters = " ".join(signs[at : at + 6] for at in range(0, len(signs), 6))

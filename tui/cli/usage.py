@@ -7,7 +7,7 @@ import click
 from core.clock import day_of, month_bounds
 from core.identity.users import find_user
 from core.reports.costs import namespaces
-from core.reports.usage import Usage
+from core.reports.usage import Usage, hours_unposted
 from core.reports.usage import usage as use_of
 from tui.cli.output import Column, Form, cost, listing, money, pairs, show, table
 from tui.cli.session import Session
@@ -38,6 +38,9 @@ def usage(
         found = use_of(connection, first, after, user_id=user.id if user else None)
         last = after - timedelta(days=1)
         parts = namespaces(connection, first, last, user_id=user.id) if user else ()
+        unposted = hours_unposted(connection, first, after)
+    if unposted:
+        click.echo(f"Stored hours that are not in these figures yet: {unposted}.", err=True)
     empty = f"Nothing was used in {first:%Y-%m}."
     if user is None or form != "table":
         show(form, found, _COLUMNS, empty=empty)

@@ -156,10 +156,9 @@ def remove(task: Task[ClusterNamed]) -> Result:
         " WHERE cluster_id = %s AND next_try_at IS NOT NULL",
         [change.cluster.id],
     )
-    said = (
-        f"Cluster {name} removed: its secrets are erased, its stored hours stay"
-        f"{f', and {waived} hours that were never collected are waived' if waived else ''}."
-    )
+    said = f"Cluster {name} removed: its secrets are erased, its stored hours stay."
+    if waived:
+        said += f" Hours that were never collected are waived: {waived}."
     return Result(said, change.difference, {"hours_waived": waived})
 
 
