@@ -46,8 +46,8 @@ def post_due(connection: Connection, now: datetime) -> PostReport:
 def _post_day(connection: Connection, day: date, now: datetime) -> tuple[int, int]:
     """Post one day; return (daily rows written, hours posted).
 
-    The hours are read first: what is stored between that and the sums stays marked as not posted,
-    and the next posting computes its cluster's day anew. Never the other way.
+    The hours are read first, and only they and those posted before are summed: what is stored
+    meanwhile is left to the next posting.
     """
     with connection.transaction():
         take(connection, Lock.POSTING)
@@ -70,11 +70,13 @@ def _post_day(connection: Connection, day: date, now: datetime) -> tuple[int, in
 
 def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]]) -> int:
     """Add hours that were never posted; compute anew the day of a cluster with a revised one."""
-    revised = sorted({cluster_id for cluster_id, _, _, posted_no in seen if posted_no})
-    added = [(each[0], each[1]) for each in seen if each[0] not in set(revised)]
+    revised = {cluster_id for cluster_id, _, _, posted_no in seen if posted_no}
+    anew = [(each[0], each[1]) for each in seen if each[0] in revised]
+    added = [(each[0], each[1]) for each in seen if each[0] not in revised]
     written = 0
-    if revised:
-        values = {"day": day, "clusters": revised}
+    if anew:
+        ids, hours = (list(column) for column in zip(*anew, strict=True))
+        values = {"day": day, "clusters": sorted(revised), "ids": ids, "hours": hours}
         row = connection.execute(_SQL["post_usage"], values).fetchone()
         assert row is not None
         written += row[0]

@@ -31,8 +31,16 @@ SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on'
 
 -- name: post_usage
 -- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
--- are written.
-WITH sums AS MATERIALIZED (
+-- are written. An hour stored since the unposted ones were read is left to the next posting, which
+-- will add it; it may not be in both.
+WITH posted AS MATERIALIZED (
+    SELECT cluster_id, hour FROM hopsmeter.collection_windows
+    WHERE cluster_id = ANY (%(clusters)s::int[]) AND posted_no > 0
+      AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    UNION
+    SELECT * FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[])),
+sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,
            sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
            sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
@@ -40,6 +48,7 @@ WITH sums AS MATERIALIZED (
            sum(a.total_nano)::bigint AS total,
            sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
     FROM hopsmeter.allocations a
+    JOIN posted p ON p.cluster_id = a.cluster_id AND p.hour = a.hour
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
     WHERE a.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
       AND a.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'

@@ -1,0 +1,297 @@
+"""An installation in miniature: a real database, the real visit and store, and OpenCosts of ours.
+
+What OpenCost would say stands in `site.said`; the clock stands where a test puts it.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from core.billing.post import PostReport, post_due
+from core.books.checks import CheckLine, check_books
+from core.clock import HOUR
+from core.clusters.connection import ClusterAccess, Reach
+from core.db.connect import connect
+from core.errors import ClusterFault
+from core.identity.principal import Principal
+from core.metering import windows
+from core.metering.decisions import Decision, Word, ask_again, decide
+from core.metering.ownership import OwnershipChange, map_namespace, unmap_namespace
+from core.metering.policy import Policy
+from core.metering.visits import Tools, visit_cluster
+from core.metering.writer import Writer
+from core.secret import Secret
+from tests import factories
+from tests.answers import body
+from tests.database import Database
+
+FIRST = factories.SINCE
+"""The first hour that is metered."""
+ADMIN = Principal("admin", "auth0|admin")
+NOTHING = b'{"code":200,"data":[{}]}'
+NAME = "hopsmeter-store test"
+POLICY = Policy()
+
+Connection = psycopg.Connection[Any]
+Said = bytes | Exception
+
+
+def hour(number: int) -> datetime:
+    return FIRST + number * HOUR
+
+
+def away(cluster: str = "eu-1", step: str = "connect") -> ClusterFault:
+    """What asking a cluster that is gone raises."""
+    return ClusterFault(cluster, step, "nobody answers.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One allocation as the database holds it, in words."""
+
+    kind: str
+    user: str | None
+    total_nano: int
+    revision: int = 1
+    flags: int = 0
+
+
+class OurReach(Reach):
+    """Answers from `site.said`, by the hour that the question names."""
+
+    def __init__(self, access: ClusterAccess, site: "Site") -> None:
+        self.access, self._site = access, site
+
+    def get(self, path: str) -> bytes:
+        seconds = int(path.partition("window=")[2].partition(",")[0])
+        asked = datetime.fromtimestamp(seconds, UTC)
+        self._site.asked.append((self.access.cluster, asked))
+        said = self._site.said.get((self.access.cluster, asked), NOTHING)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Site:
+    """`collect` does what a daemon's look does, one cluster after the other."""
+
+    database: Database
+    connection: Connection
+    now: datetime = FIRST + HOUR + timedelta(minutes=15)
+    policy: Policy = POLICY
+    said: dict[tuple[str, datetime], Said] = field(default_factory=dict)
+    asked: list[tuple[str, datetime]] = field(default_factory=list)
+    told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _writer: Writer | None = None
+
+    # ── what there is ───────────────────────────────────────────────────────────────────────
+
+    def open(self, name: str = NAME) -> Connection:
+        return connect(self.database.url, name=name)
+
+    def cluster(self, name: str = "eu-1", **changes: Any) -> factories.Cluster:
+        return factories.add_cluster(self.connection, name, **changes)
+
+    def user(self, name: str = "anna", **changes: Any) -> factories.User:
+        return factories.add_user(self.connection, f"{name}@example.test", **changes)
+
+    def say(
+        self,
+        costs: Mapping[str, float] | list[str] | Said,
+        number: int = 0,
+        cluster: str = "eu-1",
+    ) -> None:
+        """Let OpenCost answer for an hour: namespaces with their CPU cost, bytes, or a fault."""
+        if not isinstance(costs, bytes | Exception):
+            costs = body(costs, hour(number))
+        self.said[cluster, hour(number)] = costs
+
+    def until(self, number: int) -> None:
+        """Let it be a quarter past the end of an hour."""
+        self.now = hour(number) + HOUR + timedelta(minutes=15)
+
+    def day_later(self) -> None:
+        self.now += timedelta(days=1)
+
+    # ── what is done ────────────────────────────────────────────────────────────────────────
+
+    @property
+    def tools(self) -> Tools:
+        if self._writer is None:
+            self._writer = Writer(self.open, NAME, self.policy, lambda: self.now)
+        return Tools(
+            connect=lambda: self.open("hopsmeter-collect"),
+            access=lambda _, cluster_id: ClusterAccess(self._name_of(cluster_id), Secret("{}")),
+            open_reach=lambda access: OurReach(access, self),
+            writer=self._writer,
+            policy=self.policy,
+            clock=lambda: self.now,
+            tell=self._tell,
+            stopping=threading.Event(),
+        )
+
+    def _name_of(self, cluster_id: int) -> str:
+        return str(self.value("SELECT name FROM hopsworks_clusters WHERE id = %s", cluster_id))
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        self.told.append((event, facts))
+
+    def open_windows(self) -> int:
+        return windows.open_windows(self.connection, self.now, self.policy)
+
+    def collect(self) -> None:
+        """Open what is due and visit every cluster that has work."""
+        self.open_windows()
+        for work in windows.clusters_with_work(self.connection, self.now, 1000):
+            visit_cluster(self.tools, work)
+
+    def again(self, number: int | None = None, cluster: str | None = "eu-1") -> int:
+        """Have an hour asked for again, by hand."""
+        self.open_windows()
+        asked = hour(number) if number is not None else None
+        with self.connection.transaction():
+            return ask_again(self.connection, ADMIN, cluster, hour=asked, since=None, now=self.now)
+
+    def decide(
+        self, word: Word, number: int = 0, cluster: str = "eu-1", why: str = "looked at it"
+    ) -> Decision:
+        with self.connection.transaction():
+            return decide(self.connection, ADMIN, cluster, hour(number), word, why, self.now)
+
+    def map(
+        self,
+        namespace: str,
+        user: factories.User,
+        number: int | None = None,
+        cluster: str = "eu-1",
+    ) -> OwnershipChange:
+        with self.connection.transaction():
+            return map_namespace(
+                self.connection,
+                ADMIN,
+                cluster=cluster,
+                namespace=namespace,
+                user=user.id,
+                from_hour=None if number is None else hour(number),
+                why="asked for",
+                now=self.now,
+            )
+
+    def unmap(
+        self, namespace: str, number: int | None = None, cluster: str = "eu-1"
+    ) -> OwnershipChange:
+        with self.connection.transaction():
+            return unmap_namespace(
+                self.connection,
+                ADMIN,
+                cluster=cluster,
+                namespace=namespace,
+                from_hour=None if number is None else hour(number),
+                why="asked for",
+                now=self.now,
+            )
+
+    def post(self) -> PostReport:
+        return post_due(self.connection, self.now)
+
+    def books(self, **how: Any) -> list[CheckLine]:
+        return check_books(self.connection, self.now, **how)
+
+    def must_balance(self) -> None:
+        assert [line for line in self.books() if not line.ok] == []
+
+    # ── what is there then ──────────────────────────────────────────────────────────────────
+
+    def value(self, query: str, *parameters: Any) -> Any:
+        row = self.connection.execute(_in_schema(query), parameters).fetchone()
+        return row and row[0]
+
+    def all(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(_in_schema(query), parameters).fetchall()
+
+    def window(self, number: int = 0, cluster: str = "eu-1") -> dict[str, Any]:
+        (found,) = self.all(
+            "SELECT w.* FROM collection_windows w JOIN hopsworks_clusters c ON c.id = w.cluster_id"
+            " WHERE c.name = %s AND w.hour = %s",
+            cluster,
+            hour(number),
+        )
+        return found
+
+    def states(self, cluster: str = "eu-1") -> list[str]:
+        rows = self.all(
+            "SELECT w.state FROM collection_windows w JOIN hopsworks_clusters c"
+            " ON c.id = w.cluster_id WHERE c.name = %s ORDER BY w.hour",
+            cluster,
+        )
+        return [row["state"] for row in rows]
+
+    def rows(self, number: int = 0, cluster: str = "eu-1") -> dict[str, Row]:
+        found = self.all(
+            "SELECT n.name, k.name AS kind, u.id AS user, a.total_nano, a.revision, a.flags"
+            " FROM allocations a JOIN namespaces n ON n.id = a.namespace_id"
+            " JOIN hopsworks_clusters c ON c.id = a.cluster_id"
+            " JOIN allocation_kinds k ON k.kind = a.kind"
+            " LEFT JOIN users u ON u.no = a.user_no"
+            " WHERE c.name = %s AND a.hour = %s",
+            cluster,
+            hour(number),
+        )
+        return {row.pop("name"): Row(**row) for row in found}
+
+    def total(self, number: int = 0, cluster: str = "eu-1") -> int:
+        return sum(row.total_nano for row in self.rows(number, cluster).values())
+
+    def usage(self) -> dict[tuple[str, str, str], int]:
+        """usage_daily: what each user is charged, by (user, cluster, day)."""
+        found = self.all(
+            "SELECT u.id, c.name, d.date::text AS day, d.charge_nano FROM usage_daily d"
+            " JOIN users u ON u.no = d.user_no JOIN hopsworks_clusters c ON c.id = d.cluster_id"
+        )
+        return {(row["id"], row["name"], row["day"]): row["charge_nano"] for row in found}
+
+    def versions(self, table: str) -> list[tuple[Any, ...]]:
+        """Where and by which transaction each row was written: equal means nothing was."""
+        return self.connection.execute(
+            f"SELECT tableoid, ctid, xmin FROM hopsmeter.{table} ORDER BY 1, 2"
+        ).fetchall()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self.connection.close()
+
+
+def _in_schema(query: str) -> Any:
+    """Queries of tests leave out the schema."""
+    return psycopg.sql.SQL("/* test */ ") + psycopg.sql.SQL(query)
+
+
+@contextlib.contextmanager
+def opened(database: Database) -> Iterator[Site]:
+    connection = connect(database.url, name="hopsmeter-test")
+    connection.execute("SET search_path = hopsmeter")
+    made = Site(database, connection)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def site(database: Database) -> Iterator[Site]:
+    """An installation with nothing in it yet."""
+    with opened(database) as made:
+        yield made
