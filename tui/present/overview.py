@@ -16,9 +16,11 @@ from tui.theme import CLUSTERS, DAEMONS, HOURS
 MAP_HOURS = 48
 UNMAPPED_DAYS = 31
 WIDE_CELLS_FROM = 118
-"""From this width on, an hour of the map takes two cells: 14 for the name, 96 for the hours."""
+"""From this width on, an hour of the map takes two cells."""
 NAME_WIDTH = 14
 LABEL_EVERY = 6
+MAP_FRAME = 19
+"""Margin, name, gap and scroll bar beside the hours."""
 
 NO_CLUSTERS = (
     "No clusters yet. Add one:\n"
@@ -92,10 +94,11 @@ def _cluster_row(line: ClusterLine, now: datetime) -> Row:
 
 def map_columns(since: datetime, width: int) -> tuple[Column, ...]:
     """Return the map's columns for a screen of that width; the title of the hours is their axis."""
-    cell = map_cell(width)
+    cell, hours = map_cell(width), map_hours(width)
+    first = since + (MAP_HOURS - hours) * HOUR
     return (
-        Column("LAST 48 HOURS", NAME_WIDTH, sorts=False),
-        Column(_axis(since, cell), MAP_HOURS * cell, sorts=False),
+        Column(f"LAST {hours} HOURS", NAME_WIDTH, sorts=False),
+        Column(_axis(first, hours, cell), hours * cell, sorts=False),
         Column("MISSING", 9, "right", drop=1, sorts=False),
     )
 
@@ -104,24 +107,29 @@ def map_cell(width: int) -> int:
     return 2 if width >= WIDE_CELLS_FROM else 1
 
 
-def _axis(since: datetime, cell: int) -> str:
+def map_hours(width: int) -> int:
+    """Return how many hours fit; on a narrow screen the oldest go."""
+    return min(MAP_HOURS, (width - MAP_FRAME) // map_cell(width))
+
+
+def _axis(since: datetime, hours: int, cell: int) -> str:
     """Write an hour every six, and the date where a day begins, as far as they fit."""
     axis = ""
-    for number in range(MAP_HOURS):
+    for number in range(hours):
         hour = since + number * HOUR
         if hour.hour % LABEL_EVERY == 0 and len(axis) <= number * cell:
             axis = axis.ljust(number * cell)
             axis += hour.strftime("%m-%d" if hour.hour == 0 else "%H")
-    return axis[: MAP_HOURS * cell]
+    return axis[: hours * cell]
 
 
 def map_rows(strips: Sequence[HourStrip], width: int) -> tuple[Row, ...]:
-    cell = map_cell(width)
-    return tuple(_map_row(strip, cell) for strip in strips)
+    cell, hours = map_cell(width), map_hours(width)
+    return tuple(_map_row(strip, cell, hours) for strip in strips)
 
 
-def _map_row(strip: HourStrip, cell: int) -> Row:
-    signs = [HOURS[name] for name in strip.states]
+def _map_row(strip: HourStrip, cell: int, hours: int) -> Row:
+    signs = [HOURS[name] for name in strip.states[-hours:]]
     missing = sum(name not in ("settled", "collected", "waived", "none") for name in strip.states)
     cells = tuple(Span(sign.glyph.ljust(cell), sign.tone) for sign in signs)
     return Row(

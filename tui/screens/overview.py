@@ -23,6 +23,8 @@ FRAME_LINES = 7
 ROOMY_FROM = 28
 """From this height on, blank lines separate the parts, and the map has its legend below it."""
 LOWER_LINES_MIN = 8
+LOW_BELOW = 19
+"""Below this height the unmapped namespaces are a sum on top, and no list."""
 
 
 class OverviewScreen(View):
@@ -76,6 +78,7 @@ class OverviewScreen(View):
     def _share_height(self, clusters: int) -> None:
         """Give clusters and map a line for each cluster while the lower lists keep enough."""
         self.set_class(self.size.height >= ROOMY_FROM, "-roomy")
+        self.set_class(self.size.height < LOW_BELOW, "-low")
         blanks = 4 if self.size.height >= ROOMY_FROM else 0
         room = self.size.height - FRAME_LINES - blanks - LOWER_LINES_MIN
         lines = max(2, min(max(clusters, 3), room // 2)) + 1
