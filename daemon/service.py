@@ -21,6 +21,8 @@ from daemon.supervisor import Supervisor
 from daemon.threads import in_thread
 from daemon.web.server import Page
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP as well: a terminal that is closed is no reason to leave without a farewell."""
 TICK_S = 0.25
 BEAT_S = 5.0
 STOP_LIMIT_S = 20.0
@@ -49,22 +51,31 @@ class Service:
     async def run(self) -> int:
         """Serve until told to stop; return the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
         async with Page(self._deps, self._contact, self._runner) as page:
             log.get("service").info("listening", address=page.address)
             self._supervisor.ready("waiting for the database")
             cycle = [asyncio.create_task(self._keep_contact()), asyncio.create_task(self._tick())]
-            await self._stop.wait()
+            await self._until_stopped(cycle)
             await self._leave()
-            for task in cycle:
-                task.cancel()
-            await asyncio.gather(*cycle, return_exceptions=True)
         if self._fatal is None:
             log.get("service").info("stopped")
             return 0
         log.get("service").error("it cannot go on", why=self._fatal.message)
         return 1
+
+    async def _until_stopped(self, cycle: list["asyncio.Task[None]"]) -> None:
+        """Wait for the stop; a part of the cycle that breaks is one, for a supervisor to mend."""
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stop, *cycle}, return_when=asyncio.FIRST_COMPLETED)
+        self._stop.set()
+        for task in cycle:
+            task.cancel()
+        for broken in await asyncio.gather(*cycle, return_exceptions=True):
+            if isinstance(broken, Exception):
+                log.get("service").critical("the run cycle broke", exc_info=broken)
+                self._fatal = HopsmeterError("The run cycle broke; see the line before.")
 
     def _told_to_stop(self, name: str) -> None:
         if self._stop.is_set():

@@ -206,8 +206,11 @@ class Line:
 
 def describe(settings: Settings) -> list[Line]:
     """Return every setting with where its value came from."""
+    values = {name: getattr(settings, name) for name in OPTIONS} | {
+        "keyring": settings.keyring_path
+    }
     return [
-        Line(name, _shown(name, getattr(settings, name)), settings.sources[name], entry.sentence)
+        Line(name, _shown(name, values[name]), settings.sources[name], entry.sentence)
         for name, entry in OPTIONS.items()
     ]
 
@@ -318,7 +321,7 @@ def _resolve_database(values: dict[str, Any], sources: dict[str, str], faults: l
 
 def _shown(name: str, value: Any) -> str:
     if name == "database_url":
-        return check.url_without_password(value) if value else "(own database)"
+        return check.url_without_password(value) if value else "(its own, in the state folder)"
     if name == "listen":
         return check.address(*value)
     return "(unset)" if value is None else str(value)

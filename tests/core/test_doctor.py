@@ -81,6 +81,16 @@ def test_a_missing_keyring_is_named_with_its_cure(around: dict[str, str], tmp_pa
     assert "hopsmeter secrets init" in found.saw
 
 
+def test_a_keyring_that_only_the_daemon_sees_is_no_fault(
+    around: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "keyring").unlink()
+    beat(database.connect())
+    assert by_name(examine(around))["keyring"].verdict == "ok"
+    around["HOPSMETER_KEYRING"] = str(tmp_path / "keyring")
+    assert by_name(examine(around))["keyring"].verdict == "fail"
+
+
 def test_a_keyring_of_another_database_is_found_by_its_canary(
     around: dict[str, str], database: Database
 ) -> None:

@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -170,3 +171,9 @@ def test_a_client_finds_the_daemons_own_database(tmp_path: Path) -> None:
 
 def test_loopback_of_the_sixth_version_is_taken() -> None:
     assert load({"HOPSMETER_LISTEN": "[::1]:9480"}).listen == ("::1", 9480)
+
+
+def test_the_page_on_installing_names_every_setting_and_no_other() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "install.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(OPTIONS)

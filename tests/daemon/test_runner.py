@@ -1,4 +1,5 @@
 import asyncio
+import re
 import threading
 import time
 from pathlib import Path
@@ -143,3 +144,8 @@ def test_two_installations_on_one_host_have_names_of_their_own() -> None:
     names = {short_name(f"{host}:{folder}") for folder in ("/var/lib/one", "/var/lib/two")}
     assert len(names) == 2
     assert all(len(f"hopsmeter-store {name}") < 63 for name in names)
+
+
+def test_the_page_on_operating_names_every_job() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text()
+    assert set(TICKS) <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))

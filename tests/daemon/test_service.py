@@ -1,9 +1,12 @@
 import json
 import os
 import signal
+import socket
 import statistics
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -14,6 +17,11 @@ from core.commands.submit import submit, wait
 from core.db.embedded_files import OWNER
 from core.db.migrate import upgrade
 from core.db.roles import DAEMON, ensure_roles
+from core.settings import load
+from daemon.database import Database as OurDatabase
+from daemon.opening import make_deps
+from daemon.service import Service
+from daemon.supervisor import Supervisor
 from tests.daemon.process import Daemon, environment, once, state_folder
 from tests.database import Database, start_for_tests
 
@@ -40,6 +48,39 @@ def test_sigterm_ends_it_with_zero_and_says_farewell(daemon: Daemon, database: D
     assert daemon.log[-1]["event"] == "stopped"
     row = database.connect().execute("SELECT stopped_at IS NOT NULL, pid FROM daemons").fetchone()
     assert row == (True, daemon.process.pid)
+
+
+def test_systemd_is_told_ready_alive_and_stopping(
+    database: Database, state: Path, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(20)
+        around = environment(state, database_url=database.url)
+        around |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+        with Daemon(around) as daemon:
+            assert supervisor.recv(500).startswith(b"READY=1\n")
+            said = {supervisor.recv(500) for _ in range(3)}
+            assert {b"WATCHDOG=1", b"STATUS=working"} <= said
+            daemon.process.send_signal(signal.SIGTERM)
+            while not (told := supervisor.recv(500)).startswith(b"STOPPING=1"):
+                assert told == b"WATCHDOG=1"
+            assert daemon.end() == 0
+
+
+async def test_a_broken_run_cycle_ends_the_process_with_one(
+    database: Database, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load({"HOPSMETER_STATE_FOLDER": str(state), "HOPSMETER_LISTEN": "127.0.0.1:0"})
+    given = replace(settings, database_url=database.url)
+    stored, own = threading.Event(), OurDatabase(given)
+    service = Service(make_deps(given, own, stored=stored), own, Supervisor({}), stored)
+    monkeypatch.setattr(service, "_beat", explode)
+    assert await service.run() == 1
+
+
+async def explode() -> None:
+    raise ZeroDivisionError
 
 
 def test_it_works_as_the_narrow_role_of_the_daemon(database: Database, state: Path) -> None:
