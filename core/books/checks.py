@@ -4,15 +4,16 @@ Part 1 proves 1, 2, 3 and 7. The whole proof sees one snapshot of the database, 
 commits meanwhile is neither half seen nor missed.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import zstandard
 
-from core.clock import day_start, floor_hour, hour_text, last_closed_hour, month_bounds
+from core.clock import day_start, hour_text, last_closed_hour, month_bounds
 from core.db.queries import queries_beside
 from core.errors import AnswerRefused
 from core.money import text_from_nano
@@ -81,13 +82,11 @@ def _span(connection: Connection, now: datetime, month: str | None, delay: timed
     if month is not None:
         first, after = month_bounds(month)
         return _Span(day_start(first), day_start(after), newest)
-    row = connection.execute(_SQL["span"]).fetchone()
+    row = connection.execute(_SQL["span"], {"newest": newest}).fetchone()
     assert row is not None
-    since, until = row
     # Whole days: daily rows are compared day by day.
-    first_day = (since or floor_hour(now)).replace(hour=0)
-    end = (until or floor_hour(now)).replace(hour=0) + timedelta(days=1)
-    return _Span(first_day, end, newest)
+    first_day, end = (at.astimezone(UTC).replace(hour=0) for at in row)
+    return _Span(first_day, end + timedelta(days=1), newest)
 
 
 def _named(rows: list[tuple[Any, ...]]) -> tuple[str, ...]:
@@ -131,9 +130,13 @@ def _raw_answers(
 def _against_raw(connection: Connection, at: dict[str, Any]) -> list[str]:
     packed = connection.execute(_SQL["raw_body"], at).fetchone()
     assert packed is not None
-    body = zstandard.ZstdDecompressor().decompress(packed[0], max_output_size=ANSWER_MAX_BYTES)
     try:
+        body = zstandard.ZstdDecompressor().decompress(packed[0], max_output_size=ANSWER_MAX_BYTES)
+        if hashlib.sha256(body).digest() != at["sha256"]:
+            return ["the raw answer is not the one that was stored: its SHA-256 differs"]
         answer = read_answer(body, at["hour"], _ANYTHING)
+    except zstandard.ZstdError as error:
+        return [f"the raw answer cannot be unpacked: {error}"]
     except AnswerRefused as refused:
         return [f"the raw answer cannot be read: {refused.message}"]
     said = dict(zip(answer.names, answer.money[:, TOTAL].tolist(), strict=True))
@@ -171,6 +174,8 @@ def _daily_rows(connection: Connection, span: _Span) -> CheckLine:
     costs = _named(connection.execute(_SQL["cost_daily_differs"], span.values).fetchall())
     rows = tuple(f"{each}: usage_daily differs" for each in usage)
     rows += tuple(f"{each}: cost_daily differs" for each in costs)
+    breakdowns = connection.execute(_SQL["breakdown_differs"], span.values).fetchall()
+    rows += tuple(f"{each}: project_breakdown differs" for each in _named(breakdowns))
     pending = connection.execute(_SQL["posting_pending"], span.values).fetchone()
     assert pending is not None
     detail = "all posted"

@@ -83,7 +83,10 @@ WITH computed AS (
     SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.cluster_id, a.user_no, a.account_no,
            sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
            sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
-           sum(a.network_nano)::bigint AS network, sum(a.total_nano)::bigint AS total,
+           sum(a.network_nano)::bigint AS network,
+           sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
+               + a.rounding_nano)::bigint AS other,
+           sum(a.total_nano)::bigint AS total,
            sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
@@ -106,8 +109,8 @@ FROM computed k
 FULL JOIN stored s USING (date, cluster_id, user_no, account_no)
 JOIN hopsmeter.hopsworks_clusters c ON c.id = coalesce(k.cluster_id, s.cluster_id)
 JOIN hopsmeter.users u ON u.no = coalesce(k.user_no, s.user_no)
-WHERE (k.cpu, k.gpu, k.ram, k.pv, k.network, k.total, k.charge)
-      IS DISTINCT FROM (s.cpu, s.gpu, s.ram, s.pv, s.network, s.total, s.charge)
+WHERE (k.cpu, k.gpu, k.ram, k.pv, k.network, k.other, k.total, k.charge)
+      IS DISTINCT FROM (s.cpu, s.gpu, s.ram, s.pv, s.network, s.other, s.total, s.charge)
   AND NOT EXISTS (SELECT FROM pending p
                   WHERE p.cluster_id = coalesce(k.cluster_id, s.cluster_id)
                     AND p.date = coalesce(k.date, s.date))
@@ -136,6 +139,32 @@ wrong AS (
 SELECT c.name, n.name, wrong.date::timestamp AT TIME ZONE 'UTC'
 FROM wrong JOIN hopsmeter.hopsworks_clusters c ON c.id = wrong.cluster_id
 JOIN hopsmeter.namespaces n ON n.id = wrong.namespace_id
+LIMIT %(limit)s;
+
+-- name: breakdown_differs
+-- project_breakdown of closed days against their rows per namespace, where nothing waits.
+SELECT c.name, u.id, d.date::timestamp AT TIME ZONE 'UTC'
+FROM hopsmeter.usage_daily d
+JOIN hopsmeter.cluster_days k ON k.cluster_id = d.cluster_id AND k.day = d.date
+JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
+JOIN hopsmeter.users u ON u.no = d.user_no
+WHERE k.closed_at IS NOT NULL
+  AND d.date >= (%(since)s AT TIME ZONE 'UTC')::date
+  AND d.date < (%(until)s AT TIME ZONE 'UTC')::date
+  AND NOT EXISTS (
+      SELECT FROM hopsmeter.collection_windows w
+      WHERE w.cluster_id = d.cluster_id AND w.stored_no <> w.posted_no
+        AND w.hour >= d.date::timestamp AT TIME ZONE 'UTC'
+        AND w.hour < (d.date + 1)::timestamp AT TIME ZONE 'UTC')
+  AND (SELECT jsonb_object_agg(b.key, ARRAY[b.value ->> 'hours', b.value ->> 'total_nano',
+                                            b.value ->> 'charge_nano'])
+       FROM jsonb_each(d.project_breakdown) b)
+      IS DISTINCT FROM
+      (SELECT jsonb_object_agg(n.name, ARRAY[r.hours::text, r.total_nano::text,
+                                             r.charge_nano::text])
+       FROM hopsmeter.cost_daily r JOIN hopsmeter.namespaces n ON n.id = r.namespace_id
+       WHERE r.date = d.date AND r.cluster_id = d.cluster_id AND r.user_no = d.user_no
+         AND r.account_no = d.account_no AND r.kind = 1)
 LIMIT %(limit)s;
 
 -- name: posting_pending
@@ -168,8 +197,11 @@ SELECT state, count(*) FROM hopsmeter.collection_windows
 WHERE hour >= %(since)s AND hour < %(until)s GROUP BY state ORDER BY state;
 
 -- name: span
--- From the first hour of the books to the last.
-SELECT min(hour), max(hour) + interval '1 hour' FROM hopsmeter.collection_windows;
+-- From the first hour that is or should be in the books to the last.
+SELECT least(%(newest)s, (SELECT min(hour) FROM hopsmeter.collection_windows),
+             (SELECT min(metering_since) FROM hopsmeter.hopsworks_clusters
+              WHERE status <> 'removed')),
+       greatest(%(newest)s, (SELECT max(hour) FROM hopsmeter.collection_windows));
 
 -- name: allocation
 -- One allocation with everything that made it what it is.
