@@ -6,11 +6,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from core.books.checks import check_books
+from core.clock import DAY, day_of
 from core.db.connect import connect
 from core.db.roles import DAEMON, ensure_login_role, ensure_roles, roles_present
 from core.errors import DatabaseFault
 from core.reports.clusters import clusters
-from core.reports.costs import unmapped
+from core.reports.costs import cost_by_account, cost_by_user, namespaces, unmapped
+from core.reports.hours import cluster_hours, hours_map
+from core.reports.session import daemons, session
+from core.reports.usage import usage
 from tests.database import Connection, Database
 from tests.factories import NOW, add_cluster, add_user
 
@@ -117,6 +122,16 @@ def test_a_person_reads_what_the_screens_show(database: Database, person: Connec
     add_cluster(database.connect())
     assert [line.name for line in clusters(person, NOW)] == ["eu-1"]
     assert unmapped(person) == ()
+    assert session(person).role == person.info.user
+    assert daemons(person) == ()
+    (strip,) = hours_map(person, NOW - DAY, NOW, NOW)
+    assert strip.cluster == "eu-1"
+    assert cluster_hours(person, "eu-1", NOW - DAY, NOW, NOW) == ()
+    assert cost_by_user(person, day_of(NOW), NOW) == cost_by_account(person, day_of(NOW), NOW)
+    assert namespaces(person, day_of(NOW), day_of(NOW)) == ()
+    assert usage(person, day_of(NOW), day_of(NOW)) == ()
+    # Its hours have no rows yet, which is what the last invariant is about.
+    assert [line.number for line in check_books(person, NOW) if not line.ok] == [7]
     for table in ("audit_log", "raw_answers", "logins", "allocations", "cost_daily"):
         assert person.execute(f"SELECT * FROM hopsmeter.{table} LIMIT 1").fetchone() is None
     assert person.execute("SELECT public_key FROM hopsmeter.secret_keys").fetchall() == []
@@ -135,6 +150,24 @@ def test_the_daemon_can_only_append_to_what_is_append_only(
     statement = statement.replace("= 1", "= now()")
     with pytest.raises(REFUSED):
         daemon.execute(statement.format(f"hopsmeter.{table}").encode())
+
+
+def test_the_daemon_may_do_what_storing_and_posting_need(daemon: Connection) -> None:
+    for statement in (
+        b"SELECT hopsmeter.ensure_partitions(now())",
+        b"SELECT hopsmeter.drop_raw_answers(now())",
+        b"CREATE TEMP TABLE staging (LIKE hopsmeter.allocations)",
+        b"INSERT INTO hopsmeter.allocations SELECT * FROM staging",
+        b"INSERT INTO hopsmeter.allocation_history SELECT *, now(), '', ''::bytea FROM staging",
+        b"DELETE FROM hopsmeter.raw_answers",
+        b"DELETE FROM hopsmeter.user_projects",
+        b"DELETE FROM hopsmeter.usage_daily",
+        b"DELETE FROM hopsmeter.cost_daily",
+        b"UPDATE hopsmeter.collection_windows SET tries = 0",
+        b"SELECT * FROM hopsmeter.cost_by_day",
+        b"INSERT INTO hopsmeter.audit_log (actor, via, action, subject) VALUES ('a','b','c','d')",
+    ):
+        assert daemon.execute(statement).statusmessage
 
 
 def test_the_daemon_cannot_make_roles_or_change_prices(daemon: Connection) -> None:

@@ -100,6 +100,20 @@ def test_a_refusal_is_a_sentence_on_stderr_and_exit_code_1(run: Run, database: D
     assert refused.stderr == "There is no cluster 'eu-9'; `hopsmeter cluster list` shows all.\n"
 
 
+def test_speaking_for_another_is_believed_only_of_a_login_that_may(
+    run: Run, database: Database
+) -> None:
+    connection = with_admin(database)
+    add_user(connection, "root@example.test", is_admin=True)
+    with carrying(database, publish(database)):
+        refused = run("--as", "auth0|root", "collect", exit_code=1)
+        connection.execute("UPDATE logins SET may_assert = true")
+        run("--as", "auth0|root", "collect")
+    assert refused.stderr == (
+        "The role 'hopsmeter' may not act for auth0|root. Nothing was changed.\n"
+    )
+
+
 def test_without_a_daemon_it_waits_with_exit_code_3(run: Run, database: Database) -> None:
     with_admin(database)
     waits = run("collect", exit_code=3)
