@@ -1,0 +1,143 @@
+"""`python -m sandbox.demo`: the main job on a world in a box, with the real programs.
+
+A private PostgreSQL, a real `hopsmeterd`, three clusters of a sandbox that speaks Kubernetes and
+OpenCost; the hours of the last days are caught up through exec, as from a real cluster. It lives
+in one folder; killed anywhere and started again it goes on from there.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.clock import HOUR, last_closed_hour, utc_now
+from core.db.connect import connect
+from core.metering.policy import Policy
+from core.settings import client_url, load
+from sandbox.demo.house import (
+    DemoFailed,
+    House,
+    arguments_of_world,
+    daemon,
+    make_house,
+    program,
+)
+from sandbox.demo.setup import ADMIN_EMAIL, ADMIN_ID, add_clusters, add_people
+from sandbox.demo.watch import ClusterState, catch_up, console, say, summary
+from sandbox.remote import RemoteWorld, world_process
+
+HOURS, NAMESPACES, CLUSTERS, SEED = 48, 40, 3, 7
+HOURS_MAX = 14 * 24
+"""The sandbox's OpenCost keeps 15 days, as Prometheus usually does."""
+BAD_CLUSTER, BAD_ASKS = "us-gpu", 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    folder: Path = options.state.absolute()
+    if options.fresh and folder.exists():
+        shutil.rmtree(folder)
+    try:
+        return _demo(options, make_house(folder))
+    except DemoFailed as fault:
+        say(f"The demo stops: {fault}")
+        return 1
+    except KeyboardInterrupt:
+        say("Stopped. Start it again and it goes on from here.")
+        return 130
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='make demo DEMO="…"', description="The main job on a world in a box."
+    )
+    parser.add_argument("--headless", action="store_true", help="tell the story, no dashboard")
+    parser.add_argument(
+        "--hours", type=_hours, default=HOURS, help=f"closed hours to catch up (1 to {HOURS_MAX})"
+    )
+    parser.add_argument("--state", type=Path, default=Path(".demo"), help="where it lives (.demo)")
+    parser.add_argument("--fresh", action="store_true", help="throw away what is there first")
+    return parser.parse_args(arguments)
+
+
+def _hours(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= HOURS_MAX:
+        raise argparse.ArgumentTypeError(f"hours are a number from 1 to {HOURS_MAX}")
+    return int(text)
+
+
+def _demo(options: argparse.Namespace, house: House) -> int:
+    started_s = time.monotonic()
+    say(
+        f"A world of {CLUSTERS} clusters, {CLUSTERS * NAMESPACES} namespaces; state in {house.folder.name}/"
+    )
+    first_time = not (house.folder / "state" / "keyring").exists()
+    if first_time:
+        house.run("secrets", "init")
+    with (
+        world_process(*arguments_of_world(CLUSTERS, NAMESPACES, SEED)) as world,
+        daemon(house),
+    ):
+        say(f"hopsmeterd runs on its own PostgreSQL ({time.monotonic() - started_s:.1f} s)")
+        if options.headless:
+            return _headless(options, house, world, started_s)
+        _set_up(options, house, world)
+        return subprocess.call([program("hopsmeter")], env=dict(house.environment))
+
+
+def _set_up(options: argparse.Namespace, house: House, world: RemoteWorld) -> None:
+    settings = load(house.environment)
+    url = client_url(settings)
+    since = last_closed_hour(utc_now(), Policy().delay) - (options.hours - 1) * HOUR
+    with connect(url, name="demo") as connection:
+        if not connection.execute("SELECT FROM hopsmeter.logins").fetchone():
+            house.run("admin", "bootstrap", ADMIN_ID, ADMIN_EMAIL, "--name", "You")
+        world.add_fault(BAD_CLUSTER, "error_500", times=BAD_ASKS)
+        add_clusters(house, connection, world, since)
+        withheld = _withheld(world)
+        commands = add_people(connection, world, since, withheld)
+    say(f"{len(world.clusters)} clusters registered, {commands} commands carried out")
+
+
+def _withheld(world: RemoteWorld) -> str:
+    """Name one namespace whose owner nobody told us: it is shown as unmapped, with its money."""
+    entry = world.description["ownership"][0]
+    return f"{entry['cluster']}/{entry['namespace']}"
+
+
+def _headless(
+    options: argparse.Namespace, house: House, world: RemoteWorld, started_s: float
+) -> int:
+    _set_up(options, house, world)
+
+    def ask_again(state: ClusterState) -> None:
+        say(f"  {state.outcome}")
+        say(
+            f"  It is left alone for a while; an operator asks again: hopsmeter collect {state.name}"
+        )
+        house.run("collect", state.name)
+
+    settings = load(house.environment)
+    with connect(client_url(settings), name="demo") as connection:
+        took_s = catch_up(connection, len(world.clusters), ask_again)
+        say(f"Caught up in {took_s:.1f} s.")
+        summary(connection)
+    for command in (("namespace", "unmapped"), ("hours",)):
+        say(f"\n$ hopsmeter {' '.join(command)}")
+        console.file.flush()
+        house.run(*command, quiet=False)
+    say("\n$ hopsmeter books check")
+    console.file.flush()
+    code = house.run("books", "check", quiet=False).returncode
+    say(
+        f"\n{'The books balance' if code == 0 else 'THE BOOKS DO NOT BALANCE'};"
+        f" {time.monotonic() - started_s:.1f} s in all."
+    )
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
