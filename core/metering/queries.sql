@@ -191,10 +191,18 @@ WHERE lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
 
 -- name: fail
 -- No answer: the hour stays what the books hold of it, and is asked for again after a pause.
+-- Answers with nothing in them are counted by themselves: many of them make a gap.
 UPDATE hopsmeter.collection_windows
-SET state = CASE WHEN revision = 0 AND pending_sha256 IS NULL THEN 'failed' ELSE state END,
+SET tries = CASE WHEN %(fault)s = 'no-data' AND fault IS DISTINCT FROM 'no-data' THEN 1
+                 ELSE tries END,
+    state = CASE WHEN revision = 0 AND pending_sha256 IS NULL THEN 'failed' ELSE state END,
     fault = %(fault)s, why = %(why)s, next_try_at = %(next)s,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_token = %(token)s;
+
+-- name: nothings
+-- How often in a row, this one included, an hour was answered with nothing.
+SELECT CASE WHEN fault = 'no-data' THEN tries ELSE 1 END FROM hopsmeter.collection_windows
 WHERE lease_token = %(token)s;
 
 -- name: refuse
@@ -220,7 +228,7 @@ UPDATE hopsmeter.collection_windows
 SET state = CASE WHEN revision = 0 THEN 'gap' ELSE 'settled' END,
     settled_at = CASE WHEN revision = 0 THEN NULL ELSE %(now)s END,
     flags = CASE WHEN revision = 0 OR 'not-read-again' = ANY (flags) THEN flags
-                 ELSE flags || 'not-read-again' END,
+                 ELSE array_append(flags, 'not-read-again') END,
     fault = 'no-data', why = %(why)s, next_try_at = NULL,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
 WHERE lease_token = %(token)s;

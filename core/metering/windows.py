@@ -190,13 +190,17 @@ def refuse(
 def _nothing(
     connection: Connection, claimed: Claim, complaint: Complaint, now: datetime, policy: Policy
 ) -> Literal["failed", "gap"]:
+    row = connection.execute(_SQL["nothings"], {"token": claimed.token}).fetchone()
+    if row is None:
+        raise LeaseLost
+    nothings: int = row[0]
     old = now - claimed.hour >= policy.gap_after + HOUR
-    if claimed.tries < policy.gap_tries or not old:
-        next_try_at = now + pause(claimed.tries)
+    if nothings < policy.gap_tries or not old:
+        next_try_at = now + pause(nothings)
         fail(connection, claimed, complaint.fault, complaint.message, next_try_at)
         return "failed"
     why = (
-        f"OpenCost answered {claimed.tries} times with nothing for {hour_text(claimed.hour)};"
+        f"OpenCost answered {nothings} times with nothing for {hour_text(claimed.hour)};"
         " it no longer has this hour."
     )
     values = {"token": claimed.token, "why": why, "now": now}
