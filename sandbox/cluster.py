@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import yaml
 
-from core.clock import Clock, floor_hour, utc_now
+from core.clock import Clock, floor_hour
 from sandbox.faults import FaultBook
 from sandbox.kube.authority import Authority
 from sandbox.kube.identity import TOKEN_LIFE, Identities, Rule, User, role
@@ -109,15 +109,12 @@ class Cluster:
             rules = role(role_name, place.namespace, place.service, place.port)
         account = f"system:serviceaccount:{place.namespace}:hopsmeter-{role_name}"
         user = User(account, rules)
+        expires_at = self.now() + expires_in
         if credential == "token":
-            expires_at = self.now() + expires_in
             secret = {"token": self.identities.token(user, place.namespace, expires_at)}
         else:
             self.identities.add(user)
-            # TLS goes by the real clock, whatever the world's says.
-            certificate, key = self.authority.client(
-                account, ("hopsmeter",), utc_now() + expires_in
-            )
+            certificate, key = self.authority.client(account, ("hopsmeter",), expires_at)
             secret = {
                 "client-certificate-data": base64.b64encode(certificate).decode(),
                 "client-key-data": base64.b64encode(key).decode(),

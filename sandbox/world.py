@@ -45,7 +45,7 @@ class World:
         specs = _specs(clusters, namespaces)
         self.clusters = {spec.name: Cluster(spec, seed, self.now) for spec in specs}
         self.control = Control(self)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
 
     def __getitem__(self, name: str) -> Cluster:
@@ -78,17 +78,19 @@ class World:
         return self.control.describe()
 
     def start(self) -> Self:
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         self._call(self._start(), START_S)
         return self
 
     def stop(self) -> None:
-        if not self._thread.is_alive():
+        if self._loop is None:
             return
         self._call(self._stop(), STOP_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_S)
         self._loop.close()
+        self._loop = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -108,10 +110,11 @@ class World:
         )
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        assert self._loop is not None
         self._loop.run_forever()
 
     def _call(self, work: Coroutine[Any, Any, Result], timeout_s: float) -> Result:
+        assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
     async def _start(self) -> None:
@@ -123,7 +126,6 @@ class World:
         await self.control.stop()
         for cluster in self:
             await cluster.server.stop()
-        await self._loop.shutdown_default_executor()
 
 
 def _specs(

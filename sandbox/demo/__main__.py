@@ -93,7 +93,7 @@ def _set_up(options: argparse.Namespace, house: House, world: RemoteWorld) -> No
     url = client_url(settings)
     since = last_closed_hour(utc_now(), Policy().delay) - (options.hours - 1) * HOUR
     with connect(url, name="demo") as connection:
-        if not connection.execute("SELECT FROM hopsmeter.logins").fetchone():
+        if not connection.execute("SELECT 1 FROM hopsmeter.logins").fetchone():
             house.run("admin", "bootstrap", ADMIN_ID, ADMIN_EMAIL, "--name", "You")
         world.add_fault(BAD_CLUSTER, "error_500", times=BAD_ASKS)
         add_clusters(house, connection, world, since)

@@ -1,7 +1,6 @@
 """The API server: TLS, who asks, what they may, and where their request goes."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -26,6 +25,7 @@ from sandbox.wire import (
 )
 
 HANDSHAKE_S = 20.0
+GOODBYE_S = 1.0
 BACKLOG = 512
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -102,12 +102,14 @@ class ApiServer:
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             await self._converse(reader, writer)
-        except (Broken, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            writer.close()
+            # The client owes us its half of TLS's goodbye; it need not give it.
+            async with asyncio.timeout(GOODBYE_S):
+                await writer.wait_closed()
+        except (Broken, OSError, asyncio.IncompleteReadError):
             pass  # the client left, or speaks something else; a server shrugs
         finally:
-            writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), HANDSHAKE_S)
+            transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from kubernetes import client, config
 from kubernetes.stream import stream
@@ -60,6 +62,24 @@ def raw_path(cluster: Cluster, target: str, port: str = "9003") -> str:
     return f"/api/v1/namespaces/opencost/services/{service}/proxy{target}"
 
 
+def bearer(cluster: Cluster, role: str = "admin") -> dict[str, str]:
+    token = yaml.safe_load(cluster.kubeconfig(role))["users"][0]["user"]["token"]
+    return {"authorization": f"Bearer {token}"}
+
+
+@contextlib.contextmanager
+def http_to(cluster: Cluster) -> Iterator[httpx.Client]:
+    """Plain HTTPS to the API server, with every right."""
+    with httpx.Client(
+        base_url=cluster.api_url,
+        verify=ssl.create_default_context(cadata=cluster.ca_pem),
+        headers=bearer(cluster),
+        trust_env=False,
+        timeout=RUN_S,
+    ) as client:
+        yield client
+
+
 @dataclass(frozen=True)
 class Ran:
     subprotocol: str | None
@@ -82,7 +102,7 @@ def core_api(
         yield client.CoreV1Api(api)
 
 
-def run_in_pod(  # the defaults are what most tests mean
+def run_in_pod(
     core: Any,
     cluster: Cluster,
     argv: list[str],
@@ -117,6 +137,8 @@ def run_in_pod(  # the defaults are what most tests mean
         )
     finally:
         connection.close()
+        if connection.sock:
+            connection.sock.shutdown()  # the library leaves it open once the server said goodbye
 
 
 def an_hour_ago(now: datetime) -> datetime:
