@@ -69,7 +69,10 @@ def ask(
             sealed=sealed,
             person=session.person,
         )
-        ended = wait(connection, command_id, wait_s)
+        try:
+            ended = wait(connection, command_id, wait_s)
+        except KeyboardInterrupt:
+            raise Waits(f"Command {command_id} goes on without you.") from None
     if not ended.ended:
         raise Waits(ended.waits)
     if ended.state != "done":

@@ -56,6 +56,8 @@ def sentences() -> Iterator[None]:
             f"The database is of another version than this program ({_line(fault)});"
             " `hopsmeter db status` tells more."
         ) from None
+    except (psycopg.DataError, UnicodeEncodeError):
+        raise Told("What was typed holds characters that are no text.") from None
     except psycopg.OperationalError as fault:
         raise Told(
             f"The database was lost: {_line(fault)}. Nothing is known of the rest."

@@ -1,7 +1,7 @@
 """Hours: decided by a person, or asked for again."""
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Literal
 
 from core.clock import hour_text, parse_hour
 from core.commands.arguments import Collect, HourDecide
@@ -11,8 +11,6 @@ from core.metering.decisions import ask_again, decide
 from core.money import text_from_nano
 
 Word = Literal["accept", "keep", "gap"]
-COLLECT: Final = "hopsmeter_collect"
-"""Told when hours were asked for, so that the collector need not wait for its clock."""
 
 
 def deciding(word: Word) -> Callable[[Task[HourDecide]], Result]:
@@ -60,7 +58,6 @@ def collect(task: Task[Collect]) -> Result:
         since=parse_hour(given.since) if given.since else None,
         now=task.now,
     )
-    task.connection.execute("SELECT pg_notify(%s, '')", [COLLECT])
     word = "hour is" if hours == 1 else "hours are"
     where = given.cluster or "all clusters"
     return Result(f"{hours} {word} asked for now ({where}).", details={"hours": hours})

@@ -1,13 +1,17 @@
 """The program itself, in a process of its own: what it loads, how it draws, how it ends."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from core.clock import monotonic_s, utc_now
+from tests.core.commands.carrier import with_admin
 from tests.database import Database
-from tests.factories import add_cluster
+from tests.factories import add_cluster, add_daemon
 from tui.cli.hours import SIGNS
 from tui.theme import HOURS
 
@@ -40,6 +44,33 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: object) -> None:
     assert told.returncode == 1
     assert told.stderr.startswith("database x at ")
     assert told.stderr.count("\n") == 1
+
+
+def test_bytes_that_are_no_text_are_a_sentence(database: Database) -> None:
+    with_admin(database)
+    for words in (["user", "show", "a\udcff"], ["user", "add", "auth0|a\udcff", "a@example.test"]):
+        told = hopsmeter(*words, HOPSMETER_DATABASE_URL=database.url)
+        assert told.returncode == 1
+        assert told.stderr == "What was typed holds characters that are no text.\n"
+
+
+def test_leaving_while_it_waits_says_that_it_goes_on(database: Database) -> None:
+    add_daemon(with_admin(database), seen_at=utc_now())
+    with subprocess.Popen(
+        [sys.executable, "-m", "tui", "collect"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HOPSMETER_DATABASE_URL": database.url},
+    ) as waiting:
+        connection = database.connect()
+        deadline_s = monotonic_s() + LIMIT_S
+        while not connection.execute("SELECT id FROM hopsmeter.commands").fetchone():
+            assert monotonic_s() < deadline_s
+            time.sleep(0.05)
+        time.sleep(0.3)  # from the INSERT into the wait
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=LIMIT_S)
+    assert (waiting.returncode, said) == (3, "Command 1 goes on without you.\n")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["cluster", "list", "--help"], ["--version"]])
