@@ -29,7 +29,7 @@ SELECT m.month FROM (
 WHERE m.month + interval '1 month' <= %(before)s
   AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows w
                   WHERE w.hour >= m.month AND w.hour < m.month + interval '1 month'
-                    AND w.pending_sha256 IS NOT NULL)
+                    AND w.pending_sha256 IS NOT NULL AND w.state <> 'gap')
 ORDER BY m.month;
 
 -- name: open_windows
@@ -185,7 +185,8 @@ SET state = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN 'set
     settled_at = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN %(now)s END,
     next_try_at = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN NULL
                        ELSE hour + interval '1 hour' + %(settle)s END,
-    tries = 0, fault = NULL, why = '', pending_sha256 = NULL,
+    tries = 0, fault = NULL, pending_sha256 = NULL,
+    why = CASE WHEN decided_by IS NOT NULL AND fault IS NULL THEN why ELSE '' END,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
 WHERE lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
 
@@ -394,7 +395,7 @@ FOR UPDATE;
 SELECT min(a.hour) FROM hopsmeter.allocations a
 JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
 WHERE n.cluster_id = %(cluster_id)s AND n.name = %(namespace)s AND a.kind = 0
-  AND a.hour >= coalesce((SELECT max(upper(valid)) FROM hopsmeter.user_projects
+  AND a.hour >= coalesce((SELECT max(coalesce(upper(valid), 'infinity')) FROM hopsmeter.user_projects
                           WHERE cluster_id = %(cluster_id)s AND namespace = %(namespace)s),
                          '-infinity');
 
