@@ -37,7 +37,6 @@ class Column:
     title: str
     cell: Callable[[Any], str]
     align: Literal["left", "right"] = "left"
-    style: str = ""
 
 
 def listing(function: Callable[P, R]) -> Callable[P, R]:
@@ -85,8 +84,12 @@ def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
+        # A figure that is folded is read as two; text may be.
         drawn.add_column(
-            Text(column.title), justify=column.align, style=column.style, overflow="fold"
+            Text(column.title),
+            justify=column.align,
+            overflow="fold",
+            no_wrap=column.align == "right",
         )
     for record in records:
         drawn.add_row(*(Text(fmt.clean(column.cell(record))) for column in columns))

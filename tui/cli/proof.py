@@ -10,11 +10,11 @@ import click
 from core.clock import hour_text, parse_hour
 from core.clusters.cluster import CORES_MAX, COST_MAX_NANO, GPUS_MAX, RAM_MAX_BYTES
 from core.errors import AnswerRefused, InputFault
+from core.money import text_from_nano
 from tui.cli.cluster import MARKS
 from tui.cli.output import (
     Column,
     Form,
-    cost,
     instant,
     listing,
     money,
@@ -25,7 +25,7 @@ from tui.cli.output import (
     table,
 )
 from tui.cli.session import Session
-from tui.format import clean
+from tui.format import NOTHING, clean
 
 if TYPE_CHECKING:
     from core.books.explain import Explanation
@@ -243,11 +243,14 @@ def _rows(answer: "Answer", currency: str) -> list[dict[str, Any]]:
 
 def _columns(currency: str) -> tuple[Column, ...]:
     def amount(name: str) -> Column:
-        return Column(name, lambda row: cost(row[f"{name}_nano"], currency, DECIMALS), "right")
+        def cell(row: dict[str, Any]) -> str:
+            nano = row[f"{name}_nano"]
+            return text_from_nano(nano, DECIMALS) if nano else NOTHING
+
+        return Column(f"{name} {currency}", cell, "right")
 
     return (
         Column("namespace", lambda row: row["namespace"]),
-        Column("kind", lambda row: row["kind"]),
         Column("minutes", lambda row: f"{row['minutes_micro'] / 1e6:g}", "right"),
         *(amount(name) for name in ("cpu", "gpu", "ram", "pv", "network", "total")),
         Column("flags", lambda row: row["flags"]),
