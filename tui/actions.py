@@ -15,7 +15,8 @@ class Action:
     """One thing to do. `run` is what the screen is asked for; `shown` is how its keys read.
 
     `label` is its word in the footer (none: not there), `word` its `:` command, and `takes` what
-    that command wants after it.
+    that command wants after it. `first` keys are taken before the list sees anything: what follows
+    them in the same breath is meant for the line that they open, not for the list.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Action:
     label: str = ""
     word: str = ""
     takes: Takes = ""
+    first: bool = False
 
 
 ACTIONS = (
@@ -49,8 +51,8 @@ ACTIONS = (
         "copy the marked rows (or this one) to the clipboard, tab-separated, in full", "y", "y",
     ),
     Action("back", "everywhere", "back", "back: out of a filter, else to the screen before", "escape", "Esc", "back"),
-    Action("filter", "everywhere", "filter", "keep the rows that hold a text; `!text` those that do not", "slash", "/", "filter"),
-    Action("command", "everywhere", "command", "type a command; Tab completes it", "colon", ":", "command"),
+    Action("filter", "everywhere", "filter", "keep the rows that hold a text; `!text` those that do not", "slash", "/", "filter", first=True),
+    Action("command", "everywhere", "command", "type a command; Tab completes it", "colon", ":", "command", first=True),
     Action("panel.next", "everywhere", "app.focus_next", "the next list of this screen", "tab", "Tab", "next"),
     Action("panel.before", "everywhere", "app.focus_previous", "the list before", "shift+tab", "Shift+Tab"),
     Action("theme.next", "everywhere", "app.next_theme", "dark, light, blue and orange", "t", "t"),
@@ -71,7 +73,14 @@ def bindings(scope: Scope) -> Iterator[Binding]:
     """Yield the keys of a scope in Textual's form."""
     for action in ACTIONS:
         if action.scope == scope and action.keys:
-            yield Binding(action.keys, action.run, action.sentence, show=False, id=action.name)
+            yield Binding(
+                action.keys,
+                action.run,
+                action.sentence,
+                show=False,
+                id=action.name,
+                priority=action.first,
+            )
 
 
 def in_footer() -> tuple[Action, ...]:

@@ -64,6 +64,7 @@ KINDS = {
     "unmounted": Sign("○", "unmounted", "muted", "volumes that nobody mounts, absorbed"),
 }
 
+# The grounds are barely tinted: with 256 colours a tinted dark becomes plain navy.
 _DARK = Theme(
     name=DARK,
     primary="#7cb7e8",
@@ -73,15 +74,15 @@ _DARK = Theme(
     error="#f47c7c",
     success="#7ecb8f",
     foreground="#d6dce4",
-    background="#10151b",
-    surface="#171e26",
-    panel="#1f2933",
+    background="#131619",
+    surface="#1b1f23",
+    panel="#252b30",
     dark=True,
     variables={
         "tone-ok": "#7ecb8f", "tone-info": "#7cb7e8", "tone-warn": "#e5b567",
-        "tone-bad": "#f47c7c", "tone-accent": "#5ccfc0", "tone-muted": "#8b98a7",
+        "tone-bad": "#f47c7c", "tone-accent": "#5ccfc0", "tone-muted": "#95a2b0",
         "tone-faint": "#566372", "tone-strong": "#f2f5f8",
-        "cursor": "#24384a", "scrollbar": "#2a3642", "scrollbar-background": "#10151b",
+        "cursor": "#213445", "scrollbar": "#333b42", "scrollbar-background": "#131619",
     },
 )  # fmt: skip
 _LIGHT = Theme(
@@ -98,10 +99,10 @@ _LIGHT = Theme(
     panel="#dfe5ea",
     dark=False,
     variables={
-        "tone-ok": "#1d7435", "tone-info": "#1d5f99", "tone-warn": "#8a5a00",
-        "tone-bad": "#b3261e", "tone-accent": "#00706a", "tone-muted": "#5a6673",
+        "tone-ok": "#18692f", "tone-info": "#1d5f99", "tone-warn": "#7a4f00",
+        "tone-bad": "#b3261e", "tone-accent": "#00655f", "tone-muted": "#525e6a",
         "tone-faint": "#8d99a5", "tone-strong": "#0b0f13",
-        "cursor": "#cfe0ef", "scrollbar": "#c3ccd5", "scrollbar-background": "#f7f8fa",
+        "cursor": "#d9e8f5", "scrollbar": "#c3ccd5", "scrollbar-background": "#f7f8fa",
     },
 )  # fmt: skip
 # Blue is well, orange is wrong: told apart by people who see no red or no green.
@@ -120,9 +121,9 @@ _BLUE_ORANGE = Theme(
     dark=True,
     variables={
         "tone-ok": "#63b3ff", "tone-info": "#a9c9e8", "tone-warn": "#ffd166",
-        "tone-bad": "#ff9245", "tone-accent": "#d3d9ff", "tone-muted": "#919db0",
+        "tone-bad": "#ff9245", "tone-accent": "#d3d9ff", "tone-muted": "#9ca8ba",
         "tone-faint": "#586478", "tone-strong": "#f4f6fa",
-        "cursor": "#263a5c", "scrollbar": "#2b3648", "scrollbar-background": "#10141b",
+        "cursor": "#22344f", "scrollbar": "#2b3648", "scrollbar-background": "#10141b",
     },
 )  # fmt: skip
 

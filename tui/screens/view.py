@@ -147,6 +147,12 @@ class View(Screen[None]):
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While something is typed, `/` and `:` are text."""
+        if action in ("filter", "command"):
+            return not self.query_one(Prompt).is_open
+        return super().check_action(action, parameters)
+
     def action_filter(self) -> None:
         self._filtered = self.listing
         self.query_one(Prompt).open("/", self._filtered.needle)

@@ -87,7 +87,8 @@ class Prompt(Horizontal):
         field.cursor_position = len(text)
         self.add_class("-open")
         self.screen.add_class("-typing")
-        field.focus()
+        # Not field.focus(), which comes a moment later: keys that follow at once would miss it.
+        self.screen.set_focus(field)
 
     def close(self) -> None:
         self.remove_class("-open")

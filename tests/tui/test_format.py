@@ -1,0 +1,119 @@
+"""Figures, ages and cells as people read them."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.theme import Theme
+
+from core.money import NANO_MAX
+from tests.factories import NOW
+from tui import format as fmt
+from tui import theme
+from tui.present import chrome
+from tui.present.overview import map_columns, map_hours, map_since
+from tui.rows import Row, keep, order
+
+THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [
+        (0, "·"),
+        (1, "<0.01"),
+        (-1, ">-0.01"),
+        (5_000_000, "0.00"),
+        (15_000_000, "0.02"),
+        (1_234_500_000_000, f"1{THIN}234.50"),
+        (-2_000_000_000, "-2.00"),
+        (NANO_MAX, f"9{THIN}223{THIN}372{THIN}037"),
+    ],
+)
+def test_money_keeps_every_digit_before_the_point(nano: int, text: str) -> None:
+    assert fmt.money(nano) == text
+
+
+@given(st.integers(-NANO_MAX, NANO_MAX))
+def test_money_always_fits_its_column(nano: int) -> None:
+    assert cell_len(fmt.money(nano)) <= fmt.MONEY_WIDTH + (nano < 0)
+
+
+@given(st.text(), st.integers(0, 40), st.sampled_from(["left", "right"]))
+def test_any_text_fills_its_cell_exactly(text: str, width: int, align: fmt.Align) -> None:
+    fitted = fmt.fit(text, width, align)
+    assert cell_len(fitted) == width
+    assert not set(fitted) & set("\n\r\t\x1b\x9b\u202e\u200b")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3_599, "59 min"),
+        (86_399, "23 h"),
+        (200_000, "2 d"),
+    ],
+)
+def test_an_age_is_told_in_one_unit(seconds: int, text: str) -> None:
+    assert fmt.age(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(3, ""), (7, "late"), (16, "stale")])
+def test_the_age_of_a_view_turns_late_and_stale_in_words(seconds: int, word: str) -> None:
+    (span,) = chrome.age(NOW - timedelta(seconds=seconds), NOW, 3.0)
+    assert span.text.strip().startswith(
+        f"× {word}" if word == "stale" else f"▲ {word}" if word else "as of"
+    )
+    assert f"{seconds} s ago" in span.text
+
+
+def test_sorting_is_stable_and_puts_what_has_no_value_last() -> None:
+    rows = [Row(key, (), (value,)) for key, value in zip("abcd", (2, None, 1, 2), strict=True)]
+    assert [row.key for row in order(rows, 0, reverse=False)] == ["c", "a", "d", "b"]
+    assert [row.key for row in order(rows, 0, reverse=True)] == ["a", "d", "c", "b"]
+
+
+def test_a_filter_looks_at_every_cell_in_any_case() -> None:
+    rows = [Row("a", ("Alpha", "x")), Row("b", ("beta", "ALPHA")), Row("c", ("gamma", ""))]
+    assert [row.key for row in keep(rows, "alpha")] == ["a", "b"]
+    assert [row.key for row in keep(rows, "!alpha")] == ["c"]
+    assert len(keep(rows, "")) == len(keep(rows, "!")) == 3
+
+
+@pytest.mark.parametrize("width", [60, 66, 67, 80, 117, 118, 120, 160, 240])
+def test_the_map_ends_with_the_newest_hour_at_every_width(width: int) -> None:
+    hours = map_columns(map_since(NOW), width)[1]
+    assert hours.width == map_hours(width) * (2 if width >= 118 else 1)
+    assert hours.width + 18 < width
+    assert hours.title.rstrip().endswith("12")
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("known", theme.THEMES, ids=lambda known: known.name)
+@pytest.mark.parametrize("tone", [tone for tone in theme.TONES if tone != "faint"])
+def test_every_tone_is_legible_on_every_ground(known: Theme, tone: str) -> None:
+    for ground in (known.background, known.surface, known.panel, known.variables["cursor"]):
+        assert ground is not None
+        light, dark = sorted(
+            (luminance(known.variables[f"tone-{tone}"]), luminance(ground)), reverse=True
+        )
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, ground
+
+
+def test_no_two_states_of_an_hour_share_a_sign() -> None:
+    for signs in (theme.HOURS, theme.CLUSTERS, theme.DAEMONS):
+        glyphs = [sign.glyph for sign in signs.values()]
+        assert len(set(glyphs)) == len(glyphs)
+        assert all(cell_len(glyph) == 1 for glyph in glyphs)
