@@ -95,7 +95,7 @@ def core_api(
     cluster: Cluster, folder: Path, role: str = "exec", kubeconfig: str = "", **how: Any
 ) -> Iterator[Any]:
     document = yaml.safe_load(kubeconfig or cluster.kubeconfig(role, **how))
-    api = config.new_client_from_config_dict(  # type: ignore[no-untyped-call]  # theirs
+    api = config.new_client_from_config_dict(  # type: ignore[no-untyped-call]  # the library has no types
         document, temp_file_path=str(folder)
     )
     with api:
