@@ -28,6 +28,8 @@ Form = Literal["table", "json", "csv"]
 NANO: Final = "_nano"
 PIPE_WIDTH: Final = 100_000
 """Into a pipe nothing is folded: a line is a record."""
+WORD_CELLS_MAX: Final = 40
+"""A longer word of the last text is folded."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +79,45 @@ def plain(record: Any) -> dict[str, Any]:
 
 
 def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
-    """Print an aligned table; on a terminal long cells fold, so that nothing is cut off."""
+    """Print an aligned table; on a terminal the last text folds, and nothing is cut off."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        # A figure that is folded is read as two; text may be.
+    texts = [place for place, column in enumerate(columns) if column.align == "left"]
+    for place, column in enumerate(columns):
+        # A figure that is folded is read as two, a folded name cannot be copied; the last text,
+        # which is the long one, may be.
         drawn.add_column(
             Text(column.title),
             justify=column.align,
             overflow="fold",
-            no_wrap=column.align == "right",
+            no_wrap=place != texts[-1],
         )
     for record in records:
         drawn.add_row(*(Text(fmt.clean(column.cell(record))) for column in columns))
+    last = drawn.columns[texts[-1]]
+    words = (word for cell in last.cells for word in str(cell).split())
+    last.min_width = min(max(map(len, words), default=0), WORD_CELLS_MAX)
     print_rich(drawn)
 
 
 def print_rich(thing: Any) -> None:
-    """Print with colour on a terminal that wants it; NO_COLOR and pipes are honoured."""
-    from rich.console import Console
+    """Print with colour on a terminal that wants it; NO_COLOR and pipes are honoured.
 
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    console = Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    A terminal too narrow for the figures and the longest words gets longer lines, which it wraps
+    itself: cut to fit, an amount would read as another.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if sys.stdout.isatty():
+        wide = console.options.update(width=PIPE_WIDTH)
+        console.width = max(console.width, Measurement.get(console, wide, thing).minimum)
+    else:
+        console.width = PIPE_WIDTH
     with console.capture() as captured:
         console.print(thing)
     # A table pads each line to its end, which in a pipe is a hundred blanks for nothing.

@@ -1,10 +1,14 @@
 """The program itself, in a process of its own: what it loads, how it draws, how it ends."""
 
+import contextlib
+import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +48,43 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: object) -> None:
     assert told.returncode == 1
     assert told.stderr.startswith("database x at ")
     assert told.stderr.count("\n") == 1
+
+
+def test_a_narrow_terminal_cuts_no_name_and_no_figure(tmp_path: Path) -> None:
+    answer = tmp_path / "answer.json"
+    window = {"start": "2026-03-01T14:00:00Z", "end": "2026-03-01T15:00:00Z"}
+    row = {"cpuCost": -3456.78912, "ramCost": 1, "totalCost": -3455.78912, "minutes": 60}
+    name = "a-namespace-with-quite-a-long-name"
+    rows = {f"eu-1/{name}": {**row, "window": window}}
+    answer.write_text(json.dumps({"code": 200, "data": [rows]}))
+    ours, theirs = pty.openpty()
+    words = ["opencost", "read", str(answer), "--sentinel", ""]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tui", *words],
+        stdout=theirs,
+        env={**os.environ, "COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"},
+    ) as program:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # the end of a terminal is an error
+            while more := os.read(ours, 65536):
+                drawn += more
+    os.close(ours)
+    assert program.returncode == 0
+    line = next(each for each in drawn.decode().splitlines() if name in each)
+    assert "\x1b[3" not in line
+    figures = [figure.replace("\N{NARROW NO-BREAK SPACE}", "") for figure in line.split()]
+    assert figures == [
+        name,
+        "60",
+        "-3456.78912",
+        "·",
+        "1.00000",
+        "·",
+        "·",
+        "-3455.78912",
+        "negative-cost",
+    ]
 
 
 def test_bytes_that_are_no_text_are_a_sentence(database: Database) -> None:
