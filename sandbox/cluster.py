@@ -37,6 +37,8 @@ class ClusterSpec:
     retention_days: int = 15
     shift_h: int = 0
     """The time zone people there work in."""
+    gpu_heavy: bool = False
+    """A third of its projects train on GPUs."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Cluster:
         self.spec, self.name, self.now = spec, spec.name, now
         # Once: ownership must not wander with the clock.
         self.data_since = floor_hour(now()) - timedelta(days=spec.retention_days)
-        self.story = Story(seed, spec.name, spec.namespaces, spec.shift_h)
+        self.story = Story(seed, spec.name, spec.namespaces, spec.shift_h, gpu_heavy=spec.gpu_heavy)
         self.faults = FaultBook(now)
         self.authority = Authority(spec.name)
         self.identities = Identities(now)

@@ -45,6 +45,7 @@ _PEOPLE_TEXT = (
 )
 _PEOPLE = _PEOPLE_TEXT.split(",")
 _KINDS = ("notebook", "service", "growing", "training", "nightly", "storage", "visitor")
+_GPU_KINDS = ("training", "notebook", "training", "service", "growing", "training", *_KINDS[4:])
 _UNMAPPED_EVERY = 9
 _HANDOVER_EVERY = 11
 
@@ -167,16 +168,25 @@ def _project(seed: int, cluster: str, namespace: str, kind: str) -> Project:
 class Story:
     """What happens on one cluster of `namespaces` namespaces (system ones included)."""
 
-    def __init__(self, seed: int, cluster: str, namespaces: int = 40, shift_h: int = 0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        cluster: str,
+        namespaces: int = 40,
+        shift_h: int = 0,
+        *,
+        gpu_heavy: bool = False,
+    ) -> None:
         """`shift_h` is the cluster's time zone: people work when it is day where they are."""
         self.seed, self.cluster, self.shift_h = seed, cluster, shift_h
         self.rates = Rates()
         system = SYSTEM_NAMESPACES[: max(1, min(len(SYSTEM_NAMESPACES), namespaces - 1))]
         names = list(_namespace_names(max(0, namespaces - len(system))))
         self.projects = [_project(seed, cluster, name, "system") for name in system]
-        offset = mix(seed, cluster) % len(_KINDS)
+        kinds = _GPU_KINDS if gpu_heavy else _KINDS
+        offset = mix(seed, cluster) % len(kinds)
         self.projects += [
-            _project(seed, cluster, name, _KINDS[(index + offset) % len(_KINDS)])
+            _project(seed, cluster, name, kinds[(index + offset) % len(kinds)])
             for index, name in enumerate(names)
         ]
         self.namespaces = [project.namespace for project in self.projects]

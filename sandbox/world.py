@@ -18,7 +18,7 @@ STOP_S = 10.0
 
 DEFAULT_CLUSTERS = (
     ClusterSpec("eu-prod", cluster_id="eu-prod", version="1.36"),
-    ClusterSpec("us-gpu", version="1.34", install="subchart", shift_h=-6),
+    ClusterSpec("us-gpu", version="1.34", install="subchart", shift_h=-6, gpu_heavy=True),
     ClusterSpec("ap-dev", version="1.35", shift_h=8),
 )
 
