@@ -73,7 +73,7 @@ def test_a_narrow_terminal_cuts_no_name_and_no_figure(tmp_path: Path) -> None:
     assert program.returncode == 0
     line = next(each for each in drawn.decode().splitlines() if name in each)
     assert "\x1b[3" not in line
-    figures = [figure.replace("\N{NARROW NO-BREAK SPACE}", "") for figure in line.split()]
+    figures = line.replace("\N{NARROW NO-BREAK SPACE}", "").split()
     assert figures == [
         name,
         "60",
