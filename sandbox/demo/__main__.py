@@ -95,7 +95,8 @@ def _set_up(options: argparse.Namespace, house: House, world: RemoteWorld) -> No
     with connect(url, name="demo") as connection:
         if not connection.execute("SELECT 1 FROM hopsmeter.logins").fetchone():
             house.run("admin", "bootstrap", ADMIN_ID, ADMIN_EMAIL, "--name", "You")
-        world.add_fault(BAD_CLUSTER, "error_500", times=BAD_ASKS)
+        if not connection.execute("SELECT 1 FROM hopsmeter.hopsworks_clusters").fetchone():
+            world.add_fault(BAD_CLUSTER, "error_500", times=BAD_ASKS)
         add_clusters(house, connection, world, since)
         withheld = _withheld(world)
         commands = add_people(connection, world, since, withheld)

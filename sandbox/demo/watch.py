@@ -19,6 +19,7 @@ from sandbox.demo.house import DemoFailed
 POLL_S = 0.25
 LINE_EVERY_S = 5.0
 CATCH_UP_S = 600.0
+ASK_AGAIN_S = 10.0
 
 Connection = psycopg.Connection[Any]
 
@@ -56,10 +57,10 @@ def catch_up(
 ) -> float:
     """Show the hours arrive until none is left; return the seconds it took.
 
-    `ask_again` is called once for each cluster that answers badly: what an operator would do.
+    `ask_again` is called for a cluster that answers badly: what an operator would do.
     """
     started_s = time.monotonic()
-    asked: set[str] = set()
+    asked_s: dict[str, float] = {}
     with Progress(
         TextColumn("  {task.description:<10}"),
         BarColumn(),
@@ -84,9 +85,10 @@ def catch_up(
                 say("  " + ", ".join(f"{each.name} {each.done}/{each.hours}" for each in found))
             if len(found) == clusters and _settled(found):
                 return time.monotonic() - started_s
-            for state in _stuck(found, asked):
-                asked.add(state.name)
-                ask_again(state)
+            for state in _stuck(found):
+                if time.monotonic() - asked_s.get(state.name, -ASK_AGAIN_S) >= ASK_AGAIN_S:
+                    asked_s[state.name] = time.monotonic()
+                    ask_again(state)
             time.sleep(POLL_S)
     raise DemoFailed(f"The catch-up is not done after {CATCH_UP_S:.0f} s; see the daemon's log.")
 
@@ -95,12 +97,12 @@ def _settled(found: list[ClusterState]) -> bool:
     return all(each.done == each.hours and not each.unposted for each in found)
 
 
-def _stuck(found: list[ClusterState], asked: set[str]) -> list[ClusterState]:
+def _stuck(found: list[ClusterState]) -> list[ClusterState]:
     """Return clusters that failed, once the others are through."""
     behind = [each for each in found if each.done < each.hours]
     if not behind or any(not each.failures for each in behind):
         return []
-    return [each for each in behind if each.name not in asked]
+    return behind
 
 
 def summary(connection: Connection) -> None:
