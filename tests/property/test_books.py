@@ -1,0 +1,349 @@
+"""Random hours, restatements, decisions, owners, postings: the books are what plain Python says."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.errors import Conflict, Unknown
+from core.metering.ownership import reattribute_cluster
+from tests import factories
+from tests.answers import allocation, body_of
+from tests.core.metering.site import ADMIN, NOTHING, Site, away, hour, opened
+from tests.database import Connection, Server, administer, cloned
+from tests.property.oracle import Figures, Hour, Oracle, Place, Said, Verdict
+
+FIRST, LAST = 22, 25
+"""The hours around a midnight: two of one day, two of the next."""
+CLUSTERS, USERS, NAMESPACES = ("eu-1", "eu-2"), ("anna", "ben"), ("a", "b", "c")
+STEPS_MAX = 16
+_OF_PROFILE = settings().max_examples
+"""A scenario takes as long as a hundred examples elsewhere; `--hypothesis-profile=deep` has more."""
+
+
+def slow(share: int) -> settings:
+    """Run a share of the profile's examples."""
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=_OF_PROFILE // share, suppress_health_check=checks)
+
+
+Step = tuple[Any, ...]
+
+
+@pytest.fixture(scope="module")
+def admin(postgres: Server) -> Iterator[Connection]:
+    with administer(postgres) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def fresh(admin: Connection, postgres: Server) -> Callable[[], Any]:
+    """A site of its own for each example, with clusters, users and hours that nobody asked for."""
+
+    @contextlib.contextmanager
+    def make() -> Iterator[Site]:
+        with cloned(admin, postgres) as database, opened(database) as site:
+            for name in CLUSTERS:
+                site.cluster(name, metering_since=hour(FIRST))
+            for name in USERS:
+                site.user(name)
+            site.until(LAST)
+            site.open_windows()
+            site.connection.execute("UPDATE collection_windows SET next_try_at = NULL")
+            yield site
+
+    return make
+
+
+# ── what can happen ─────────────────────────────────────────────────────────────────────────
+
+places = st.tuples(st.sampled_from(CLUSTERS), st.integers(FIRST, LAST))
+parts = st.sampled_from([0, 1, 100_000, 99_000, 3, -5, 250_001]) | st.integers(-100, 10**6)
+figures = st.builds(
+    lambda cpu, ram, off: Figures(cpu, ram, cpu + ram + off), parts, parts, st.integers(-1, 1)
+)
+names = st.sampled_from([*NAMESPACES, "__idle__", "__unmounted__"])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Said:
+    verdict: Verdict = draw(
+        st.sampled_from(["good"] * 6 + ["judgement", "structural", "nothing", "away"])
+    )
+    if verdict in ("nothing", "away"):
+        return Said(verdict)
+    rows = draw(st.dictionaries(names, figures, max_size=4))
+    if verdict != "good":
+        rows["a"] = Figures(100, 0, 100, 61 if verdict == "judgement" else 60)
+    return Said(verdict, (("kube-system", Figures(100, 100, 200)), *sorted(rows.items())))
+
+
+steps = st.one_of(
+    st.tuples(st.just("answer"), places, answers()),
+    st.tuples(st.just("answer"), places, answers()),
+    st.tuples(st.just("same"), places),
+    st.tuples(st.just("decide"), places, st.sampled_from(["accept", "keep", "gap"])),
+    st.tuples(
+        st.just("map"),
+        st.sampled_from(CLUSTERS),
+        st.sampled_from(NAMESPACES),
+        st.sampled_from(USERS),
+        st.integers(FIRST - 1, LAST + 1),
+    ),
+    st.tuples(
+        st.just("unmap"),
+        st.sampled_from(CLUSTERS),
+        st.sampled_from(NAMESPACES),
+        st.integers(FIRST - 1, LAST + 1),
+    ),
+    st.tuples(st.just("system"), st.sampled_from(CLUSTERS), st.sets(st.sampled_from(NAMESPACES))),
+    st.tuples(st.just("post")),
+)
+
+
+def written(said: Said, number: int) -> bytes | Exception:
+    """What OpenCost sends for it."""
+    if said.verdict == "nothing":
+        return NOTHING
+    if said.verdict == "away":
+        return away(step="opencost")
+    rows = {name: _row(row, number) for name, row in said.rows}
+    if said.verdict == "structural":
+        rows["a"]["ramCost"] = None
+    return body_of(rows)
+
+
+def _row(row: Figures, number: int) -> dict[str, Any]:
+    def unit(k: int) -> float:
+        return float(Decimal(k).scaleb(-5))
+
+    costs: dict[str, Any] = {"cpuCost": unit(row.cpu), "ramCost": unit(row.ram), "pvCost": 0}
+    total = unit(row.total)
+    return allocation(hour(number), **costs, totalCost=total, minutes=row.minutes)
+
+
+@dataclass
+class Both:
+    """The program and plain Python, side by side."""
+
+    site: Site
+    oracle: Oracle
+    said: dict[Place, Said]
+    users: dict[str, factories.User]
+
+    def take(self, step: Step) -> None:
+        getattr(self, f"_{step[0]}")(*step[1:])
+
+    def _answer(self, place: Place, said: Said) -> None:
+        cluster, number = place
+        self.said[place] = said
+        self.site.say(written(said, number), number, cluster)
+        self.site.again(number, cluster)
+        self.site.collect()
+        self.oracle.answered(place, said)
+        # Whoever failed is asked again by a later step, not by the clock.
+        self.site.connection.execute(
+            "UPDATE collection_windows SET next_try_at = NULL;"
+            "UPDATE hopsworks_clusters SET next_visit_at = NULL"
+        )
+
+    def _same(self, place: Place) -> None:
+        if place in self.said:
+            self._answer(place, self.said[place])
+
+    def _decide(self, place: Place, word: str) -> None:
+        with self._expecting(self.oracle.decided(place, word)):
+            self.site.decide(word, place[1], place[0])  # type: ignore[arg-type]  # one of the words
+
+    def _map(self, cluster: str, namespace: str, user: str, since: int) -> None:
+        with self._expecting(self.oracle.mapped(cluster, namespace, user, since)):
+            self.site.map(namespace, self.users[user], since, cluster)
+
+    def _unmap(self, cluster: str, namespace: str, since: int) -> None:
+        with self._expecting(self.oracle.unmapped(cluster, namespace, since)):
+            self.site.unmap(namespace, since, cluster)
+
+    def _system(self, cluster: str, namespaces: set[str]) -> None:
+        self.oracle.system[cluster] = {"kube-system", *namespaces}
+        connection = self.site.connection
+        with connection.transaction():
+            row = connection.execute(
+                "UPDATE hopsworks_clusters SET system_namespaces = %s WHERE name = %s RETURNING id",
+                [["kube-system", *sorted(namespaces)], cluster],
+            ).fetchone()
+            assert row is not None
+            reattribute_cluster(connection, ADMIN, row[0], why="test")
+
+    def _post(self) -> None:
+        self.site.post()
+
+    @contextlib.contextmanager
+    def _expecting(self, allowed: bool) -> Iterator[None]:
+        if allowed:
+            yield
+        else:
+            with pytest.raises((Conflict, Unknown)):
+                yield
+
+    # ── side by side ────────────────────────────────────────────────────────────────────────
+
+    def must_agree(self) -> None:
+        self.site.post()
+        assert self._allocations() == self.oracle.allocations()
+        assert self._states() == {at: each.state for at, each in self.oracle.hours.items()}
+        assert self._usage() == self.oracle.usage()
+        assert self._costs() == self.oracle.costs()
+        self.site.must_balance()
+
+    def _allocations(self) -> dict[tuple[str, int, str], tuple[object, ...]]:
+        rows = self.site.all(
+            "SELECT c.name AS cluster, a.hour, n.name, k.name AS kind, u.email,"
+            " a.cpu_nano, a.ram_nano, a.rounding_nano, a.total_nano, a.minutes_micro, a.flags"
+            " FROM allocations a JOIN namespaces n ON n.id = a.namespace_id"
+            " JOIN hopsworks_clusters c ON c.id = a.cluster_id"
+            " JOIN allocation_kinds k ON k.kind = a.kind LEFT JOIN users u ON u.no = a.user_no"
+        )
+        return {
+            (row["cluster"], number_of(row["hour"]), row["name"]): (
+                row["kind"],
+                row["email"] and row["email"].partition("@")[0],
+                row["cpu_nano"],
+                row["ram_nano"],
+                row["rounding_nano"],
+                row["total_nano"],
+                row["minutes_micro"],
+                row["flags"],
+            )
+            for row in rows
+        }
+
+    def _states(self) -> dict[Place, str]:
+        rows = self.site.all(
+            "SELECT c.name, w.hour, w.state FROM collection_windows w"
+            " JOIN hopsworks_clusters c ON c.id = w.cluster_id"
+        )
+        return {(row["name"], number_of(row["hour"])): row["state"] for row in rows}
+
+    def _usage(self) -> dict[tuple[str, str, int], tuple[int, ...]]:
+        rows = self.site.all(
+            "SELECT u.email, c.name, d.* FROM usage_daily d JOIN users u ON u.no = d.user_no"
+            " JOIN hopsworks_clusters c ON c.id = d.cluster_id"
+        )
+        columns = ("cpu", "ram", "other", "total")
+        return {
+            (row["email"].partition("@")[0], row["name"], day_of(row["date"])): (
+                *(row[f"opencost_{column}_nano"] for column in columns),
+                row["charge_nano"],
+            )
+            for row in rows
+        }
+
+    def _costs(self) -> dict[tuple[int, str, str, str, str], tuple[int, int, int]]:
+        rows = self.site.all(
+            "SELECT d.*, c.name AS cluster, n.name, k.name AS kind_name, u.email FROM cost_by_day d"
+            " JOIN namespaces n ON n.id = d.namespace_id"
+            " JOIN hopsworks_clusters c ON c.id = d.cluster_id"
+            " JOIN allocation_kinds k ON k.kind = d.kind"
+            " LEFT JOIN users u ON u.no = nullif(d.user_no, 0)"
+        )
+        return {
+            (
+                day_of(row["date"]),
+                row["cluster"],
+                row["name"],
+                row["kind_name"],
+                (row["email"] or "").partition("@")[0],
+            ): (row["hours"], row["total_nano"], row["charge_nano"])
+            for row in rows
+        }
+
+
+def number_of(at: datetime) -> int:
+    return int((at - hour(0)).total_seconds()) // 3600
+
+
+def day_of(date: Any) -> int:
+    return int((date - hour(0).date()).days)
+
+
+def side_by_side(site: Site) -> Both:
+    oracle = Oracle(FIRST)
+    oracle.system = {cluster: {"kube-system"} for cluster in CLUSTERS}
+    numbers = range(FIRST, LAST + 1)
+    oracle.hours = {(cluster, number): Hour() for cluster in CLUSTERS for number in numbers}
+    rows = site.all("SELECT no, id, email FROM users")
+    users = {row["email"].partition("@")[0]: factories.User(**row) for row in rows}
+    return Both(site, oracle, {}, users)
+
+
+# ── the truths ──────────────────────────────────────────────────────────────────────────────
+
+
+@slow(2)
+@given(st.lists(steps, min_size=1, max_size=STEPS_MAX))
+def test_whatever_happens_the_books_are_what_plain_python_says(
+    fresh: Callable[[], Any], happened: list[Step]
+) -> None:
+    with fresh() as site:
+        both = side_by_side(site)
+        for step in happened:
+            both.take(step)
+        both.must_agree()
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> tuple[list[Step], list[Step]]:
+    """Facts that hold in the end, in two orders."""
+    good = answers().filter(lambda said: said.verdict == "good")
+    said = draw(st.dictionaries(places, good, min_size=2, max_size=6))
+    happened: list[Step] = [("answer", place, each) for place, each in said.items()]
+    for cluster, namespace in draw(
+        st.sets(st.tuples(st.sampled_from(CLUSTERS), st.sampled_from(NAMESPACES)), max_size=3)
+    ):
+        since, later = draw(st.permutations(range(FIRST, LAST + 2)))[:2]
+        happened.append(("map", cluster, namespace, "anna", since))
+        happened.append(("map", cluster, namespace, "ben", later))
+    happened += [("post",)] * 2 + [("same", place) for place in list(said)[:2]]
+    return list(draw(st.permutations(happened))), list(draw(st.permutations(happened)))
+
+
+@slow(5)
+@given(facts())
+def test_the_same_facts_in_another_order_give_the_same_books(
+    fresh: Callable[[], Any], orders: tuple[list[Step], list[Step]]
+) -> None:
+    found = []
+    for order in orders:
+        with fresh() as site:
+            both = side_by_side(site)
+            for step in order:
+                both.take(step)
+            both.must_agree()
+            found.append((both._allocations(), both._usage(), both._costs()))
+    assert found[0] == found[1]
+
+
+@slow(4)
+@given(st.lists(steps, min_size=1, max_size=STEPS_MAX // 2))
+def test_doing_everything_again_changes_nothing(
+    fresh: Callable[[], Any], happened: list[Step]
+) -> None:
+    with fresh() as site:
+        both = side_by_side(site)
+        for step in happened:
+            both.take(step)
+        both.must_agree()
+        tables = ("allocations", "allocation_history", "usage_daily", "cost_daily", "user_projects")
+        before = {table: site.versions(table) for table in tables}
+        for place, at in both.oracle.hours.items():
+            if at.raw is not None and both.said[place] == at.raw:
+                both.take(("same", place))
+        site.post()
+        assert {table: site.versions(table) for table in tables} == before
+        both.must_agree()
