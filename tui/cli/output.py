@@ -28,6 +28,8 @@ Form = Literal["table", "json", "csv"]
 NANO: Final = "_nano"
 PIPE_WIDTH: Final = 100_000
 """Into a pipe nothing is folded: a line is a record."""
+GAP: Final = 2
+DIVIDER: Final = 1
 WORD_CELLS_MAX: Final = 40
 """A longer word of the last text is folded."""
 
@@ -81,43 +83,45 @@ def plain(record: Any) -> dict[str, Any]:
 def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
     """Print an aligned table; on a terminal the last text folds, and nothing is cut off."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    texts = [place for place, column in enumerate(columns) if column.align == "left"]
-    for place, column in enumerate(columns):
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0))
+    foldable = [column for column in columns if column.align == "left"][-1]
+    for column in columns:
         # A figure that is folded is read as two, a folded name cannot be copied; the last text,
         # which is the long one, may be.
         drawn.add_column(
             Text(column.title),
             justify=column.align,
             overflow="fold",
-            no_wrap=place != texts[-1],
+            no_wrap=column is not foldable,
         )
     for record in records:
         drawn.add_row(*(Text(fmt.clean(column.cell(record))) for column in columns))
-    last = drawn.columns[texts[-1]]
-    words = (word for cell in last.cells for word in str(cell).split())
-    last.min_width = min(max(map(len, words), default=0), WORD_CELLS_MAX)
-    print_rich(drawn)
+    last = drawn.columns[columns.index(foldable)]
+    words = (word for cell in (last.header, *last.cells) for word in str(cell).split())
+    last.min_width = min(max(map(cell_len, words)), WORD_CELLS_MAX)
+    widths = (
+        last.min_width
+        if each is last
+        else max(cell_len(str(cell)) for cell in (each.header, *each.cells))
+        for each in drawn.columns
+    )
+    print_rich(drawn, sum(width + GAP + DIVIDER for width in widths))
 
 
-def print_rich(thing: Any) -> None:
+def print_rich(thing: Any, needed: int = 0) -> None:
     """Print with colour on a terminal that wants it; NO_COLOR and pipes are honoured.
 
-    A terminal too narrow for the figures and the longest words gets longer lines, which it wraps
-    itself: cut to fit, an amount would read as another.
+    A terminal narrower than `needed` gets longer lines, which it wraps itself: cut to fit, an
+    amount would read as another.
     """
     from rich.console import Console
-    from rich.measure import Measurement
 
     console = Console(highlight=False, markup=False, emoji=False)
-    if sys.stdout.isatty():
-        wide = console.options.update(width=PIPE_WIDTH)
-        console.width = max(console.width, Measurement.get(console, wide, thing).minimum)
-    else:
-        console.width = PIPE_WIDTH
+    console.width = max(console.width, needed) if sys.stdout.isatty() else PIPE_WIDTH
     with console.capture() as captured:
         console.print(thing)
     # A table pads each line to its end, which in a pipe is a hundred blanks for nothing.
