@@ -123,6 +123,7 @@ def test_a_terminal_that_shrinks_says_so_and_comes_back(
     terminal.start(world.url, 80, 24)
     terminal.until("anna@example.test")
     terminal.resize(50, 12)
-    terminal.until("needs at least 60x15")
+    small = terminal.until("needs at least 60x15")
+    assert "anna@example.test" not in small
     terminal.resize(120, 36)
     terminal.until("anna@example.test")

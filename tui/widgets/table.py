@@ -20,7 +20,7 @@ from textual.strip import Strip
 
 from tui.actions import bindings
 from tui.format import fit
-from tui.rows import MARGIN, Column, Placed, Row, place
+from tui.rows import GAP, MARGIN, Column, Placed, Row, place
 from tui.theme import tone_style
 from tui.widgets.paint import paint
 
@@ -196,18 +196,13 @@ class KeyedTable(ScrollView, can_focus=True):
             if number == 0 and self.note:
                 text = f"{text} {self.note}"
             style = base + (tone_style(theme, "muted") if number else title)
-            segments += self._gap(number, base)
-            segments.append(Segment(fit(text, placed.width, column.align), style))
+            segments.append(Segment(fit(text, placed.width, column.align) + " " * GAP, style))
         return segments
 
     def _arrow(self, index: int) -> str:
         if self.sorted_by is None or self.sorted_by[0] != index:
             return ""
         return DESCENDING if self.sorted_by[1] else ASCENDING
-
-    @staticmethod
-    def _gap(number: int, base: Style) -> list[Segment]:
-        return [Segment("  ", base)] if number else []
 
     def _row_line(self, number: int) -> tuple[list[Segment], Style]:
         base = self.rich_style
@@ -219,12 +214,11 @@ class KeyedTable(ScrollView, can_focus=True):
             base = self.get_component_rich_style("table--cursor")
         glyphs = (CURSOR_GLYPH if chosen else " ") + (MARK_GLYPH if row.key in self.marks else " ")
         segments = [Segment(glyphs, base + tone_style(theme, "accent"))]
-        for nth, placed in enumerate(self.placed):
-            column = self.columns[placed.at]
-            segments += self._gap(nth, base)
-            segments += paint(
-                row.cells[placed.at], placed.width, column.align, base, theme, tone=column.tone
-            )
+        for placed in self.placed:
+            column, cell = self.columns[placed.at], row.cells[placed.at]
+            *head, last = paint(cell, placed.width, column.align, base, theme, tone=column.tone)
+            # The gap goes with what stands before it: half the colour codes, half the bytes.
+            segments += [*head, Segment(last.text + " " * GAP, last.style)]
         return segments, base
 
     def _empty_line(self, line: int) -> list[Segment]:
