@@ -16,6 +16,8 @@ from core.metering.visits import Teller, Tools, visit_cluster
 from core.metering.windows import ClusterWork
 from core.metering.writer import Writer
 
+WAITING_MAX = 5_000
+"""Clusters that wait for their turn; a visit begins as soon as another ends."""
 ROUND_TIMEOUT_S = 24 * 3600.0
 """How long `wait_idle` waits at most; each visit has its own, far shorter limits."""
 
@@ -50,12 +52,13 @@ class Collector:
         clock: Clock,
         tell: Teller,
     ) -> None:
-        self._policy, self._clock, self._parallel = policy, clock, parallel
+        self._policy, self._clock = policy, clock
         self._name = f"hopsmeter-store {daemon}"[:63]
         self._open = connect
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._visiting: dict[int, Future[int]] = {}
+        self._answered = 0
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="hopsmeter-visit")
         with self._connect() as connection:
             self.freed_at_start = windows.free_own(connection, self._name)
@@ -77,57 +80,58 @@ class Collector:
         freed = windows.end_frozen_owners(connection)
         begun = 0
         if not self._stopping.is_set():
-            for work in windows.clusters_with_work(connection, now, self._parallel * 4):
+            for work in windows.clusters_with_work(connection, now, WAITING_MAX):
                 begun += self._begin(work)
         return RoundReport(opened, freed, begun)
 
     def _begin(self, work: ClusterWork) -> bool:
         with self._lock:
-            if len(self._visiting) >= self._parallel or work.cluster_id in self._visiting:
+            if work.cluster_id in self._visiting:
                 return False
             future = self._pool.submit(self._visit, work)
             self._visiting[work.cluster_id] = future
         return True
 
     def _visit(self, work: ClusterWork) -> int:
+        answered = 0
         try:
-            return visit_cluster(self._tools, work)
+            answered = visit_cluster(self._tools, work)
         except psycopg.Error as error:
             # The database went away: leases end by themselves, the next look begins again.
             self._tools.tell("visit_lost", cluster=work.cluster, why=str(error).splitlines()[0])
-            return 0
         except Exception as error:
             self._tools.tell("visit_failed", cluster=work.cluster, why=repr(error))
             raise
         finally:
             with self._lock:
+                self._answered += answered
                 self._visiting.pop(work.cluster_id, None)
+        return answered
 
     @property
     def visiting(self) -> int:
-        """Return how many clusters are being visited now."""
+        """Return how many clusters are being visited, or wait for their turn."""
         with self._lock:
             return len(self._visiting)
 
     def work_through(self, connection: Connection) -> int:
         """Look and wait, until no cluster has work that can be done now; return hours answered."""
-        answered = 0
+        answered_before = self._answered
         while True:
             self.look(connection)
             with self._lock:
                 running = list(self._visiting.values())
             if not running:
-                return answered
-            done = wait(running, ROUND_TIMEOUT_S, return_when="FIRST_COMPLETED").done
-            answered += sum(future.result() for future in done)
+                return self._answered - answered_before
+            wait(running, ROUND_TIMEOUT_S, return_when="FIRST_COMPLETED")
 
     def stop(self, timeout_s: float) -> bool:
         """Begin no more, let the running asks end; return whether all did within `timeout_s`."""
         self._stopping.set()
         with self._lock:
             running = list(self._visiting.values())
-        finished = not wait(running, timeout_s).not_done
         self._pool.shutdown(wait=False, cancel_futures=True)
+        finished = not wait(running, timeout_s).not_done
         if finished:
             self._tools.writer.close()
         return finished

@@ -4,39 +4,26 @@ Floor: msgspec decode of the same bytes into a Struct of the same fields, binary
 rows into a bare table (no key, no partition), one commit. The server is durable (fsync on).
 """
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
-import zstandard
 
 from core.billing.post import post_due
 from core.clock import HOUR
 from core.db.connect import connect
 from core.db.embedded import start
 from core.db.migrate import upgrade
-from core.metering import windows
-from core.metering.attribution import Attribution
-from core.metering.hours import Claim, Fetched, RawAnswer
-from core.metering.policy import Policy
-from core.metering.store import store_hours
-from core.opencost.answer import Limits
-from core.opencost.read import read_answer
-from tests.bench.bodies import of_hour, template
+from tests.bench.bodies import template
+from tests.bench.fleet import Fleet
 from tests.bench.harness import Race, Way, race
 
 pytestmark = pytest.mark.bench
 
-FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-NOW = FIRST + timedelta(days=60)
-POLICY = Policy()
-LIMITS = Limits(2**62, 2**31 - 1, 2**31 - 1, 2**62, sentinel="kube-system")
 ROUNDS = 9
 
 Connection = psycopg.Connection[Any]
@@ -83,113 +70,6 @@ def server() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder, start(Path(folder) / "postgres") as running:
         upgrade(running.url)
         yield running.url
-
-
-class Fleet:
-    """Clusters of one way of doing it, whose hours go on from round to round."""
-
-    def __init__(self, connection: Connection, name: str, bodies: list[bytes]) -> None:
-        self.connection, self.bodies = connection, bodies
-        self.attribution = Attribution()
-        self.hour = FIRST - HOUR
-        self.ids = [_add_cluster(connection, f"{name}-{each}") for each in range(len(bodies))]
-        _add_owners(connection, self.ids, bodies)
-        self.claims: list[Claim] = []
-        self.answers: list[bytes] = []
-
-    def next_hour(self) -> None:
-        """Open and claim the next hour of each cluster, and write its answers."""
-        self.hour += HOUR
-        connection = self.connection
-        backend = (connection.info.backend_pid, "bench")
-        self.claims = []
-        for cluster_id in self.ids:
-            windows.open_span(connection, cluster_id, self.hour, self.hour)
-            self.claims += windows.claim(
-                connection, cluster_id, NOW, policy=POLICY, store_backend=backend
-            )
-        self.answers = [of_hour(body, self.hour) for body in self.bodies]
-
-    def claim_again(self) -> None:
-        self.connection.execute(
-            "UPDATE hopsmeter.collection_windows SET next_try_at = %s"
-            " WHERE cluster_id = ANY (%s) AND hour = %s",
-            [NOW, self.ids, self.hour],
-        )
-        backend = (self.connection.info.backend_pid, "bench")
-        self.claims = [
-            claim
-            for cluster_id in self.ids
-            for claim in windows.claim(
-                self.connection, cluster_id, NOW, policy=POLICY, store_backend=backend
-            )
-        ]
-
-    def store(self, *, raw: bool) -> None:
-        fetched = [
-            Fetched(claim, read_answer(body, claim.hour, LIMITS), _raw(body, kept=raw))
-            for claim, body in zip(self.claims, self.answers, strict=True)
-        ]
-        stored = store_hours(
-            self.connection, fetched, attribution=self.attribution, policy=POLICY, now=NOW
-        )
-        assert all(each.outcome == "stored" for each in stored)
-
-    def forget_posting(self) -> None:
-        """So that another way's posting does not find the hours that this one only stored."""
-        self.connection.execute(
-            "UPDATE hopsmeter.collection_windows SET posted_no = stored_no"
-            " WHERE cluster_id = ANY (%s) AND stored_no <> posted_no",
-            [self.ids],
-        )
-
-    def post(self) -> None:
-        assert post_due(self.connection, self.hour + HOUR).rows
-
-    def same_again(self) -> None:
-        hashes = [hashlib.sha256(body).digest() for body in self.answers]
-        assert hashes == [claim.raw_sha256 for claim in self.claims]
-        windows.unchanged(self.connection, self.claims, NOW, POLICY)
-
-
-def _raw(body: bytes, *, kept: bool) -> RawAnswer:
-    if not kept:
-        return RawAnswer(bytes(32), len(body), None, NOW)
-    packed = zstandard.ZstdCompressor(level=1).compress(body)
-    return RawAnswer(hashlib.sha256(body).digest(), len(body), packed, NOW)
-
-
-def _add_cluster(connection: Connection, name: str) -> int:
-    row = connection.execute(
-        "INSERT INTO hopsmeter.hopsworks_clusters (name, api_url, kubeconfig_sealed, server_url,"
-        " system_namespaces, cost_max_nano, cores_max, gpus_max, ram_max_bytes, metering_since)"
-        " VALUES (%(name)s, 'https://bench', ''::bytea, %(name)s, '{kube-system}', 1000000000,"
-        " 1, 1, 1, %(since)s) RETURNING id",
-        {"name": name, "since": FIRST},
-    ).fetchone()
-    assert row
-    return int(row[0])
-
-
-def _add_owners(connection: Connection, ids: list[int], bodies: list[bytes]) -> None:
-    """A user for every three namespaces, and one namespace in ten that is nobody's."""
-    connection.execute(
-        "INSERT INTO hopsmeter.users (id, email) SELECT 'bench|' || g, g || '@example.com'"
-        " FROM generate_series(1, 4000) g ON CONFLICT DO NOTHING"
-    )
-    for cluster_id, body in zip(ids, bodies, strict=True):
-        count = body.count(b'"totalCost"')
-        connection.execute(
-            "INSERT INTO hopsmeter.user_projects"
-            " (cluster_id, namespace, user_no, valid, created_by)"
-            " SELECT %s, 'project-' || lpad(g::text, 5, '0'), u.no, tstzrange(%s, NULL), 'bench'"
-            " FROM generate_series(0, %s) g"
-            " JOIN hopsmeter.users u ON u.id = 'bench|' || (1 + g / 3) %% 4000"
-            " WHERE g %% 10 <> 0",
-            [cluster_id, FIRST, count],
-        )
-    connection.execute("UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1")
-    connection.execute("ANALYZE hopsmeter.user_projects")
 
 
 class Floor:

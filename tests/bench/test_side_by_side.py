@@ -1,0 +1,174 @@
+"""Collectors beside each other: four against one, and fifty slow clusters ten at a time."""
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from core.clock import HOUR, floor_hour, utc_now
+from core.clusters.connection import ClusterAccess, Reach, VisitLimits, launcher
+from core.clusters.kubeconfig import read_kubeconfig
+from core.db.connect import connect
+from core.db.embedded import start
+from core.db.migrate import upgrade
+from core.metering.collect import Collector
+from core.metering.policy import Policy
+from sandbox.world import World
+from tests.bench.bodies import template
+from tests.bench.fleet import Fleet, add_cluster
+
+pytestmark = pytest.mark.bench
+
+CLUSTERS, NAMESPACES, ROUNDS = 200, 100, 5
+FOUR_AGAINST_ONE = 1.6
+SLOW_CLUSTERS, AT_ONCE, ANSWER_S = 50, 10, 1.0
+SLOW_BOUND = 1.3
+GROWTH_MAX_BYTES = 16 * 2**20
+START_S = 60.0
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder, start(Path(folder) / "postgres") as running:
+        upgrade(running.url)
+        yield running.url
+
+
+def _collector(url: str, name: str, clusters: int, meet: Barrier) -> None:
+    """Store an hour of `clusters` clusters a round, each in a commit of its own."""
+    bodies = [template(NAMESPACES, seed) for seed in range(clusters)]
+    with connect(url, name=name) as connection:
+        fleet = Fleet(connection, name, bodies)
+        fleet.next_hour()
+        fleet.store(raw=True)
+        for _ in range(ROUNDS):
+            fleet.next_hour()
+            meet.wait(START_S)
+            fleet.store_apart()
+            meet.wait(START_S)
+
+
+def _seconds(url: str, collectors: int, tag: str) -> list[float]:
+    context = multiprocessing.get_context("spawn")
+    meet = context.Barrier(collectors + 1)
+    share = CLUSTERS // collectors
+    workers = [
+        context.Process(target=_collector, args=(url, f"{tag}-{number}", share, meet))
+        for number in range(collectors)
+    ]
+    for worker in workers:
+        worker.start()
+    taken = []
+    for _ in range(ROUNDS):
+        meet.wait(START_S)
+        began_s = perf_counter()
+        meet.wait(START_S)
+        taken.append(perf_counter() - began_s)
+    for worker in workers:
+        worker.join(START_S)
+        assert worker.exitcode == 0
+    return taken
+
+
+def _deadlocks(url: str) -> int:
+    with connect(url, name="bench") as connection:
+        row = connection.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_four_collectors_beat_one(server: str) -> None:
+    one = _seconds(server, 1, "alone")
+    four = _seconds(server, 4, "four")
+    faster = median(one) / median(four)
+    print(  # noqa: T201  # what a benchmark is for
+        f"\n{CLUSTERS} clusters × {NAMESPACES}: one collector {median(one) * 1000:.0f} ms,"
+        f" four {median(four) * 1000:.0f} ms: {faster:.2f} × (bound {FOUR_AGAINST_ONE})"
+    )
+    assert _deadlocks(server) == 0
+    assert faster >= FOUR_AGAINST_ONE
+
+
+def test_slow_clusters_cost_only_their_own_time(server: str) -> None:
+    with World(clusters=SLOW_CLUSTERS, namespaces=20) as world:
+        access = _register(server, world)
+        for cluster in world:
+            cluster.faults.add("slow", seconds=ANSWER_S)
+        took, memory = _rounds(server, access)
+    launcher.stop()
+    allowed_s = SLOW_CLUSTERS / AT_ONCE * ANSWER_S
+    grown = memory[-1] - memory[1]
+    print(  # noqa: T201  # what a benchmark is for
+        f"\n{SLOW_CLUSTERS} clusters of {ANSWER_S:g} s, {AT_ONCE} at once: {median(took):.2f} s,"
+        f" {median(took) / allowed_s:.2f} × what that allows (bound {SLOW_BOUND});"
+        f" memory {memory[0] / 2**20:.0f} MiB, then {grown / 2**20:+.1f} MiB"
+    )
+    assert median(took) <= allowed_s * SLOW_BOUND
+    assert grown <= GROWTH_MAX_BYTES
+
+
+def _register(url: str, world: World) -> dict[int, ClusterAccess]:
+    now = utc_now()
+    with connect(url, name="bench") as connection:
+        connection.execute("UPDATE hopsmeter.hopsworks_clusters SET status = 'removed'")
+        return {
+            add_cluster(connection, f"slow-{cluster.name}", floor_hour(now)): ClusterAccess(
+                cluster.name,
+                read_kubeconfig(
+                    cluster.kubeconfig(), now=now, allow_loopback=True
+                ).minimal_document(),
+            )
+            for cluster in world
+        }
+
+
+def _rounds(url: str, access: dict[int, ClusterAccess]) -> tuple[list[float], list[int]]:
+    """Collect one further hour of every cluster a round; the clock goes on by an hour each."""
+    at = [floor_hour(utc_now()) - HOUR * (ROUNDS + 2)]
+    collector = Collector(
+        connect=lambda name: connect(url, name=name),
+        access=lambda _, cluster_id: access[cluster_id],
+        open_reach=lambda found: Reach(found, VisitLimits(), launcher),
+        daemon="bench",
+        parallel=AT_ONCE,
+        policy=Policy(),
+        clock=lambda: at[0] + timedelta(minutes=15),
+        tell=_silent,
+    )
+    me = psutil.Process()
+    taken, memory = [], [me.memory_info().rss]
+    with connect(url, name="bench") as connection:
+        for _ in range(ROUNDS):
+            at[0] += HOUR
+            _due(connection, list(access), at[0] - HOUR)
+            began_s = perf_counter()
+            answered = collector.work_through(connection)
+            taken.append(perf_counter() - began_s)
+            assert answered == len(access)
+            memory.append(me.memory_info().rss)
+    assert collector.stop(START_S)
+    return taken, memory
+
+
+def _due(connection: Connection, clusters: list[int], hour: datetime) -> None:
+    connection.execute(
+        "UPDATE hopsmeter.hopsworks_clusters SET metering_since = %s WHERE id = ANY (%s)"
+        " AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows WHERE cluster_id = id)",
+        [hour, clusters],
+    )
+
+
+def _silent(event: str, **facts: Any) -> None:
+    assert event in ("hour_stored", "cluster_visited"), f"{event}: {facts}"
