@@ -35,8 +35,9 @@ HEARTBEAT = Job(
 )
 
 POST = Job("post", 60, 600, post.run, "Bring daily rows to what their hours say.")
+HOURS = Job("hours", 5, 60, hours.run, "Open what is due, and begin visits to clusters.")
 AGENDA = (
-    Job("hours", 5, 60, hours.run, "Open what is due, and begin visits to clusters."),
+    HOURS,
     POST,
     Job("books", 6 * 3600, 1800, books.run, "Prove the books of this month.", patient=True),
     Job("sweep", 3600, 60, sweep.run, "Remove what killed processes left in memory."),

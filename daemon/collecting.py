@@ -25,6 +25,8 @@ class Collecting:
 
     def __init__(self, stored: threading.Event) -> None:
         self._stored = stored
+        self.asked = threading.Event()
+        """Set by a command after which there may be hours to ask for: the next look is now."""
         self._lock = threading.Lock()
         self._lines = Lines()
         self._collector: Collector | None = None

@@ -22,6 +22,8 @@ from daemon import log
 from daemon.deps import Deps, Lines
 
 WORKERS: Sequence[Lane] = ("quick", "quick", "slow", "slow")
+ASKING = frozenset({"collect", "cluster.add", "cluster.edit", "cluster.resume"})
+"""After these a cluster may have hours to be asked for, and somebody waits for them."""
 POLL_S = 5.0
 HEAR_STOP_S = 0.5
 PAUSE_S = 1.0
@@ -49,6 +51,8 @@ def drain(connection: psycopg.Connection, deps: Deps, lane: Lane) -> list[Carrie
     carried = carry_out(connection, works_of(deps), lane=lane)
     for each in carried:
         deps.tally.commands.labels(each.end).inc()
+        if each.name in ASKING and each.end == "done" and not each.dry_run:
+            deps.collecting.asked.set()
         tell = log.get("commands").error if each.end == "failed" else log.get("commands").info
         facts = {"bug": each.bug} if each.bug else {}
         tell(

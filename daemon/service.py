@@ -9,7 +9,7 @@ from dataclasses import replace
 from core.clock import monotonic_s
 from core.errors import HopsmeterError, SchemaMismatch, SecretFault
 from daemon import log
-from daemon.agenda import AGENDA, HEARTBEAT, POST, Alarm
+from daemon.agenda import AGENDA, HEARTBEAT, HOURS, POST, Alarm, Job
 from daemon.contact import Contact
 from daemon.database import Database
 from daemon.deps import Deps
@@ -92,12 +92,19 @@ class Service:
         while not self._stop.is_set():
             if self._contact.ready:
                 self._alarm.ring()
-                if self._stored.is_set() and self._runner.start(POST) is not None:
-                    self._stored.clear()
+                self._begin_if_told(self._stored, POST)
+                self._begin_if_told(self._deps.collecting.asked, HOURS)
             if watched_s and self._contact.alive and monotonic_s() - told_at_s >= watched_s / 3:
                 self._supervisor.alive()
                 told_at_s = monotonic_s()
             await asyncio.sleep(TICK_S)
+
+    def _begin_if_told(self, told: threading.Event, job: Job) -> None:
+        """Clear first: what is told while the job begins is another run's."""
+        if told.is_set():
+            told.clear()
+            if self._runner.start(job) is None:
+                told.set()
 
     async def _keep_contact(self) -> None:
         """Beat; where the database is away, wait longer each time, and go on when it is back."""

@@ -46,7 +46,7 @@ def deciding(word: Word) -> Callable[[Task[HourDecide]], Result]:
 
 
 def collect(task: Task[Collect]) -> Result:
-    """Have hours asked for at once; the collector is told when this is committed."""
+    """Have hours asked for at once; the daemon looks as soon as this is committed."""
     given = task.arguments
     if given.hour and given.since:
         raise InputFault("Name one hour, or all since one; not both. Nothing was changed.")
