@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg import sql
+from sqlmodel import col, update
 
 from core.audit import trail
 from core.clock import floor_hour, hour_text, last_closed_hour
@@ -26,8 +26,10 @@ from core.clusters.cluster import (
 )
 from core.clusters.connection.access import ClusterAccess
 from core.clusters.kubeconfig import Kubeconfig, read_kubeconfig
+from core.clusters.tables import HopsworksCluster
 from core.clusters.vault.keyring import Keyring
 from core.clusters.vault.records import open_sealed, seal
+from core.db.ride import session_on
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.principal import Principal
 from core.secret import Secret
@@ -88,13 +90,8 @@ def add_cluster(
         "metering_since": since,
         "api_key_sealed": _seal_api_key(api_key, uid, settings.api_url, vault),
     }
-    connection.execute(
-        sql.SQL("INSERT INTO hopsmeter.hopsworks_clusters ({}) VALUES ({})").format(
-            sql.SQL(", ").join(map(sql.Identifier, values)),
-            sql.SQL(", ").join(sql.Placeholder() * len(values)),
-        ),
-        list(values.values()),
-    )
+    with session_on(connection) as session:
+        session.add(HopsworksCluster(**values))
     difference: dict[str, list[Any]] = {
         "server_url": [None, config.server],
         "metering_since": [None, hour_text(since)],
@@ -363,16 +360,10 @@ def _changed(before: ClusterSettings, after: ClusterSettings) -> dict[str, list[
 
 
 def _update(connection: Connection, cluster_id: int, values: Mapping[str, Any]) -> None:
-    connection.execute(
-        sql.SQL("UPDATE hopsmeter.hopsworks_clusters SET {} WHERE id = {}").format(
-            sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder())
-                for column in values
-            ),
-            sql.Placeholder(),
-        ),
-        [*values.values(), cluster_id],
-    )
+    with session_on(connection) as session:
+        session.exec(
+            update(HopsworksCluster).where(col(HopsworksCluster.id) == cluster_id).values(**values)
+        )
 
 
 def _told(

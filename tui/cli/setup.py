@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from core.identity import logins as people
+from core.identity.logins import every_login
 from tui.cli.cluster import MARKS
 from tui.cli.output import Column, Form, instant, listing, pairs, plain, show, show_json
 from tui.cli.session import Connection, Session
@@ -38,8 +38,10 @@ def admin() -> None:
 @click.pass_obj
 def bootstrap(session: Session, user_id: str, email: str, name: str, role: str | None) -> None:
     """Make the first admin and the first login; refused where there is one."""
+    from core.identity.enrol import bootstrap as first
+
     with _setting_up(session) as connection:
-        user, login = people.bootstrap(connection, user_id, email, name=name, role=role)
+        user, login = first(connection, user_id, email, name=name, role=role)
     click.echo(clean(f"{user.label} is the first admin, and logs in as {login.role}."))
 
 
@@ -51,8 +53,10 @@ def bootstrap(session: Session, user_id: str, email: str, name: str, role: str |
 @click.pass_obj
 def login(session: Session, role: str, user: str, may_assert: bool, why: str) -> None:
     """Make a database role for a user; set its password or peer mapping in PostgreSQL."""
+    from core.identity.enrol import add_login
+
     with _setting_up(session) as connection:
-        made = people.add_login(connection, role, user, may_assert=may_assert, why=why)
+        made = add_login(connection, role, user, may_assert=may_assert, why=why)
     click.echo(clean(f"The database role {made.role} is {made.user_id}'s."))
 
 
@@ -62,7 +66,7 @@ def login(session: Session, role: str, user: str, may_assert: bool, why: str) ->
 def logins_(session: Session, form: Form) -> None:
     """Which database role is which user."""
     with session.connection(read_only=True) as connection:
-        found = people.every_login(connection)
+        found = every_login(connection)
     columns = (
         Column("role", lambda each: each.role),
         Column("user", lambda each: each.user_id),

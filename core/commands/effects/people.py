@@ -4,8 +4,7 @@ from core.clock import hour_text, parse_hour
 from core.commands.arguments import NamespaceMap, NamespaceUnmap, UserAdd
 from core.commands.kinds import Result, Task
 from core.errors import InputFault
-from core.identity.logins import map_login
-from core.identity.users import add_user
+from core.identity.enrol import add_user, map_login
 from core.metering.ownership import OwnershipChange, map_namespace, unmap_namespace
 from core.money import text_from_nano
 

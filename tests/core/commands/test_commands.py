@@ -23,7 +23,7 @@ from core.commands.registry import KINDS
 from core.commands.submit import outcome, submit, wait
 from core.db.connect import connect
 from core.errors import Conflict, InputFault, LeaseLost
-from core.identity.logins import add_login
+from core.identity.enrol import add_login
 from core.metering.policy import Policy
 from core.metering.windows import open_windows
 from tests.core.commands.carrier import (

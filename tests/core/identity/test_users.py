@@ -7,9 +7,10 @@ from psycopg import sql
 
 from core.db.roles import ensure_roles
 from core.errors import Conflict, Forbidden, InputFault, Unknown
-from core.identity.logins import add_login, bootstrap, every_login, map_login
+from core.identity.enrol import add_login, add_user, bootstrap, map_login
+from core.identity.logins import every_login
 from core.identity.principal import SETUP, Principal, principal_of_role
-from core.identity.users import add_user, every_user, find_user
+from core.identity.users import every_user, find_user
 from tests.database import Connection, Database
 
 ADMIN = Principal("admin", "auth0|boss", "boss", 7)
