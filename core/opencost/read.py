@@ -6,6 +6,7 @@ without failing the hour, and is then told in the remarks.
 """
 
 from datetime import UTC, datetime
+from typing import cast
 
 from core.clock import HOUR
 from core.errors import AnswerRefused
@@ -52,15 +53,15 @@ def _rows(body: bytes) -> dict[str, Row]:
     rows = sets[0] if sets else None
     if not rows:
         raise _refuse("no-data", "OpenCost has nothing for this hour, not even system namespaces.")
-    empty = [key for key, row in rows.items() if row is None]
-    if empty:
+    if None in rows.values():
+        empty = [key for key, row in rows.items() if row is None]
         raise _refuse("no-number", f"{some(empty)}: null instead of an allocation.")
     if counted != len(rows):
         message = f"{counted} allocations under {len(rows)} names: a name stands twice."
         raise _refuse("double-name", message)
     if counted > ROWS_MAX:
         raise _refuse("out-of-range", f"{counted} namespaces; at most {ROWS_MAX} are believed.")
-    return {key: row for key, row in rows.items() if row is not None}
+    return cast("dict[str, Row]", rows)
 
 
 def _names(
