@@ -16,6 +16,7 @@ from core.opencost.answer import FLAG_WORDS, MONEY_COLUMNS, QUANTITY_COLUMNS
 
 _SQL = queries_beside(__file__)
 ANSWER_MAX_BYTES = 2**30
+UNREADABLE = "(the kept answer cannot be read; see `hopsmeter books check`)"
 
 Connection = psycopg.Connection[Any]
 
@@ -131,9 +132,14 @@ def _period(found: dict[str, Any]) -> str:
 def _raw_row(found: dict[str, Any], namespace: str) -> str | None:
     if found["body"] is None:
         return None
-    body = zstandard.ZstdDecompressor().decompress(found["body"], max_output_size=ANSWER_MAX_BYTES)
-    data = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["data"]
-    rows = msgspec.json.decode(data, type=list[dict[str, msgspec.Raw]])[0]
+    try:
+        body = zstandard.ZstdDecompressor().decompress(
+            found["body"], max_output_size=ANSWER_MAX_BYTES
+        )
+        data = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["data"]
+        rows = msgspec.json.decode(data, type=list[dict[str, msgspec.Raw]])[0]
+    except (zstandard.ZstdError, msgspec.DecodeError, KeyError, IndexError):
+        return UNREADABLE
     for key, raw in rows.items():
         if key.rpartition("/")[2] == namespace:
             return bytes(raw).decode()
