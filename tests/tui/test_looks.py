@@ -2,14 +2,14 @@
 pictures, then run with --snapshot-update.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from tests.database import Database
+from tests.database import Connection, Database, Server, cloned
 from tests.factories import NOW, add_allocation, add_cluster, add_user, add_window
 from tests.tui.driving import app_of, dashboard, name_the_database, of, settled, until
 from tests.tui.story import HOSTILE, NEWEST, tell
@@ -23,13 +23,20 @@ NOWHERE = "postgresql://hopsmeter@127.0.0.1:1/hopsmeter"
 sizes = pytest.mark.parametrize("size", SIZES, ids=[f"{width}x{height}" for width, height in SIZES])
 
 
+@pytest.fixture(scope="module")
+def told(_admin: Connection, postgres: Server) -> Iterator[Database]:
+    """The story, told once: pictures only read."""
+    with cloned(_admin, postgres) as database:
+        connection = database.connect()
+        with connection.transaction():
+            tell(connection)
+        yield database
+
+
 @pytest.fixture
-def story(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+def story(told: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     name_the_database(monkeypatch)
-    connection = database.connect()
-    with connection.transaction():
-        tell(connection)
-    return database
+    return told
 
 
 def walk(*keys: str) -> Before:

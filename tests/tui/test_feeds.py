@@ -1,0 +1,47 @@
+"""The feed: every question under the narrow role of a person, one moment per answer, no writes."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from core.db.roles import ensure_login_role, ensure_roles
+from tests.database import Connection, Database
+from tests.factories import NOW
+from tests.tui.story import NEWEST, tell
+from tui import feeds
+
+QUESTIONS: tuple[feeds.Question, ...] = (
+    feeds.OverviewPage(),
+    feeds.ClusterPage("eu-north-1"),
+    feeds.UserPage("auth0|dmitri.k", "dmitri.k@example.org"),
+    feeds.NamespacePage("eu-north-1", "vision-train"),
+    feeds.HourPage("eu-north-1", "vision-train", NEWEST),
+)
+
+
+@pytest.fixture
+def person(database: Database) -> Iterator[Connection]:
+    owner = database.connect()
+    with owner.transaction():
+        tell(owner)
+    role = f"{database.name}_reader"
+    ensure_roles(owner)
+    ensure_login_role(owner, role)
+    with psycopg.connect(database.url_for(role), autocommit=True) as connection:
+        yield connection
+    owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_a_person_may_read_every_screen(person: Connection) -> None:
+    for question in QUESTIONS:
+        answer = feeds.ask(person, question, NOW)
+        assert answer == feeds.ask(person, question, NOW)
+        assert "dmitri.k" in repr(answer)
+
+
+def test_a_password_never_reaches_the_screen() -> None:
+    dsn = "postgresql://anna:hunter2@db.example.test/hopsmeter"
+    said = feeds._sentence(psycopg.OperationalError("server closed the connection"), dsn)
+    assert said == "database hopsmeter at db.example.test: server closed the connection"
