@@ -1,9 +1,10 @@
 """Leases on commands: who works on one, and how a dead or frozen worker's is taken over.
 
 The claim and the work are on one connection, so the pid that the claim notes is the backend that
-does the work. A frozen client is ended by no timeout of the server's once it is inside a
-statement; whoever takes over ends its backend first, and the token makes what it did not commit
-impossible to commit.
+does the work. Where that backend is gone, so is whoever worked: a person need not wait for the
+lease of a daemon that was killed. A frozen client is ended by no timeout of the server's once it
+is inside a statement; whoever takes over ends its backend first, and the token makes what it did
+not commit impossible to commit.
 """
 
 from collections.abc import Collection
@@ -81,15 +82,18 @@ def _claim(
 def _take_over(
     connection: Connection, after: int, wanted: list[str] | None, but: list[str], lease_s: float
 ) -> Claim | None:
-    """Read expired leases plainly (SKIP LOCKED would skip a frozen owner for ever)."""
-    expired = connection.execute(
-        "SELECT id, lease_pid, lease_token, lease_until - make_interval(secs => %s)"
-        " FROM hopsmeter.commands"
-        " WHERE state = 'working' AND lease_until < clock_timestamp() AND id > %s"
-        " AND (%s::text[] IS NULL OR name = ANY(%s)) AND NOT name = ANY(%s) ORDER BY id",
+    """Read dead leases plainly (SKIP LOCKED would skip a frozen owner for ever)."""
+    left = connection.execute(
+        "SELECT c.id, c.lease_pid, c.lease_token, begun.at FROM hopsmeter.commands c,"
+        " LATERAL (SELECT c.lease_until - make_interval(secs => %s) AS at) begun"
+        " WHERE c.state = 'working' AND c.id > %s"
+        " AND (%s::text[] IS NULL OR c.name = ANY(%s)) AND NOT c.name = ANY(%s)"
+        " AND (c.lease_until < clock_timestamp() OR NOT EXISTS (SELECT FROM pg_stat_activity a"
+        "      WHERE a.pid = c.lease_pid AND coalesce(a.backend_start <= begun.at, true)))"
+        " ORDER BY c.id",
         [lease_s, after, wanted, wanted, but],
     ).fetchall()
-    for command_id, pid, token, claimed_at in expired:
+    for command_id, pid, token, claimed_at in left:
         # A pid is used again some day: only a backend older than the lease can be the lease's.
         connection.execute(
             "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE pid = %s"
