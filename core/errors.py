@@ -66,8 +66,8 @@ class ClusterFault(HopsmeterError):
 
     def __init__(self, cluster: str, step: str, message: str, cure: str = "") -> None:
         self.cluster, self.step, self.cure = cluster, step, cure
-        said = message if message.endswith((".", "!", "?")) else f"{message}."
-        super().__init__(f"{cluster}, {step}: {said}" + (f" {cure}" if cure else ""))
+        self.said = message if message.endswith((".", "!", "?")) else f"{message}."
+        super().__init__(f"{cluster}, {step}: {self.said}" + (f" {cure}" if cure else ""))
 
 
 class ClusterTimeout(ClusterFault):

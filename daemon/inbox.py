@@ -18,12 +18,15 @@ from core.commands.carry_out import Carried, carry_out
 from core.commands.kinds import Lane, Works
 from core.db.notify import COMMANDS, listen, wait
 from core.errors import DatabaseFault
+from core.metering.checkup import Patient, check_cluster
 from daemon import log
 from daemon.deps import Deps, Lines
 
 WORKERS: Sequence[Lane] = ("quick", "quick", "slow", "slow")
 ASKING = frozenset({"collect", "cluster.add", "cluster.edit", "cluster.resume"})
 """After these a cluster may have hours to be asked for, and somebody waits for them."""
+CHECK_ANSWER_S = 90.0
+"""Of a check, which walks, asks and looks back: all of it must end within a command's lease."""
 POLL_S = 5.0
 HEAR_STOP_S = 0.5
 PAUSE_S = 1.0
@@ -32,11 +35,15 @@ JOIN_POLL_S = 0.02
 
 def works_of(deps: Deps) -> Works:
     """Return what the daemon lends to commands."""
-    limits = VisitLimits(answer_s=deps.settings.answer_timeout_s)
+    settings = deps.settings
+    limits = VisitLimits(
+        answer_s=min(settings.answer_timeout_s, CHECK_ANSWER_S),
+        size_max_bytes=settings.answer_max_mib * 2**20,
+    )
 
-    def check(access: ClusterAccess) -> list[CheckStep]:
+    def check(access: ClusterAccess, of: Patient) -> list[CheckStep]:
         with visit(access, limits) as reach:
-            return reach.check()
+            return check_cluster(reach, of, deps.clock())
 
     return Works(
         keyring=deps.keyring,

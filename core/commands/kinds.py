@@ -12,6 +12,7 @@ from core.clusters.connection.access import CheckStep, ClusterAccess
 from core.clusters.vault.keyring import Keyring
 from core.commands.arguments import Arguments
 from core.identity.principal import Principal
+from core.metering.checkup import Patient
 from core.secret import Secret
 
 Lane = Literal["quick", "slow"]
@@ -25,7 +26,7 @@ class Works:
     """What the daemon lends to those who carry commands out."""
 
     keyring: Keyring
-    check_cluster: Callable[[ClusterAccess], list[CheckStep]]
+    check_cluster: Callable[[ClusterAccess, Patient], list[CheckStep]]
     clock: Clock = utc_now
     allow_loopback: bool = False
     """Only the sandbox, whose clusters live on this host."""

@@ -434,6 +434,15 @@ SELECT cost_max_nano, cores_max, gpus_max, ram_max_bytes, sentinel_namespace,
        opencost_cluster_id, failures
 FROM hopsmeter.hopsworks_clusters WHERE id = %(cluster_id)s;
 
+-- name: missing_hours
+-- Closed hours of one cluster that are not in the books and that somebody still wants, oldest first.
+SELECT hour.hour FROM hopsmeter.hopsworks_clusters c
+CROSS JOIN LATERAL generate_series(c.metering_since, %(newest)s, interval '1 hour') hour (hour)
+LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = hour.hour
+WHERE c.id = %(cluster_id)s AND (c.paused_since IS NULL OR hour.hour < c.paused_since)
+  AND coalesce(w.revision = 0 AND w.state NOT IN ('gap', 'waived'), true)
+ORDER BY 1;
+
 -- name: raw_answer
 -- One kept answer.
 SELECT size_bytes, body, asked_at FROM hopsmeter.raw_answers

@@ -20,8 +20,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WAIT_S: Final = 60.0
-CHECK_WAIT_S: Final = 180.0
-"""A check visits a cluster, which may take as long as its answer may."""
+CHECK_WAIT_S: Final = 270.0
+"""A check walks to a cluster, has it answer, and looks back: as long as all that may take."""
 FILE_BYTES_MAX: Final = 1 << 20
 
 

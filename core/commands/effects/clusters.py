@@ -24,6 +24,7 @@ from core.clusters.registry import (
 from core.commands.arguments import ClusterAdd, ClusterEdit, ClusterNamed
 from core.commands.kinds import Result, Task
 from core.errors import InputFault
+from core.metering.checkup import patient
 from core.metering.ownership import reattribute_cluster
 from core.metering.windows import open_span
 from core.money import nano_from_decimal, text_from_nano
@@ -163,9 +164,10 @@ def remove(task: Task[ClusterNamed]) -> Result:
 
 
 def visit(task: Task[ClusterNamed]) -> list[CheckStep]:
-    """Walk the way to OpenCost, outside of any transaction."""
-    access = access_of(task.connection, task.works.keyring, task.arguments.cluster)
-    return task.works.check_cluster(access)
+    """Walk the way to OpenCost and have it answer, outside of any transaction."""
+    name = task.arguments.cluster
+    access = access_of(task.connection, task.works.keyring, name)
+    return task.works.check_cluster(access, patient(task.connection, name, task.now))
 
 
 def check(task: Task[ClusterNamed]) -> Result:

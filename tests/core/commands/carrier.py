@@ -16,6 +16,7 @@ from core.commands.submit import Outcome, submit, wait
 from core.db import notify
 from core.db.connect import connect
 from core.db.roles import DAEMON, ensure_roles
+from core.metering.checkup import Patient
 from tests.core.clusters.kubeconfigs import kubeconfig
 from tests.database import Connection, Database
 from tests.factories import NOW
@@ -29,8 +30,9 @@ STEPS = [
 
 
 def works(keyring: Keyring, clock: Callable[[], datetime] = lambda: NOW) -> Works:
-    def check(access: ClusterAccess) -> list[CheckStep]:
+    def check(access: ClusterAccess, of: Patient) -> list[CheckStep]:
         assert access.kubeconfig.reveal()
+        assert of.name == access.cluster
         return STEPS
 
     return Works(keyring=keyring, check_cluster=check, clock=clock)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from core.clock import HOUR, floor_hour, hour_text
+from core.clock import HOUR, floor_hour, hour_text, monotonic_s
 from core.clusters.connection.access import CheckStep, ClusterAccess
 from core.clusters.vault import Keyring, Secret
 from core.commands import claim as leases
@@ -24,6 +24,7 @@ from core.commands.submit import outcome, submit, wait
 from core.db.connect import connect
 from core.errors import Conflict, InputFault, LeaseLost
 from core.identity.enrol import add_login
+from core.metering.checkup import Patient
 from core.metering.policy import Policy
 from core.metering.windows import open_windows
 from tests.core.commands.carrier import (
@@ -56,6 +57,12 @@ def one(connection: Connection, query: str, *values: object) -> object:
     row = connection.execute(query, values).fetchone()
     assert row is not None
     return row[0]
+
+
+def await_gone(connection: Connection, pid: int) -> None:
+    deadline_s = monotonic_s() + JOIN_S
+    while one(connection, "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid):
+        assert monotonic_s() < deadline_s
 
 
 def carry(database: Database, keyring: Keyring) -> list[tuple[str, str]]:
@@ -263,7 +270,7 @@ def test_a_frozen_check_holds_up_no_quick_command(database: Database) -> None:
     add_cluster(person)
     begun, go_on = threading.Event(), threading.Event()
 
-    def frozen(_access: ClusterAccess) -> list[CheckStep]:
+    def frozen(_access: ClusterAccess, _of: Patient) -> list[CheckStep]:
         begun.set()
         go_on.wait(JOIN_S)
         return STEPS
@@ -298,14 +305,24 @@ def test_two_daemons_share_commands_and_do_each_once(database: Database) -> None
     assert one(person, "SELECT count(*) FROM audit_log") == 30
 
 
-def test_a_dead_daemons_command_is_taken_over_when_its_lease_ends(database: Database) -> None:
+def test_a_dead_daemons_command_is_taken_over_at_once(database: Database) -> None:
     person, keyring = with_admin(database), publish(database)
     ask(person, "user.add", **USER)
     with connect(database.url, name="dead") as dead:
-        assert claim_next(dead, after=0, lease_s=60)
-    assert carry(database, keyring) == []
-    person.execute("UPDATE commands SET lease_until = now() - interval '1 second'")
+        assert claim_next(dead, after=0)
+        assert carry(database, keyring) == []
+        pid = dead.info.backend_pid
+    await_gone(person, pid)
     assert [end for end, _ in carry(database, keyring)] == ["done"]
+
+
+def test_a_living_daemons_command_is_taken_over_when_its_lease_ends(database: Database) -> None:
+    person, keyring = with_admin(database), publish(database)
+    ask(person, "user.add", **USER)
+    with connect(database.url, name="slow") as slow:
+        assert claim_next(slow, after=0)
+        person.execute("UPDATE commands SET lease_until = now() - interval '1 second'")
+        assert [end for end, _ in carry(database, keyring)] == ["done"]
 
 
 def test_a_frozen_daemon_is_ended_and_cannot_commit(database: Database) -> None:
