@@ -5,14 +5,16 @@ big-endian. numpy writes the records of an answer in one go; rows that are someb
 that are nobody's (null user, account and plan) differ in length and are written apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.metering.hours import Fetched
-from core.opencost.answer import MONEY_COLUMNS, QUANTITY_COLUMNS, USER, Answer
+from core.opencost.answer import MONEY_COLUMNS, QUANTITY_COLUMNS, USER
 
 COLUMNS = (
     "hour",
@@ -89,45 +91,47 @@ def postgres_time(at: datetime) -> int:
     return (gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds
 
 
-def pack_rows(each: Fetched, whose: Attributed, *, revision: int) -> bytes:
-    """Return the records of one answer, without header and trailer."""
-    somebody = whose.kinds == USER
-    same = (each.claim.cluster_id, postgres_time(each.claim.hour), revision)
-    return b"".join(
-        _part(each.answer, whose, mask, template, same)
-        for mask, template in ((somebody, _SOMEBODY), (~somebody, _NOBODY))
-        if mask.any()
-    )
+def pack_rows(stored: Sequence[tuple[Fetched, Attributed]], *, revision: int) -> bytes:
+    """Return the records of some answers, without header and trailer.
+
+    All of them at once: for 200 small answers that is a tenth of the work of one by one.
+    """
+    answers = [each.answer for each, _ in stored]
+    counts = [len(answer.names) for answer in answers]
+    columns: dict[str, NDArray[Any]] = {
+        "hour": np.repeat([postgres_time(each.claim.hour) for each, _ in stored], counts),
+        "cluster_id": np.repeat([each.claim.cluster_id for each, _ in stored], counts),
+        "plan_version_id": np.repeat([whose.plan_version_id for _, whose in stored], counts),
+        "namespace_id": np.concatenate([whose.namespace_ids for _, whose in stored]),
+        "kind": np.concatenate([whose.kinds for _, whose in stored]),
+        "user_no": np.concatenate([whose.user_nos for _, whose in stored]),
+        "account_no": np.concatenate([whose.account_nos for _, whose in stored]),
+        "flags": np.concatenate([answer.flags for answer in answers]),
+        "efficiency_ppm": np.concatenate([answer.efficiency_ppm for answer in answers]),
+        "revision": np.full(sum(counts), revision),
+    }
+    money = np.concatenate([answer.money for answer in answers])
+    quantities = np.concatenate([answer.quantities for answer in answers])
+    columns.update(zip(MONEY_COLUMNS, money.T, strict=True))
+    columns.update(zip(QUANTITY_COLUMNS, quantities.T, strict=True))
+    somebody = columns["kind"] == USER
+    return _part(columns, somebody, _SOMEBODY) + _part(columns, ~somebody, _NOBODY)
 
 
 def _part(
-    answer: Answer,
-    whose: Attributed,
-    mask: NDArray[np.bool_],
-    template: NDArray[np.void],
-    same: tuple[int, int, int],
+    columns: dict[str, NDArray[Any]], mask: NDArray[np.bool_], template: NDArray[np.void]
 ) -> bytes:
-    count = int(mask.sum())
-    rows = np.repeat(template, count)
-    rows["cluster_id"], rows["hour"], rows["revision"] = same
-    rows["namespace_id"] = whose.namespace_ids[mask]
-    rows["kind"] = whose.kinds[mask]
-    rows["flags"] = answer.flags[mask]
-    if template is _SOMEBODY:
-        rows["user_no"] = whose.user_nos[mask]
-        rows["account_no"] = whose.account_nos[mask]
-        rows["plan_version_id"] = whose.plan_version_id
-    for column, name in enumerate(MONEY_COLUMNS):
-        rows[name] = answer.money[mask, column]
-    for column, name in enumerate(QUANTITY_COLUMNS):
-        rows[name] = answer.quantities[mask, column]
-    rows["efficiency_ppm"] = answer.efficiency_ppm[mask]
+    rows = np.repeat(template, int(mask.sum()))
+    named = template.dtype.names or ()
+    for name, column in columns.items():
+        if name in named:
+            rows[name] = column[mask]
     return rows.tobytes()
 
 
-def copy_stream(parts: list[bytes]) -> bytes:
+def copy_stream(records: bytes) -> bytes:
     """Wrap records into one binary COPY."""
-    return b"".join([_HEADER, *parts, _TRAILER])
+    return b"".join((_HEADER, records, _TRAILER))
 
 
 COPY_COLUMNS = ", ".join(COLUMNS)

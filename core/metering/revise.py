@@ -54,7 +54,7 @@ def revise(
     at = {"cluster_id": claim.cluster_id, "hour": claim.hour}
     connection.execute(_SQL["staging"])
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.write(copy_stream([pack_rows(each, whose, revision=revision + 1)]))
+        copy.write(copy_stream(pack_rows([(each, whose)], revision=revision + 1)))
     if each.accepted_by is None:
         why = _shrinkage(connection, at, policy)
         if why:

@@ -91,13 +91,10 @@ def store_within(
     again = [each for each in ordered if locked[each.claim.token].revision > 0]
     done = [_fresh_outcome(each) for each in fresh]
     ends = [_End(each, 1, changed=True, raw_sha256=each.raw.sha256) for each in fresh]
-    parts = []
-    for each in fresh:
-        whose = attribution.of(connection, each, epoch)
-        parts.append(pack_rows(each, whose, revision=1))
-    if parts:
+    if fresh:
+        owned = [(each, attribution.of(connection, each, epoch)) for each in fresh]
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(copy_stream(parts))
+            copy.write(copy_stream(pack_rows(owned, revision=1)))
     for each in again:
         whose = attribution.of(connection, each, epoch)
         before = locked[each.claim.token]

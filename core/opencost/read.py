@@ -5,7 +5,8 @@ refused with its reason. The one exception is the idle row, which is nobody's: i
 without failing the hour, and is then told in the remarks.
 """
 
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from typing import cast
 
 from core.clock import HOUR
@@ -16,6 +17,8 @@ from core.opencost.judge import judge_limits
 from core.opencost.rows import exact_rows
 from core.opencost.shape import Row, decode
 from core.opencost.words import some
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 ROWS_MAX = 200_000
 """Namespaces in one cluster: more is no cluster that Kubernetes could run."""
@@ -120,8 +123,10 @@ def _window(
 
 
 def _instant(text: str | None) -> datetime | None:
+    if text is None or not _INSTANT.fullmatch(text):
+        return None
     try:
-        return datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        return datetime.fromisoformat(text)
     except ValueError:
         return None
 
