@@ -24,7 +24,6 @@ from core.db.connect import connect, place
 from core.db.migrate import current_version, require_current
 from core.db.notify import listen, wait
 from core.errors import HopsmeterError, SettingsFault
-from core.private_folder import open_private_folder
 from core.reports.clusters import ClusterLine, clusters
 from core.reports.session import daemons, life
 from core.settings import OPTIONS, Settings, client_url, load
@@ -59,7 +58,7 @@ def examine(
         settings = load(environment, config)
     except SettingsFault as faults:
         return _of_settings(faults)
-    found = [_settings(settings), *examine_start(settings, environment)]
+    found = [_settings(settings), *examine_start(settings)]
     # What keeps us from the database has its finding already.
     with (
         suppress(HopsmeterError, psycopg.Error),
@@ -72,11 +71,10 @@ def examine(
     return found
 
 
-def examine_start(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+def examine_start(settings: Settings) -> list[Finding]:
     """Look at what a start of the daemon needs: folders, keyring, database, schema, canary."""
     found = [
         _checked("state folder", lambda: _state_folder(settings)),
-        _checked("private folder", lambda: _private_folder(environment)),
         _checked("keyring", lambda: _keyring(settings)),
     ]
     if settings.own_database:
@@ -130,10 +128,6 @@ def _state_folder(settings: Settings) -> Finding:
         verdict: Verdict = "fail" if free < ROOM_FAIL_BYTES else "warn"
         return Finding("state folder", verdict, saw, "Make room: the own database lives there.")
     return Finding("state folder", "ok", saw)
-
-
-def _private_folder(environment: Mapping[str, str]) -> Finding:
-    return Finding("private folder", "ok", f"{open_private_folder(environment).root}, in memory")
 
 
 def _keyring(settings: Settings) -> Finding:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import schedule
 
 from daemon.deps import Deps, Report
-from daemon.jobs import books, commands, heartbeat, hours, post, retention, sweep
+from daemon.jobs import books, commands, heartbeat, hours, post, retention
 
 CLOCK_SLACK_S = 1.0
 
@@ -40,7 +40,6 @@ AGENDA = (
     HOURS,
     POST,
     Job("books", 6 * 3600, 1800, books.run, "Prove the books of this month.", patient=True),
-    Job("sweep", 3600, 60, sweep.run, "Remove what killed processes left in memory."),
     Job("retention", 6 * 3600, 600, retention.run, "Drop raw answers past their time."),
 )
 

@@ -14,7 +14,6 @@ import psycopg
 from core.clock import Clock
 from core.clusters.vault import Keyring
 from core.db.connect import connect
-from core.private_folder import PrivateFolder
 from core.settings import Settings
 from daemon.tally import Tally
 
@@ -79,7 +78,6 @@ class Deps:
     started_at: datetime
     clock: Clock
     keyring: Keyring
-    private_folder: PrivateFolder
     tally: Tally
     url: Callable[[], str]
     """The database's URL at this moment; DatabaseFault while the own one does not run."""

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from core.clock import utc_now
 from core.clusters.keys import open_keyring, prove_keyring
 from core.errors import Conflict, SettingsFault
-from core.private_folder import open_private_folder
 from core.settings import Settings
 from daemon.collecting import Collecting
 from daemon.database import Database
@@ -54,13 +53,11 @@ def sole_owner(settings: Settings) -> Iterator[None]:
 def make_deps(
     settings: Settings, database: Database, *, stored: threading.Event, beside: bool = False
 ) -> Deps:
-    """Open keyring and private folder; SecretFault where one is missing or not private.
+    """Open the keyring, and gather what jobs stand on; SecretFault where it is missing or not private.
 
     `stored` is set with each stored hour; `beside`: another process works under this installation's name.
     """
     keyring = open_keyring(settings)
-    folder = open_private_folder(os.environ)
-    folder.sweep()
     name = f"{socket.gethostname()}:{settings.state_folder}"
     return Deps(
         settings=settings,
@@ -69,7 +66,6 @@ def make_deps(
         started_at=utc_now(),
         clock=utc_now,
         keyring=keyring,
-        private_folder=folder,
         tally=Tally(),
         url=database.url,
         collecting=Collecting(stored),

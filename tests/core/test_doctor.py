@@ -69,7 +69,7 @@ def test_without_a_database_the_rest_is_still_looked_at(
 
 def test_its_own_database_that_is_not_running_is_no_fault(around: dict[str, str]) -> None:
     del around["HOPSMETER_DATABASE_URL"]
-    found = by_name(examine_start(settings.load(around), around))
+    found = by_name(examine_start(settings.load(around)))
     assert found["database"].verdict == "ok"
     assert "hopsmeterd run" in found["database"].cure
 

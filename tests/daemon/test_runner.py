@@ -10,7 +10,6 @@ import schedule
 
 from core.clock import utc_now
 from core.clusters.vault import Keyring
-from core.private_folder import open_private_folder
 from core.settings import load
 from daemon.agenda import AGENDA, TICKS, Alarm, Job
 from daemon.collecting import Collecting, short_name
@@ -31,7 +30,6 @@ def deps(database: Database, tmp_path: Path) -> Deps:
         started_at=utc_now(),
         clock=utc_now,
         keyring=Keyring.generate(),
-        private_folder=open_private_folder({}),
         tally=Tally(),
         url=lambda: database.url,
         collecting=Collecting(threading.Event()),

@@ -53,6 +53,10 @@ def test_the_user_has_a_name_that_the_database_can_know() -> None:
     assert "DynamicUser" not in UNIT.read_text()
 
 
+def test_no_core_dump_writes_keys_to_the_disk() -> None:
+    assert value("LimitCORE") == "0"
+
+
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = shutil.which("systemd-analyze")
     assert program, "systemd-analyze is missing; on Debian: apt-get install systemd"

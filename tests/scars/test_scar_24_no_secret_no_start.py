@@ -33,7 +33,7 @@ def test_another_keyring_than_the_databases_does_not_start(
         (tmp_path / name).mkdir()
         init_keyring(tmp_path / name / "keyring")
     around = environment(tmp_path / "first", database_url=database.url)
-    assert once("tick", "sweep", around=around).returncode == 0
+    assert once("tick", "post", around=around).returncode == 0
     done = once("run", around=environment(tmp_path / "second", database_url=database.url))
     assert done.returncode == 1
     assert "not the one that this database was sealed with" in done.stderr
