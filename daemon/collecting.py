@@ -24,7 +24,8 @@ class Collecting:
     """Shared by all runs of the job; visits go on between two of them."""
 
     def __init__(self, stored: threading.Event) -> None:
-        self._stored = stored
+        self.stored = stored
+        """Set by whoever changed what stored hours say: their days are then posted without delay."""
         self.asked = threading.Event()
         """Set by a command after which there may be hours to ask for: the next look is now."""
         self._lock = threading.Lock()
@@ -88,7 +89,7 @@ class Collecting:
         if kind == "hour" and "cluster" in facts:
             deps.tally.asks.labels(facts["cluster"], outcome).inc()
         if outcome in _STORED:
-            self._stored.set()
+            self.stored.set()
         logger = log.get("hours")
         tell = logger.warning if event in _TROUBLE else logger.info
         if event in ("hour_unchanged", "cluster_visited"):

@@ -25,6 +25,17 @@ from daemon.deps import Deps, Lines
 WORKERS: Sequence[Lane] = ("quick", "quick", "slow", "slow")
 ASKING = frozenset({"collect", "cluster.add", "cluster.edit", "cluster.resume"})
 """After these a cluster may have hours to be asked for, and somebody waits for them."""
+MOVING = frozenset(
+    {
+        "cluster.edit",
+        "hours.accept",
+        "hours.gap",
+        "hours.keep",
+        "namespace.map",
+        "namespace.unmap",
+    }
+)
+"""After these stored hours may say something else, which their days are to say as well."""
 CHECK_ANSWER_S = 90.0
 """Of a check, which walks, asks and looks back: all of it must end within a command's lease."""
 POLL_S = 5.0
@@ -58,8 +69,7 @@ def drain(connection: psycopg.Connection, deps: Deps, lane: Lane) -> list[Carrie
     carried = carry_out(connection, works_of(deps), lane=lane)
     for each in carried:
         deps.tally.commands.labels(each.end).inc()
-        if each.name in ASKING and each.end == "done" and not each.dry_run:
-            deps.collecting.asked.set()
+        _wake(deps, each)
         tell = log.get("commands").error if each.end == "failed" else log.get("commands").info
         facts = {"bug": each.bug} if each.bug else {}
         tell(
@@ -73,6 +83,16 @@ def drain(connection: psycopg.Connection, deps: Deps, lane: Lane) -> list[Carrie
             **facts,
         )
     return carried
+
+
+def _wake(deps: Deps, carried: Carried) -> None:
+    """Have what follows from a command done now, and not when its clock rings next."""
+    if carried.end != "done" or carried.dry_run:
+        return
+    if carried.name in ASKING:
+        deps.collecting.asked.set()
+    if carried.name in MOVING:
+        deps.collecting.stored.set()
 
 
 class Inbox:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import yaml
 
 from core.clock import HOUR, hour_text, last_closed_hour, utc_now
-from core.commands.arguments import ClusterAdd, Collect
+from core.commands.arguments import ClusterAdd, Collect, NamespaceMap, UserAdd
 from core.commands.submit import submit, wait
 from core.db.embedded_files import OWNER
 from core.secret import Secret
@@ -24,6 +25,8 @@ HOURS = 6
 NAMESPACES = 12
 STOP_LIMIT_S = 25.0
 ASKED_AGAIN = 3
+POSTED_LIMIT_S = 10.0
+"""Left to the clock it would take up to a minute."""
 ASKED_AGAIN_LIMIT_S = 8.0
 """Were each left to the clock, which looks every 5 s, they would take twice that and more."""
 
@@ -89,6 +92,27 @@ def asked_again(connection: Connection, cluster: Cluster, before: int) -> bool:
     return len(cluster.asks) > before and connection.execute(working).fetchone() is None
 
 
+def one(connection: Connection, query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def charged(connection: Connection) -> int:
+    return int(one(connection, "SELECT coalesce(sum(charge_nano), 0) FROM usage_daily"))
+
+
+def dearest(connection: Connection) -> str:
+    """Name the unmapped namespace that costs most."""
+    return str(
+        one(
+            connection,
+            "SELECT n.name FROM allocations a JOIN namespaces n ON n.id = a.namespace_id"
+            " WHERE a.kind = 0 GROUP BY n.name ORDER BY sum(a.total_nano) DESC LIMIT 1",
+        )
+    )
+
+
 def test_a_frozen_cluster_holds_up_no_other_and_no_stop(
     world: World, database: Database, state: Path
 ) -> None:
@@ -139,6 +163,24 @@ def test_what_a_person_wants_asked_is_asked_at_once(
             submit(connection, "collect", Collect("eu-prod", hour=hour))
             daemon.until(partial(asked_again, connection, world["eu-prod"], asked))
         assert time.monotonic() - begun_s < ASKED_AGAIN_LIMIT_S
+        assert daemon.end() == 0
+
+
+def test_a_mapping_is_in_the_daily_rows_at_once(
+    world: World, database: Database, state: Path
+) -> None:
+    connection = admin(database)
+    with start(database, state) as daemon:
+        register(connection, world["eu-prod"])
+        daemon.until(lambda: collected(connection, "eu-prod") >= HOURS)
+        wait(connection, submit(connection, "user.add", UserAdd("auth0|anna", "anna@x.test")), 20)
+        assert charged(connection) == 0
+        begun_s = time.monotonic()
+        given = NamespaceMap("eu-prod", dearest(connection), "auth0|anna")
+        ended = wait(connection, submit(connection, "namespace.map", given), 20)
+        assert ended.state == "done", ended
+        daemon.until(lambda: charged(connection) > 0)
+        assert time.monotonic() - begun_s < POSTED_LIMIT_S
         assert daemon.end() == 0
 
 
