@@ -7,7 +7,7 @@ import pytest
 from core.clock import HOUR
 from core.errors import DatabaseFault
 from tests.database import Database
-from tests.factories import add_allocation, add_cluster, add_daemon, add_user, add_window
+from tests.factories import NOW, add_allocation, add_cluster, add_daemon, add_user, add_window
 from tests.tui.driving import (
     app_of,
     dashboard,
@@ -359,3 +359,13 @@ async def test_the_whole_story_fits_at_every_size(database: Database) -> None:
             assert text.count("eu-north-1") >= 2
             assert re.search(r"212 USD|211.92 USD", text)
             assert "dmitri.k@" in text
+
+
+async def test_news_that_is_faster_than_the_frame_waits_for_it(small_world: Database) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        app = app_of(pilot)
+        app.visit(feeds.ClusterPage("eu-1"))
+        app.on_lost(feeds.Lost("gone.", NOW))
+        await until(pilot, lambda: "ml-train" in on_screen(pilot))
+        assert "Connection lost" not in on_screen(pilot)

@@ -43,6 +43,7 @@ class View(Screen[None]):
         self._answer: Answer | None = None
         self._shown_at: datetime | None = None
         self._filtered: Listing | None = None
+        self._framed = False
 
     # ── what a screen says of itself ────────────────────────────────────────────────────────
 
@@ -79,14 +80,17 @@ class View(Screen[None]):
         yield Line("keys")
 
     def on_mount(self) -> None:
+        self._framed = True
         self.query_one("#keys", Line).show(chrome.footer(frozenset()))
-        self.show_link()
         self.show_crumbs()
         self.main.focus()
+        self.on_screen_resume()
 
     def on_screen_resume(self) -> None:
-        self.show_link()
-        self.dashboard.ask(self.question)
+        """Ask anew; not before the frame stands, since the feed may be faster than it."""
+        if self._framed:
+            self.show_link()
+            self.dashboard.ask(self.question)
 
     @property
     def main(self) -> Listing:
@@ -107,6 +111,8 @@ class View(Screen[None]):
 
     def show_link(self) -> None:
         """Show who and where one is, and whether the database is there."""
+        if not self._framed:
+            return
         board = self.dashboard
         left, right = chrome.header(
             board.environment, board.database, board.who, read_only=board.read_only
@@ -121,6 +127,8 @@ class View(Screen[None]):
             self.query_one("#why", Line).show(why)
 
     def show_crumbs(self) -> None:
+        if not self._framed:
+            return
         listing = self.listing
         names = [view.crumb for view in self.dashboard.views]
         left, right = chrome.crumbs(names, listing.needle, len(listing.rows), len(listing.all_rows))
@@ -148,7 +156,9 @@ class View(Screen[None]):
     # ── keys ────────────────────────────────────────────────────────────────────────────────
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While something is typed, `/` and `:` are text."""
+        """Nothing works before the frame stands; while something is typed, `/` and `:` are text."""
+        if not self._framed:
+            return False
         if action in ("filter", "command"):
             return not self.query_one(Prompt).is_open
         return super().check_action(action, parameters)
