@@ -24,6 +24,10 @@ TAKEN_UP_S = 2.0
 """A daemon that runs takes a command up in milliseconds; after this long we look for one."""
 DAEMON_SEEN_S = 60
 WHY_CHARS_MAX = 1000
+PERSON_CHARS_MAX = 255
+ARGUMENTS_BYTES_MAX = 64 * 1024
+SEALED_BYTES_MAX = 1024 * 1024
+"""As the table's own checks say, which hold for whoever writes there without asking us."""
 
 State = Literal["submitted", "working", "done", "refused", "failed"]
 ENDED: Final = frozenset({"done", "refused", "failed"})
@@ -70,11 +74,15 @@ def submit(
     key, for this command and submitter. The same `key` again is the same command.
     """
     assert type(arguments) is ARGUMENTS[name], f"{name} takes {ARGUMENTS[name].__name__}"
-    if len(why) > WHY_CHARS_MAX:
-        raise InputFault(f"The reason is {len(why)} characters; at most {WHY_CHARS_MAX} are kept.")
     key = key or uuid4()
     given = json.dumps(plain(arguments))
     blobs = _seal(connection, name, arguments, key, person, sealed or {})
+    _require_small(
+        ("The reason", len(why), WHY_CHARS_MAX, "characters"),
+        ("The user's id", len(person or ""), PERSON_CHARS_MAX, "characters"),
+        ("What was given", len(given), ARGUMENTS_BYTES_MAX, "bytes"),
+        ("What is sealed", len(blobs or ""), SEALED_BYTES_MAX, "bytes"),
+    )
     row = connection.execute(
         "INSERT INTO hopsmeter.commands (key, person, name, arguments, sealed, dry_run, why)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) DO NOTHING RETURNING id",
@@ -83,6 +91,13 @@ def submit(
     if row is None:
         return _already(connection, key, person, name, given, dry_run=dry_run)
     return int(row[0])
+
+
+def _require_small(*sizes: tuple[str, int, int, str]) -> None:
+    for what, size, most, unit in sizes:
+        if size > most:
+            sentence = f"{what} has {size} {unit}; at most {most} are taken. Nothing was sent."
+            raise InputFault(sentence)
 
 
 def submitter(role: str, person: str | None) -> str:

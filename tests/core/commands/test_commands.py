@@ -10,17 +10,24 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from core.clock import HOUR, floor_hour, hour_text, monotonic_s
 from core.clusters.connection.access import CheckStep, ClusterAccess
 from core.clusters.vault import Keyring, Secret
 from core.commands import claim as leases
-from core.commands.arguments import Collect, UserAdd, read_arguments
+from core.commands.arguments import ClusterAdd, Collect, UserAdd, read_arguments
 from core.commands.carry_out import carry_out
 from core.commands.claim import TRIES_MAX, claim_next
 from core.commands.kinds import Result
 from core.commands.registry import KINDS
-from core.commands.submit import outcome, submit, wait
+from core.commands.submit import (
+    ARGUMENTS_BYTES_MAX,
+    SEALED_BYTES_MAX,
+    outcome,
+    submit,
+    wait,
+)
 from core.db.connect import connect
 from core.errors import Conflict, InputFault, LeaseLost
 from core.identity.enrol import add_login
@@ -136,6 +143,45 @@ def test_a_command_that_takes_long_goes_on_beyond_the_wait(database: Database) -
     assert wait(person, command_id, timeout_s=0.1).waits.endswith(
         "is working: it is not finished after 0.1 s; it goes on."
     )
+
+
+def test_what_is_too_large_is_not_sent(database: Database) -> None:
+    person = with_admin(database)
+    publish(database)
+    huge = UserAdd("auth0|anna", "a" * ARGUMENTS_BYTES_MAX)
+    file = {"kubeconfig": Secret(b"k" * SEALED_BYTES_MAX)}
+    added = ClusterAdd("eu-1", "https://a.test")
+    with pytest.raises(InputFault, match="What was given has"):
+        submit(person, "user.add", huge)
+    with pytest.raises(InputFault, match="The reason has 1001 characters"):
+        submit(person, "collect", Collect(), why="w" * 1001)
+    with pytest.raises(InputFault, match="The user's id has 256"):
+        submit(person, "collect", Collect(), person="p" * 256)
+    with pytest.raises(InputFault, match="What is sealed has"):
+        submit(person, "cluster.add", added, sealed=file)
+    assert one(person, "SELECT count(*) FROM commands") == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("arguments", Jsonb({"a": "x" * ARGUMENTS_BYTES_MAX})),
+        ("sealed", Jsonb({"a": "x" * SEALED_BYTES_MAX})),
+        ("why", "x" * 1001),
+        ("person", "x" * 256),
+        ("name", "x" * 101),
+    ],
+)
+def test_the_database_takes_no_huge_command_from_anybody(
+    database: Database, column: str, value: object
+) -> None:
+    given = {"key": uuid4(), "name": "collect", column: value}
+    insert = sql.SQL("INSERT INTO commands ({}) VALUES ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, given)),
+        sql.SQL(", ").join(map(sql.Placeholder, given)),
+    )
+    with pytest.raises(psycopg.errors.CheckViolation, match=f"commands_{column}_size"):
+        database.connect().execute(insert, given)
 
 
 @pytest.mark.parametrize(

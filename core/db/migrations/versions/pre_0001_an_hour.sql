@@ -79,7 +79,13 @@ CREATE TABLE hopsmeter.commands (
     lease_until timestamptz,
     lease_pid int,
     submitted_at timestamptz NOT NULL DEFAULT now(),
-    ended_at timestamptz
+    ended_at timestamptz,
+    -- Whoever may log in may submit: nobody may fill the disk, or the daemon's memory, with it.
+    CONSTRAINT commands_person_size CHECK (char_length(person) <= 255),
+    CONSTRAINT commands_name_size CHECK (char_length(name) <= 100),
+    CONSTRAINT commands_arguments_size CHECK (octet_length(arguments::text) <= 65536),
+    CONSTRAINT commands_sealed_size CHECK (octet_length(sealed::text) <= 1048576),
+    CONSTRAINT commands_why_size CHECK (char_length(why) <= 1000)
 );
 CREATE INDEX commands_open ON hopsmeter.commands (id) WHERE state IN ('submitted', 'working');
 
