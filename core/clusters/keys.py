@@ -33,6 +33,14 @@ def prove_keyring(connection: psycopg.Connection[Any], keyring: Keyring) -> bool
     return True
 
 
+def may_check(connection: psycopg.Connection[Any]) -> bool:
+    """Say whether this role may read what the keyring is proved with; a person's may not."""
+    row = connection.execute(
+        "SELECT has_column_privilege('hopsmeter.secret_keys', 'canary', 'SELECT')"
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def check_keyring(connection: psycopg.Connection[Any], keyring: Keyring) -> str | None:
     """Return the id of the key that the database knows as the first, None where it knows none.
 

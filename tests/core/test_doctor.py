@@ -152,7 +152,10 @@ def test_the_rights_of_a_role_are_told(around: dict[str, str], database: Databas
     try:
         for role, verdict in ((DAEMON, "ok"), (person, "warn"), (nobody, "fail")):
             around["HOPSMETER_DATABASE_URL"] = database.url_for(role)
-            assert by_name(examine(around))["rights"].verdict == verdict, role
+            found = by_name(examine(around))
+            assert found["rights"].verdict == verdict, role
+            assert found["canary"].verdict == "ok", role
+            assert ("not for this role" in found["canary"].saw) is (role != DAEMON)
     finally:
         for role in (person, nobody):
             owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))

@@ -173,14 +173,20 @@ def init(session: Session, file: Path | None) -> None:
 @click.pass_obj
 def secrets_status(session: Session, as_json: bool) -> None:
     """Which keys there are (ids, never keys), and whether the database was sealed with them."""
-    from core.clusters.keys import check_keyring, open_keyring
+    from core.clusters.keys import check_keyring, may_check, open_keyring
     from core.clusters.vault import keyring_status
 
     keyring = open_keyring(session.settings())
     found = keyring_status(keyring)
     with session.connection(read_only=True) as connection:
-        known = check_keyring(connection, keyring)
-    database = f"sealed with key {known}" if known else "knows no key yet; the first start tells it"
+        database = "not for this role to see; the daemon proves it at each start"
+        if may_check(connection):
+            known = check_keyring(connection, keyring)
+            database = (
+                f"sealed with key {known}"
+                if known
+                else "knows no key yet; the first start tells it"
+            )
     if as_json:
         show_json({**plain(found), "database": database})
         return
