@@ -1,6 +1,6 @@
 """How a connection is opened: timeouts on the server's side, UTC, a name that pg_stat shows."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
@@ -15,17 +15,40 @@ STATEMENT_TIMEOUT_MS = 120_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 """All three below a lease, so that the server ends a lost client before its lease does."""
 
+KEEPALIVE_IDLE_S = 15
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_TRIES_MAX = 3
+UNANSWERED_MAX_MS = 30_000
+"""A server that vanished without a word (power, firewall, failover) is known to be gone after half a
+minute, whether we wait for its answer or it owes the receipt of what we sent. Left to the kernel it
+takes two hours for the first and a quarter of an hour for the second."""
+_LOST_SERVER: Final = {
+    "keepalives_idle": KEEPALIVE_IDLE_S,
+    "keepalives_interval": KEEPALIVE_INTERVAL_S,
+    "keepalives_count": KEEPALIVE_TRIES_MAX,
+    "tcp_user_timeout": UNANSWERED_MAX_MS,
+}
+_OPENINGS: Final = ("connection failed: ", "connection is bad: ")
+
 
 def connect(
     url: str, *, name: str, read_only: bool = False, autocommit: bool = True
 ) -> psycopg.Connection[TupleRow]:
     """Open one connection; DatabaseFault (without the password) where that is not possible.
 
-    The settings are sent as statements, not as start-up options: poolers refuse the latter.
+    The settings are sent as statements, not as start-up options: poolers refuse the latter. What
+    the URL itself says about a lost server goes first.
     """
     try:
+        said = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # Its text quotes what it stumbled over, and that may be half of a password.
+        raise DatabaseFault(
+            "The database URL cannot be read; write it like postgresql://user@host/name."
+        ) from None
+    try:
         connection = psycopg.connect(
-            url,
+            make_conninfo("", **{**_LOST_SERVER, **said}),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name=name,
@@ -52,8 +75,11 @@ def place(url: str) -> str:
 
 
 def _reason(error: psycopg.Error) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
+    """Return what libpq says first; below it stand advice, and one try after the other."""
+    first = str(error).strip().partition("\n")[0]
+    for opening in _OPENINGS:
+        first = first.removeprefix(opening)
+    return first or "no reason given"
 
 
 def sqlalchemy_url(url: str) -> str:
