@@ -1,0 +1,67 @@
+"""One world per worker, and the books of one run over it that nothing disturbed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.world import World
+from tests.crash.books import Books, read_books
+from tests.crash.scene import CLUSTERS, Scene, Span, playing
+from tests.daemon.process import state_folder
+from tests.database import Connection, Database, Server, cloned
+
+SEED = 7
+
+NewScene = Callable[..., Scene]
+
+
+@pytest.fixture(scope="session")
+def span() -> Span:
+    return Span.now()
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    with World(SEED, CLUSTERS) as world:
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_left(world: World) -> None:
+    for cluster in world:
+        cluster.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    world: World,
+    span: Span,
+    _admin: Connection,
+    postgres: Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Books:
+    """The books that every run must come to."""
+    state = state_folder(tmp_path_factory.mktemp("undisturbed") / "state")
+    with (
+        cloned(_admin, postgres) as database,
+        playing(Scene(world, span, state, database.url)) as scene,
+    ):
+        scene.require_balance()
+        return read_books(scene.connection(), span.today)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return state_folder(tmp_path / "state")
+
+
+@pytest.fixture
+def new_scene(world: World, span: Span, database: Database, state: Path) -> NewScene:
+    """Make a scene on the test's database."""
+
+    def make(**changes: Any) -> Scene:
+        return Scene(world, span, state, database.url, **changes)
+
+    return make

@@ -1,0 +1,56 @@
+"""Kill -9 anywhere in a catch-up, start again, and the books are those of a run undisturbed."""
+
+import pytest
+
+from tests.crash.books import Books, read_books, require_equal
+from tests.crash.conftest import NewScene
+from tests.crash.killers import Gate, Look, Plan, after_hours, at_late_map
+from tests.crash.scene import Scene, playing
+
+QUICK, LONG = range(10), range(100, 200)
+GATES = (
+    pytest.param("namespaces", "hopsmeter-store%", after_hours(0), id="first store"),
+    pytest.param("allocations", "hopsmeter-store%", after_hours(3), id="copy"),
+    pytest.param("raw_answers", "hopsmeter-store%", after_hours(5), id="end of store"),
+    pytest.param("usage_daily", "hopsmeterd post", after_hours(1), id="posting"),
+    pytest.param("cost_daily", "hopsmeterd post", after_hours(1), id="closing"),
+    pytest.param("postings", "hopsmeterd post", after_hours(1), id="end of posting"),
+    pytest.param("user_projects", "hopsmeterd quick commands", at_late_map, id="mapping"),
+    pytest.param("audit_log", "hopsmeterd quick commands", at_late_map, id="audit of mapping"),
+)
+
+
+def play(scene: Scene, undisturbed: Books) -> None:
+    with playing(scene):
+        scene.require_balance()
+        require_equal(read_books(scene.connection(), scene.span.today), undisturbed)
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_books_are_the_same_after_kills(seed: int, new_scene: NewScene, undisturbed: Books) -> None:
+    scene = new_scene(killer=Plan(seed))
+    play(scene, undisturbed)
+    assert scene.deaths
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seed", LONG)
+def test_books_are_the_same_after_many_kills(
+    seed: int, new_scene: NewScene, undisturbed: Books
+) -> None:
+    scene = new_scene(killer=Plan(seed))
+    play(scene, undisturbed)
+    assert scene.deaths
+
+
+@pytest.mark.parametrize(("table", "backend", "opens"), GATES)
+def test_books_are_the_same_after_a_kill_within_a_statement(
+    table: str, backend: str, opens: Look, new_scene: NewScene, undisturbed: Books
+) -> None:
+    gate = Gate(table, backend, opens)
+    scene = new_scene(killer=gate)
+    try:
+        play(scene, undisturbed)
+    finally:
+        gate.release()
+    assert scene.deaths == [f"at {table}"]
