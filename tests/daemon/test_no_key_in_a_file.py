@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -88,7 +87,7 @@ def test_a_killed_daemon_leaves_no_decrypted_byte_in_any_file(
     around = environment(
         state, database_url=database.url, loopback_clusters="true", collect_delay_minutes="1"
     )
-    begun_s = time.time() - CTIME_SLACK_S
+    begun_s = utc_now().timestamp() - CTIME_SLACK_S
     with Daemon(around).ready() as daemon:
         register(database, cluster, kubeconfig)
         daemon.until(lambda: cluster.asks)  # it holds the line, and all that opened it
