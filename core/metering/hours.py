@@ -1,9 +1,9 @@
 """What passes between asking, storing and deciding: one claimed hour and what came of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from core.opencost.answer import Answer, Limits
@@ -23,6 +23,20 @@ class Claim:
     """The answer that the stored allocations come from, None where nothing is stored."""
     lease_pid: int
     """The backend that will store; whoever takes over ends it first."""
+
+
+def keys_of(claims: Sequence[Claim]) -> dict[str, list[Any]]:
+    """Return what finds claimed windows by their primary key, and proves that they are ours."""
+    return {
+        "clusters": [claim.cluster_id for claim in claims],
+        "hours": [claim.hour for claim in claims],
+        "tokens": [claim.token for claim in claims],
+    }
+
+
+def key_of(claim: Claim) -> dict[str, Any]:
+    """As `keys_of`, for one."""
+    return {"cluster_id": claim.cluster_id, "hour": claim.hour, "token": claim.token}
 
 
 @dataclass(frozen=True)

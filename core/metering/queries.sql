@@ -65,6 +65,12 @@ UPDATE hopsmeter.collection_windows
 SET lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
 WHERE lease_by = %(name)s;
 
+-- name: free_lost
+-- The same for a few clusters, whose visits ended without a word.
+UPDATE hopsmeter.collection_windows
+SET lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
+WHERE lease_by = %(name)s AND cluster_id = ANY (%(clusters)s);
+
 -- name: clusters_with_work
 -- Clusters with an hour to ask for, the one that waits longest first.
 SELECT c.id, c.name, min(w.hour) AS oldest, count(*) AS waiting
@@ -107,21 +113,24 @@ RETURNING w.cluster_id, c.name, w.hour, w.lease_token, w.tries, w.revision, w.ra
 -- name: renew_pid
 -- Say which backend stores, where it is not the one that the claim named.
 UPDATE hopsmeter.collection_windows SET lease_pid = pg_backend_pid(), lease_by = %(name)s
-WHERE lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
+WHERE (cluster_id, hour) IN (SELECT * FROM unnest(%(clusters)s::int[], %(hours)s::timestamptz[]))
+  AND lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
 
 -- name: release
 -- Give claimed hours back untouched; the try does not count.
 UPDATE hopsmeter.collection_windows
 SET lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL,
     tries = greatest(tries - 1, 0)
-WHERE lease_token = ANY (%(tokens)s);
+WHERE (cluster_id, hour) IN (SELECT * FROM unnest(%(clusters)s::int[], %(hours)s::timestamptz[]))
+  AND lease_token = ANY (%(tokens)s);
 
 -- name: lock_claimed
 -- The claimed windows as they stand now, and the epoch of ownership that the store will freeze in.
 SELECT w.lease_token, w.revision, w.raw_sha256,
        (SELECT epoch FROM hopsmeter.ownership_epoch)
 FROM hopsmeter.collection_windows w
-WHERE w.lease_token = ANY (%(tokens)s) AND w.lease_until > clock_timestamp()
+WHERE (w.cluster_id, w.hour) IN (SELECT * FROM unnest(%(clusters)s::int[], %(hours)s::timestamptz[]))
+  AND w.lease_token = ANY (%(tokens)s) AND w.lease_until > clock_timestamp()
 ORDER BY w.cluster_id, w.hour
 FOR UPDATE;
 
@@ -188,7 +197,8 @@ SET state = CASE WHEN %(now)s >= hour + interval '1 hour' + %(settle)s THEN 'set
     tries = 0, fault = NULL, pending_sha256 = NULL,
     why = CASE WHEN decided_by IS NOT NULL AND fault IS NULL THEN why ELSE '' END,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
-WHERE lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
+WHERE (cluster_id, hour) IN (SELECT * FROM unnest(%(clusters)s::int[], %(hours)s::timestamptz[]))
+  AND lease_token = ANY (%(tokens)s) AND lease_until > clock_timestamp();
 
 -- name: fail
 -- No answer: the hour stays what the books hold of it, and is asked for again after a pause.
@@ -199,12 +209,12 @@ SET tries = CASE WHEN %(fault)s = 'no-data' AND fault IS DISTINCT FROM 'no-data'
     state = CASE WHEN revision = 0 AND pending_sha256 IS NULL THEN 'failed' ELSE state END,
     fault = %(fault)s, why = %(why)s, next_try_at = %(next)s,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
-WHERE lease_token = %(token)s;
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
 
 -- name: nothings
 -- How often in a row, this one included, an hour was answered with nothing.
 SELECT CASE WHEN fault = 'no-data' THEN tries ELSE 1 END FROM hopsmeter.collection_windows
-WHERE lease_token = %(token)s;
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
 
 -- name: refuse
 -- An answer that cannot be believed: kept for a person, the hour asked for again after a pause.
@@ -213,7 +223,7 @@ SET state = CASE WHEN revision = 0 THEN 'refused' ELSE state END,
     fault = %(fault)s, why = %(why)s, next_try_at = %(next)s,
     pending_sha256 = %(pending)s,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
-WHERE lease_token = %(token)s AND lease_until > clock_timestamp();
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s AND lease_until > clock_timestamp();
 
 -- name: hold
 -- A re-read that shrank: the books keep the old answer, the new one waits for an admin.
@@ -221,7 +231,7 @@ UPDATE hopsmeter.collection_windows
 SET state = 'held', fault = 'shrank', why = %(why)s, next_try_at = NULL,
     pending_sha256 = %(pending)s,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
-WHERE lease_token = %(token)s AND lease_until > clock_timestamp();
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s AND lease_until > clock_timestamp();
 
 -- name: source_gone
 -- OpenCost no longer has the hour: a gap, never a zero; what was stored of it stays and settles.
@@ -232,7 +242,7 @@ SET state = CASE WHEN revision = 0 THEN 'gap' ELSE 'settled' END,
                  ELSE array_append(flags, 'not-read-again') END,
     fault = 'no-data', why = %(why)s, next_try_at = NULL,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
-WHERE lease_token = %(token)s;
+WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
 
 -- name: visited
 -- What a visit to a cluster came to; one that fails is left alone for a growing while.
@@ -472,7 +482,7 @@ WHERE c.id = w.cluster_id AND c.status = 'active'
   AND CASE WHEN %(hour)s::timestamptz IS NOT NULL THEN w.hour = %(hour)s
            WHEN %(since)s::timestamptz IS NOT NULL THEN w.hour >= %(since)s
            ELSE w.revision = 0 AND w.state IN ('due', 'failed', 'refused') END
-RETURNING w.cluster_id;
+RETURNING w.cluster_id, c.name, w.hour;
 
 -- name: visit_now
 -- Lift the pause of clusters that a person wants asked.

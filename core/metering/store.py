@@ -17,7 +17,7 @@ from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import LeaseLost
 from core.metering.attribution import Attribution
-from core.metering.hours import Claim, Fetched, RawAnswer, Stored
+from core.metering.hours import Claim, Fetched, RawAnswer, Stored, key_of, keys_of
 from core.metering.pack import COPY_COLUMNS, copy_stream, pack_rows
 from core.metering.policy import Policy
 from core.metering.revise import revise
@@ -72,10 +72,10 @@ def store_hours(
 def name_backend(connection: Connection, claims: Sequence[Claim]) -> None:
     """Make sure that whoever takes over ends this backend; commits, so that it shows."""
     pid = connection.info.backend_pid
-    strangers = [claim.token for claim in claims if claim.lease_pid != pid]
+    strangers = [claim for claim in claims if claim.lease_pid != pid]
     if strangers:
         name = connection.info.parameter_status("application_name")
-        connection.execute(_SQL["renew_pid"], {"tokens": strangers, "name": name})
+        connection.execute(_SQL["renew_pid"], {**keys_of(strangers), "name": name})
 
 
 def store_within(
@@ -113,8 +113,8 @@ def store_within(
 
 
 def _lock(connection: Connection, ordered: Sequence[Fetched]) -> tuple[dict[UUID, _Locked], int]:
-    tokens = [each.claim.token for each in ordered]
-    rows = connection.execute(_SQL["lock_claimed"], {"tokens": tokens}).fetchall()
+    keys = keys_of([each.claim for each in ordered])
+    rows = connection.execute(_SQL["lock_claimed"], keys).fetchall()
     if len(rows) != len(ordered):
         raise LeaseLost
     return {row[0]: _Locked(row[1], row[2]) for row in rows}, rows[0][3]
@@ -147,7 +147,7 @@ def keep_raw(
 
 
 def _hold(connection: Connection, each: Fetched, why: str) -> None:
-    values = {"token": each.claim.token, "pending": each.raw.sha256, "why": why}
+    values = {**key_of(each.claim), "pending": each.raw.sha256, "why": why}
     if connection.execute(_SQL["hold"], values).rowcount != 1:
         raise LeaseLost
 
@@ -165,9 +165,7 @@ def _finish(connection: Connection, ends: Sequence[_End], policy: Policy, now: d
         _SQL["finish"],
         {
             "now": now,
-            "clusters": [claim.cluster_id for claim in claims],
-            "hours": [claim.hour for claim in claims],
-            "tokens": [claim.token for claim in claims],
+            **keys_of(claims),
             "states": ["settled" if done else "collected" for done in settled],
             "next": [
                 None if done else policy.settles_at(claim.hour)

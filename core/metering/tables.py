@@ -59,6 +59,7 @@ class CollectionWindow(Table, table=True):
     __table_args__ = (
         PrimaryKeyConstraint("cluster_id", "hour"),
         Index("windows_due", "next_try_at", postgresql_where=text("next_try_at IS NOT NULL")),
+        Index("windows_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         Index("windows_unposted", "hour", postgresql_where=text("stored_no <> posted_no")),
         Index(
             "windows_unsettled", "cluster_id", "state", postgresql_where=text("state <> 'settled'")

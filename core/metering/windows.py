@@ -13,7 +13,7 @@ import psycopg
 from core.clock import HOUR, hour_text, last_closed_hour
 from core.db.queries import queries_beside
 from core.errors import LeaseLost
-from core.metering.hours import Claim, RawAnswer
+from core.metering.hours import Claim, RawAnswer, key_of, keys_of
 from core.metering.policy import Policy, pause
 from core.metering.store import keep_raw
 from core.opencost.answer import Complaint
@@ -91,6 +91,12 @@ def free_own(connection: Connection, name: str) -> int:
     return connection.execute(_SQL["free_own"], {"name": name}).rowcount
 
 
+def free_lost(connection: Connection, name: str, clusters: list[int]) -> int:
+    """Give back what this daemon's ended visits to these clusters left claimed."""
+    values = {"name": name, "clusters": clusters}
+    return connection.execute(_SQL["free_lost"], values).rowcount
+
+
 def clusters_with_work(connection: Connection, now: datetime, limit: int) -> list[ClusterWork]:
     """Return clusters with hours to ask for, the one that waits longest first."""
     rows = connection.execute(_SQL["clusters_with_work"], {"now": now, "limit": limit})
@@ -124,16 +130,14 @@ def claim(
 
 def release(connection: Connection, claims: list[Claim]) -> None:
     """Give hours back as they were; for a stop, or a cluster that cannot be reached at all."""
-    tokens = [each.token for each in claims]
-    if tokens:
-        connection.execute(_SQL["release"], {"tokens": tokens})
+    if claims:
+        connection.execute(_SQL["release"], keys_of(claims))
 
 
 def unchanged(connection: Connection, claims: list[Claim], now: datetime, policy: Policy) -> None:
     """The same bytes came again: nothing is written but that they were seen."""
-    tokens = [each.token for each in claims]
-    values = {"tokens": tokens, "now": now, "settle": policy.settle}
-    if connection.execute(_SQL["unchanged"], values).rowcount != len(tokens):
+    values = {**keys_of(claims), "now": now, "settle": policy.settle}
+    if connection.execute(_SQL["unchanged"], values).rowcount != len(claims):
         raise LeaseLost
 
 
@@ -144,7 +148,7 @@ def fail(
     connection.execute(
         _SQL["fail"],
         {
-            "token": claimed.token,
+            **key_of(claimed),
             "fault": fault,
             "why": why,
             "next": next_try_at,
@@ -190,7 +194,7 @@ def refuse(
 def _nothing(
     connection: Connection, claimed: Claim, complaint: Complaint, now: datetime, policy: Policy
 ) -> Literal["failed", "gap"]:
-    row = connection.execute(_SQL["nothings"], {"token": claimed.token}).fetchone()
+    row = connection.execute(_SQL["nothings"], key_of(claimed)).fetchone()
     if row is None:
         raise LeaseLost
     nothings: int = row[0]
@@ -203,7 +207,7 @@ def _nothing(
         f"OpenCost answered {nothings} times with nothing for {hour_text(claimed.hour)};"
         " it no longer has this hour."
     )
-    values = {"token": claimed.token, "why": why, "now": now}
+    values = {**key_of(claimed), "why": why, "now": now}
     connection.execute(_SQL["source_gone"], values)
     _tell(connection)
     return "gap"

@@ -273,6 +273,8 @@ CREATE TABLE hopsmeter.collection_windows (
 ) WITH (fillfactor = 70);
 CREATE INDEX windows_due ON hopsmeter.collection_windows (next_try_at)
     WHERE next_try_at IS NOT NULL;
+CREATE INDEX windows_leased ON hopsmeter.collection_windows (lease_until)
+    WHERE lease_until IS NOT NULL;
 CREATE INDEX windows_unposted ON hopsmeter.collection_windows (hour)
     WHERE stored_no <> posted_no;
 -- What screens count by state: about a day of rows per cluster, however long its history.
