@@ -113,21 +113,23 @@ def ask_again(
     hour: datetime | None,
     since: datetime | None,
     now: datetime,
-) -> int:
-    """Make closed hours due now, whatever their state; return how many.
+) -> list[tuple[str, datetime]]:
+    """Make closed hours due now, whatever their state; return them as (cluster, hour), in order.
 
     With neither `hour` nor `since`: those that are not in the books yet.
     """
     principal.require_admin("have hours collected")
     if cluster is not None:
-        cluster_id_of(connection, cluster)
+        _require_active(connection, cluster)
     rows = connection.execute(
         _SQL["ask_again"], {"cluster": cluster, "hour": hour, "since": since, "now": now}
     ).fetchall()
-    if hour is not None and not rows:
+    wanted = hour or since
+    if wanted is not None and not rows:
+        word = "is no hour that is metered" if hour else "and later there is no metered hour"
         raise Unknown(
-            f"{hour_text(hour)} is no hour that is metered: it is still open, or from before"
-            " metering began. Nothing was changed."
+            f"{hour_text(wanted)} {word}: it has not ended, ended a few minutes ago, or is from"
+            " before metering began. Nothing was changed."
         )
     clusters = sorted({row[0] for row in rows})
     connection.execute(_SQL["visit_now"], {"clusters": clusters})
@@ -142,7 +144,20 @@ def ask_again(
             "since": hour_text(since) if since else None,
         },
     )
-    return len(rows)
+    return sorted((row[1], row[2]) for row in rows)
+
+
+def _require_active(connection: Connection, cluster: str) -> None:
+    cluster_id = cluster_id_of(connection, cluster)
+    row = connection.execute(
+        "SELECT status_why FROM hopsmeter.hopsworks_clusters WHERE id = %s AND status = 'paused'",
+        [cluster_id],
+    ).fetchone()
+    if row is not None:
+        raise Conflict(
+            f"The cluster {cluster} is paused ({row[0]}), and is not asked until"
+            f" `hopsmeter cluster resume {cluster}`. Nothing was changed."
+        )
 
 
 def cluster_id_of(connection: Connection, name: str) -> int:

@@ -1,5 +1,6 @@
 """The map of completeness: which hours are in the books, and what is the matter with the others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -59,6 +60,31 @@ class HourLine:
     settled_at: datetime | None
 
 
+Word = Literal["open", "kept", "held", "refused", "failed", "left alone", "gap", "waived"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """The hours of one cluster from `first` to `last`, both within."""
+
+    cluster: str
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True)
+class AskedHours:
+    """What became of hours that were asked for: `open` ones are not answered yet, those `left
+    alone` wait for a cluster that failed; `why` is the oldest one's.
+    """
+
+    cluster: str
+    word: Word
+    hours: int
+    oldest: datetime
+    why: str
+
+
 def hours_map(
     connection: psycopg.Connection[Any],
     since: datetime,
@@ -90,3 +116,17 @@ def cluster_hours(
             _SQL["cluster_hours"], {"since": since, "until": until, "now": now, "cluster": cluster}
         )
         return tuple(cursor)
+
+
+def asked_hours(
+    connection: psycopg.Connection[Any], spans: Sequence[Span], asked_at: datetime
+) -> tuple[AskedHours, ...]:
+    """Return what became of these hours since somebody asked for them, by cluster and word."""
+    values = {
+        "clusters": [span.cluster for span in spans],
+        "firsts": [span.first for span in spans],
+        "lasts": [span.last for span in spans],
+        "asked_at": asked_at,
+    }
+    with connection.cursor(row_factory=class_row(AskedHours)) as cursor:
+        return tuple(cursor.execute(_SQL["asked_hours"], values))

@@ -62,6 +62,30 @@ JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
 WHERE c.name = %(cluster)s AND w.hour >= %(since)s AND w.hour < %(until)s
 ORDER BY w.hour DESC;
 
+-- name: asked_hours
+-- What became of hours that somebody asked for at an instant: by cluster and word, the oldest first.
+WITH span AS (
+    SELECT * FROM unnest(%(clusters)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
+        AS s (cluster, first, last)),
+asked AS (
+    SELECT c.name AS cluster, w.hour, w.why,
+           CASE WHEN w.lease_until > clock_timestamp() THEN 'open'
+                WHEN w.next_try_at <= %(asked_at)s AND c.status <> 'active' THEN 'left alone'
+                WHEN w.next_try_at <= %(asked_at)s AND c.next_visit_at IS NULL THEN 'open'
+                WHEN w.next_try_at <= %(asked_at)s THEN 'left alone'
+                WHEN w.state IN ('held', 'gap', 'waived') THEN w.state
+                WHEN w.pending_sha256 IS NOT NULL THEN 'refused'
+                WHEN w.fault IS NOT NULL THEN 'failed'
+                WHEN w.revision > 0 THEN 'kept'
+                ELSE 'open' END AS word
+    FROM span s
+    JOIN hopsmeter.hopsworks_clusters c ON c.name = s.cluster
+    JOIN hopsmeter.collection_windows w
+        ON w.cluster_id = c.id AND w.hour BETWEEN s.first AND s.last)
+SELECT cluster, word, count(*) AS hours, min(hour) AS oldest,
+       (array_agg(why ORDER BY hour))[1] AS why
+FROM asked GROUP BY cluster, word ORDER BY cluster, min(hour);
+
 -- name: cost_by_user
 -- What each user's namespaces cost on a day and in an hour, per currency, dearest first.
 WITH today AS (

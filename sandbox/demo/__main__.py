@@ -119,7 +119,7 @@ def _headless(
         say(
             f"  It is left alone for a while; an operator asks again: hopsmeter collect {state.name}"
         )
-        house.run("collect", state.name)
+        house.run("collect", state.name, "--no-wait")
 
     settings = load(house.environment)
     with connect(client_url(settings), name="demo") as connection:

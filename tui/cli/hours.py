@@ -11,6 +11,7 @@ from core.commands.arguments import Collect, HourDecide
 from core.reports.hours import HourLine, HourStrip, cluster_hours, hours_map
 from tui.cli.asking import ask, writing
 from tui.cli.failing import Told
+from tui.cli.following import follow
 from tui.cli.output import Column, Form, cost, hour, instant, listing, show, table
 from tui.cli.session import Session
 from tui.format import clean
@@ -165,6 +166,7 @@ _decision(
 @click.argument("cluster", required=False)
 @click.option("--hour", "at", metavar="HOUR", help="This hour, whatever its state.")
 @click.option("--since", metavar="HOUR", help="All from this hour on, whatever their state.")
+@click.option("--no-wait", is_flag=True, help="Only ask; do not wait for the answers.")
 @writing()
 @click.pass_obj
 def collect(
@@ -172,16 +174,20 @@ def collect(
     cluster: str | None,
     at: str | None,
     since: str | None,
+    no_wait: bool,
     dry_run: bool,
     why: str,
 ) -> None:
-    """Have hours read now: those that are missing, one, or all since one.
+    """Have hours read now, and wait for them: those that are missing, one, or all since one.
 
     Hours that are in the books already are read again: an unchanged answer changes nothing.
+    Exit code 0 if all are in the books, 1 if some are not, 3 if it goes on without us.
     """
     if at and since:
         raise click.UsageError("Choose --hour or --since.")
-    ask(session, "collect", _collect(cluster, at, since), dry_run=dry_run, why=why)
+    asked = ask(session, "collect", _collect(cluster, at, since), dry_run=dry_run, why=why)
+    if not no_wait and not dry_run:
+        follow(session, asked.result or {})
 
 
 def _collect(cluster: str | None, at: str | None, since: str | None) -> Collect:

@@ -1,9 +1,10 @@
 """Hours: decided by a person, or asked for again."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Literal
 
-from core.clock import hour_text, parse_hour
+from core.clock import HOUR, hour_text, parse_hour
 from core.commands.arguments import Collect, HourDecide
 from core.commands.kinds import Result, Task
 from core.errors import InputFault
@@ -46,11 +47,14 @@ def deciding(word: Word) -> Callable[[Task[HourDecide]], Result]:
 
 
 def collect(task: Task[Collect]) -> Result:
-    """Have hours asked for at once; the daemon looks as soon as this is committed."""
+    """Have hours asked for at once; the daemon looks as soon as this is committed.
+
+    The details say which, as spans of hours by cluster, so that whoever waits can follow them.
+    """
     given = task.arguments
     if given.hour and given.since:
         raise InputFault("Name one hour, or all since one; not both. Nothing was changed.")
-    hours = ask_again(
+    asked = ask_again(
         task.connection,
         task.principal,
         given.cluster,
@@ -58,6 +62,29 @@ def collect(task: Task[Collect]) -> Result:
         since=parse_hour(given.since) if given.since else None,
         now=task.now,
     )
-    word = "hour is" if hours == 1 else "hours are"
     where = given.cluster or "all clusters"
-    return Result(f"{hours} {word} asked for now ({where}).", details={"hours": hours})
+    if not asked:
+        return Result(f"No hour is missing ({where}): nothing to ask for.", details={"hours": 0})
+    word = "hour is" if len(asked) == 1 else "hours are"
+    return Result(
+        f"{len(asked)} {word} asked for now ({where}).",
+        details={
+            "hours": len(asked),
+            "asked_at": task.now.isoformat(),
+            "spans": [
+                [cluster, hour_text(first), hour_text(last)]
+                for cluster, first, last in _spans(asked)
+            ],
+        },
+    )
+
+
+def _spans(asked: list[tuple[str, datetime]]) -> list[tuple[str, datetime, datetime]]:
+    """Join hours that follow each other; thousands of hours are a line."""
+    spans: list[tuple[str, datetime, datetime]] = []
+    for cluster, hour in asked:
+        if spans and spans[-1][0] == cluster and spans[-1][2] + HOUR == hour:
+            spans[-1] = (cluster, spans[-1][1], hour)
+        else:
+            spans.append((cluster, hour, hour))
+    return spans

@@ -503,4 +503,4 @@ def test_the_outcome_is_there_to_be_read_again(database: Database) -> None:
     command_id = ask(person, "collect")
     carry(database, keyring)
     again = outcome(person, command_id)
-    assert again.summary == "0 hours are asked for now (all clusters)."
+    assert again.summary == "No hour is missing (all clusters): nothing to ask for."

@@ -161,7 +161,9 @@ class Site:
         self.open_windows()
         asked = hour(number) if number is not None else None
         with self.connection.transaction():
-            return ask_again(self.connection, ADMIN, cluster, hour=asked, since=None, now=self.now)
+            return len(
+                ask_again(self.connection, ADMIN, cluster, hour=asked, since=None, now=self.now)
+            )
 
     def decide(
         self, word: Word, number: int = 0, cluster: str = "eu-1", why: str = "looked at it"

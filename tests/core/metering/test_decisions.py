@@ -1,6 +1,6 @@
 """The human way out: accept, keep, gap; each with its reason, none beyond what may be judged."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -239,20 +239,26 @@ def test_hours_are_asked_again_by_one_by_all_since_or_by_what_is_missing(site: S
     site.until(2)
     site.collect()
 
-    def ask(**how: Any) -> int:
+    def ask(cluster: str | None = "eu-1", **how: Any) -> list[tuple[str, datetime]]:
         whole = {"hour": None, "since": None, **how}
-        return decisions.ask_again(site.connection, ADMIN, "eu-1", now=site.now, **whole)
+        return decisions.ask_again(site.connection, ADMIN, cluster, now=site.now, **whole)
 
-    assert ask() == 1
-    assert ask(hour=hour(1)) == 1
-    assert ask(since=hour(1)) == 2
+    assert ask() == [("eu-1", hour(2))]
+    assert ask(hour=hour(1)) == [("eu-1", hour(1))]
+    assert ask(since=hour(1)) == [("eu-1", hour(1)), ("eu-1", hour(2))]
     with pytest.raises(Unknown, match="no hour that is metered"):
         ask(hour=hour(9))
-    assert (
-        decisions.ask_again(site.connection, ADMIN, None, hour=None, since=FIRST, now=site.now) == 3
-    )
+    with pytest.raises(Unknown, match="no metered hour"):
+        ask(since=hour(9))
+    assert len(ask(None, since=FIRST)) == 3
     with pytest.raises(Unknown, match="no cluster"):
         decisions.ask_again(site.connection, ADMIN, "eu-9", hour=None, since=None, now=site.now)
+
+
+def test_a_paused_cluster_is_not_asked_again(site: Site) -> None:
+    site.cluster(status="paused", status_why="upgrade", paused_since=FIRST)
+    with pytest.raises(Conflict, match=r"paused \(upgrade\)"):
+        site.again()
 
 
 def test_asking_again_lifts_a_clusters_pause(site: Site) -> None:

@@ -1,11 +1,12 @@
 """Reports: each figure from real rows, per currency, the same for open and closed days."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import get_args
 
 import pytest
 
-from core.clock import DAY, HOUR, day_of, floor_hour
+from core.clock import DAY, HOUR, day_of, floor_hour, utc_now
 from core.errors import Unknown
 from core.reports.clusters import Health, clusters, health
 from core.reports.costs import (
@@ -17,7 +18,7 @@ from core.reports.costs import (
     totals,
     unmapped,
 )
-from core.reports.hours import cluster_hours, hours_map
+from core.reports.hours import AskedHours, Span, asked_hours, cluster_hours, hours_map
 from core.reports.session import daemons, life, session
 from tests.database import Database
 from tests.factories import (
@@ -124,6 +125,36 @@ def test_an_hour_says_why_it_is_not_kept(database: Database) -> None:
     refused, kept = cluster_hours(connection, "eu-1", SINCE, NOW, NOW)
     assert (refused.fault, refused.why, refused.flags) == ("two-clusters", "two clusters", "x")
     assert (refused.sha256, len(kept.sha256)) == ("", 64)
+
+
+def test_what_became_of_asked_hours_is_told_in_words(database: Database) -> None:
+    connection = database.connect()
+    eu, us = add_cluster(connection), add_cluster(connection, "us-1")
+    later = {"next_try_at": NOW + HOUR}
+    hours: list[tuple[str, str, dict[str, object]]] = [
+        ("kept", "collected", later),
+        ("kept", "settled", {}),
+        ("held", "held", {"pending_sha256": b"x" * 32}),
+        ("refused", "refused", {**later, "pending_sha256": b"x" * 32}),
+        ("refused", "collected", {**later, "pending_sha256": b"x" * 32, "fault": "minutes"}),
+        ("failed", "failed", {**later, "fault": "no-answer-exec", "why": "it was killed"}),
+        ("gap", "gap", {}),
+        ("open", "due", {"next_try_at": NOW}),
+        ("open", "failed", {**later, "lease_until": utc_now() + HOUR}),
+    ]
+    for number, (_, state, changes) in enumerate(hours):
+        add_window(connection, eu, SINCE + number * HOUR, state, **changes)
+    add_window(connection, us, SINCE, "due", next_try_at=NOW)
+    add_window(connection, us, SINCE - HOUR, "due", next_try_at=NOW)
+    connection.execute("UPDATE hopsworks_clusters SET next_visit_at = now() WHERE name = 'us-1'")
+    spans = [Span("eu-1", SINCE, SINCE + 23 * HOUR), Span("us-1", SINCE, SINCE)]
+    found = asked_hours(connection, spans, NOW)
+    told = Counter({each.word: each.hours for each in found if each.cluster == "eu-1"})
+    assert told == Counter(word for word, _, _ in hours)
+    assert [each for each in found if each.cluster == "us-1"] == [
+        AskedHours("us-1", "left alone", 1, SINCE, "")
+    ]
+    assert next(each.why for each in found if each.word == "failed") == "it was killed"
 
 
 @pytest.mark.parametrize("closed", [False, True])

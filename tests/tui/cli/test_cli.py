@@ -1,23 +1,28 @@
 """The command line, from typed words to exit codes, on a real database with a real carrier."""
 
+import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from core.clock import HOUR, floor_hour, hour_text
+from core.clock import HOUR, floor_hour, hour_text, monotonic_s, utc_now
 from core.commands import submit as submitting
-from tests.core.commands.carrier import carrying, config, publish, set_up_roles, with_admin
+from tests.core.commands.carrier import JOIN_S, carrying, config, publish, set_up_roles, with_admin
 from tests.database import Database
 from tests.factories import (
     NOW,
     add_allocation,
     add_cluster,
+    add_daemon,
     add_user,
     add_window,
     close_day,
@@ -108,7 +113,7 @@ def test_speaking_for_another_is_believed_only_of_a_login_that_may(
     with carrying(database, publish(database)):
         refused = run("--as", "auth0|root", "collect", exit_code=1)
         connection.execute("UPDATE logins SET may_assert = true")
-        run("--as", "auth0|root", "collect")
+        run("--as", "auth0|root", "collect", "--no-wait")
     assert refused.stderr == (
         "The role 'hopsmeter' may not act for auth0|root. Nothing was changed.\n"
     )
@@ -189,10 +194,76 @@ def test_collect_asks_for_what_is_missing(run: Run, database: Database) -> None:
     for back in range(3):
         add_window(connection, cluster, NEWEST - HOUR * back, "due")
     with carrying(database, publish(database)):
-        assert run("collect").stdout == "3 hours are asked for now (all clusters).\n"
-        assert run("collect", "eu-1", "--hour", hour_text(NEWEST)).stdout.startswith("1 hour is")
+        asked = run("collect", "--no-wait").stdout
+        assert asked == "3 hours are asked for now (all clusters).\n"
+        words = ("collect", "eu-1", "--hour", hour_text(NEWEST))
+        assert run(*words, "--no-wait").stdout.startswith("1 hour is")
+        assert run(*words, "--dry-run").stdout.endswith("A dry run: nothing was changed.\n")
+        left = run(*words, exit_code=3).stderr
+        connection.execute("UPDATE collection_windows SET state = 'collected', revision = 1")
+        assert run("collect").stdout.startswith("No hour is missing")
+    assert left == "1 hour is not answered, and no daemon runs; start hopsmeterd.\n"
     run("collect", "--hour", "2026-03-01", "--since", "2026-03-01", exit_code=2)
     assert "is no hour" in run("collect", "--hour", "noon", exit_code=1).stderr
+
+
+@contextlib.contextmanager
+def answering(database: Database, *answers: str) -> Iterator[None]:
+    """Do a daemon's part: answer what is asked for, oldest hour first, by these assignments."""
+    connection = database.connect()
+    add_daemon(connection, seen_at=utc_now() + timedelta(hours=1))
+
+    def work() -> None:
+        asked = "SELECT hour FROM collection_windows WHERE next_try_at = %s ORDER BY hour"
+        deadline_s = monotonic_s() + JOIN_S
+        while len(hours := connection.execute(asked, [NOW]).fetchall()) < len(answers):
+            assert monotonic_s() < deadline_s
+            time.sleep(0.05)
+        for (hour,), answer in zip(hours, answers, strict=True):
+            assignment = f"next_try_at = now() + interval '1 d', {answer}"
+            connection.execute(
+                f"UPDATE collection_windows SET {assignment} WHERE hour = %s", [hour]
+            )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(JOIN_S)
+        assert not thread.is_alive()
+
+
+KEPT = "state = 'collected', revision = 1, fault = NULL, why = ''"
+REFUSED = "state = 'refused', fault = 'minutes', why = 'too \x1b[2J long', pending_sha256 = '\\x01'"
+FAILED = "state = 'failed', fault = 'no-answer-exec', why = 'it was killed'"
+
+
+def test_collect_waits_until_all_is_in_the_books(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    cluster = add_cluster(connection)
+    for back in range(2):
+        add_window(connection, cluster, NEWEST - HOUR * back, "due")
+    with carrying(database, publish(database)), answering(database, KEPT, KEPT):
+        told = run("collect", "eu-1").stdout
+    assert told.splitlines()[-1] == "eu-1: 2 in the books"
+
+
+def test_collect_says_what_is_not_in_the_books_and_why(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    cluster = add_cluster(connection)
+    for back in range(4, 7):
+        add_window(connection, cluster, NEWEST - HOUR * back, "due")
+    with carrying(database, publish(database)), answering(database, FAILED, REFUSED, KEPT):
+        ended = run("collect", "eu-1", exit_code=1)
+    assert ended.stdout.splitlines()[1:] == [
+        "eu-1: 1 failed, tried again later (from 2026-03-03T07Z)",
+        "  it was killed",
+        "eu-1: 1 refused, a person decides (from 2026-03-03T08Z)",
+        "  too \N{REPLACEMENT CHARACTER}[2J long",
+        "eu-1: 1 in the books",
+    ]
+    assert ended.stderr == "Not all are in the books; `hopsmeter hours eu-1` tells more.\n"
 
 
 def test_usage_is_told_by_user_and_by_all(run: Run, database: Database) -> None:
