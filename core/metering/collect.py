@@ -58,6 +58,7 @@ class Collector:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._visiting: dict[int, Future[int]] = {}
+        self._lost: set[int] = set()
         self._answered = 0
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="hopsmeter-visit")
         with self._connect() as connection:
@@ -77,12 +78,20 @@ class Collector:
         """Open what is due, take over what was left, and begin visits; never waits for one."""
         now = self._clock()
         opened = windows.open_windows(connection, now, self._policy)
-        freed = windows.end_frozen_owners(connection)
+        freed = windows.end_frozen_owners(connection) + self._free_lost(connection)
         begun = 0
         if not self._stopping.is_set():
             for work in windows.clusters_with_work(connection, now, WAITING_MAX):
                 begun += self._begin(work)
         return RoundReport(opened, freed, begun)
+
+    def _free_lost(self, connection: Connection) -> int:
+        """Give back what visits had claimed that lost the database; leases would take minutes."""
+        with self._lock:
+            lost = self._lost - self._visiting.keys()
+        freed = windows.free_lost(connection, self._name, sorted(lost)) if lost else 0
+        self._lost -= lost
+        return freed
 
     def _begin(self, work: ClusterWork) -> bool:
         with self._lock:
@@ -97,7 +106,8 @@ class Collector:
         try:
             answered = visit_cluster(self._tools, work)
         except psycopg.Error as error:
-            # The database went away: leases end by themselves, the next look begins again.
+            # The database went away: the first look when it is back begins again.
+            self._lost.add(work.cluster_id)
             self._tools.tell("visit_lost", cluster=work.cluster, why=str(error).splitlines()[0])
         except Exception as error:
             self._tools.tell("visit_failed", cluster=work.cluster, why=repr(error))
