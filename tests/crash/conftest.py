@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sandbox.world import World
-from tests.crash.books import Books, read_books
-from tests.crash.scene import CLUSTERS, Scene, Span, playing
+from tests.crash.books import Books
+from tests.crash.scene import CLUSTERS, Scene, Span
 from tests.daemon.process import state_folder
 from tests.database import Connection, Database, Server, cloned
 
@@ -44,12 +44,13 @@ def undisturbed(
 ) -> Books:
     """The books that every run must come to."""
     state = state_folder(tmp_path_factory.mktemp("undisturbed") / "state")
-    with (
-        cloned(_admin, postgres) as database,
-        playing(Scene(world, span, state, database.url)) as scene,
-    ):
-        scene.require_balance()
-        return read_books(scene.connection(), span.today)
+    with cloned(_admin, postgres) as database:
+        scene = Scene(world, span, state, database.url)
+        try:
+            scene.play()
+        finally:
+            scene.close()
+    return scene.books
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from core.db.embedded_files import OWNER
 from core.secret import Secret
 from sandbox.cluster import ClusterSpec
 from sandbox.world import World
+from tests.crash.books import Books, read_books, require_equal
 from tests.crash.processes import await_gone, descendants
 from tests.daemon.process import Daemon, environment
 
@@ -95,6 +96,8 @@ class Scene:
     """When the daemon that lives was started."""
     late_map_next: bool = False
     """Whether the mapping is asked for now that comes while its hours are stored."""
+    books: Books = field(default_factory=dict)
+    """What it came to."""
     _daemon: Daemon | None = None
     _connection: Connection | None = None
 
@@ -156,7 +159,10 @@ class Scene:
         self.until(self._caught_up)
         self.restate()
         self.until(self._posted)
-        assert self.daemon.ready().end() == 0
+        self.daemon.ready()
+        self.require_balance()
+        self.books = read_books(self.connection(), self.span.today)
+        assert self.daemon.end() == 0
         require_no_bug(self.daemon)
 
     def restate(self) -> None:
@@ -319,16 +325,15 @@ def _map(cluster: str, namespace: str, user: str, since: datetime) -> Command:
 
 def require_no_bug(daemon: Daemon) -> None:
     """Assert that a daemon met nothing that it had not foreseen."""
-    whole = [line for line in daemon.text.splitlines() if line.endswith("}")]
-    unforeseen = [line for line in whole if "unexpectedly" in line or "Traceback" in line]
-    assert unforeseen == []
+    told = [json.loads(line) for line in daemon.text.splitlines() if line.endswith("}")]
+    unforeseen = [line for line in told if "exception" in line or "unexpectedly" in line["event"]]
+    assert not unforeseen, unforeseen
 
 
-@contextlib.contextmanager
-def playing(scene: Scene) -> Iterator[Scene]:
-    """Play a scene, and look at what it left; its processes end with the block."""
+def play(scene: Scene, undisturbed: Books) -> None:
+    """Play a scene; its books must balance and be those of the run that nothing disturbed."""
     try:
         scene.play()
-        yield scene
     finally:
         scene.close()
+    require_equal(scene.books, undisturbed)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.crash.books import Books, read_books, require_equal
+from tests.crash.books import Books
 from tests.crash.conftest import NewScene
 from tests.crash.killers import Gate, Look, Plan, after_hours, at_late_map
-from tests.crash.scene import Scene, playing
+from tests.crash.scene import play
 
 QUICK, LONG = range(10), range(100, 200)
 GATES = (
@@ -18,12 +18,6 @@ GATES = (
     pytest.param("user_projects", "hopsmeterd quick commands", at_late_map, id="mapping"),
     pytest.param("audit_log", "hopsmeterd quick commands", at_late_map, id="audit of mapping"),
 )
-
-
-def play(scene: Scene, undisturbed: Books) -> None:
-    with playing(scene):
-        scene.require_balance()
-        require_equal(read_books(scene.connection(), scene.span.today), undisturbed)
 
 
 @pytest.mark.parametrize("seed", QUICK)
