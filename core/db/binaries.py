@@ -168,4 +168,4 @@ def _open(tree: Path) -> None:
             path = os.path.join(folder, name)  # noqa: PTH118 - thousands of Paths are slow
             facts = os.lstat(path)
             if stat.S_ISREG(facts.st_mode):
-                os.chmod(path, 0o755 if facts.st_mode & stat.S_IXUSR else 0o644)  # noqa: PTH101
+                os.chmod(path, 0o755 if facts.st_mode & stat.S_IXUSR else 0o644)  # noqa: PTH101 - as above

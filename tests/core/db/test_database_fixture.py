@@ -18,7 +18,10 @@ def test_a_test_gets_the_whole_schema(database: Database) -> None:
 
 @pytest.mark.parametrize("_turn", [1, 2])
 def test_a_test_sees_nothing_of_another(database: Database, _turn: int) -> None:
-    database.connect().execute("CREATE TABLE hopsmeter.only_mine ()")
+    connection = database.connect()
+    connection.execute("CREATE TABLE hopsmeter.only_mine ()")
+    found = connection.execute("SELECT count(*) FROM hopsmeter.only_mine").fetchone()
+    assert found == (0,)
 
 
 def test_a_database_goes_even_while_someone_is_connected(postgres: Server) -> None:
