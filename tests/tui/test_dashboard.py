@@ -19,7 +19,7 @@ from tests.tui.driving import (
     until,
 )
 from tests.tui.story import NEWEST, tell
-from tui import feeds, theme
+from tui import feeds, signs, theme
 from tui.screens.detail import Detail, Help, TooSmall
 from tui.widgets.listing import Listing
 from tui.widgets.prompt import Prompt
@@ -208,7 +208,7 @@ async def test_help_lists_every_key_and_every_sign(small_world: Database) -> Non
         await pilot.press("question_mark")
         assert isinstance(pilot.app.screen, Help)
         shown = "\n".join(row.text for row in pilot.app.screen.query_one(Listing).rows)
-        for sign in (*theme.HOURS.values(), *theme.CLUSTERS.values()):
+        for sign in (*signs.HOURS.values(), *signs.CLUSTERS.values()):
             assert sign.meaning in shown or not sign.word
         assert ":cluster CLUSTER" in shown
         await pilot.press("escape")

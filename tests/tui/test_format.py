@@ -15,6 +15,7 @@ from tui import theme
 from tui.present import chrome
 from tui.present.overview import map_columns, map_hours, map_since
 from tui.rows import Row, keep, order
+from tui.signs import CLUSTERS, DAEMONS, HOURS
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
@@ -113,7 +114,7 @@ def test_every_tone_is_legible_on_every_ground(known: Theme, tone: str) -> None:
 
 
 def test_no_two_states_of_an_hour_share_a_sign() -> None:
-    for signs in (theme.HOURS, theme.CLUSTERS, theme.DAEMONS):
+    for signs in (HOURS, CLUSTERS, DAEMONS):
         glyphs = [sign.glyph for sign in signs.values()]
         assert len(set(glyphs)) == len(glyphs)
         assert all(cell_len(glyph) == 1 for glyph in glyphs)

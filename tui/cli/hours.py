@@ -2,37 +2,29 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from core.clock import DAY, HOUR, floor_hour, hour_text, parse_hour
 from core.commands.arguments import Collect, HourDecide
-from core.reports.hours import HourLine, HourStrip, cluster_hours, hours_map
+from core.reports.hours import HourStrip, cluster_hours, hours_map
 from tui.cli.asking import ask, writing
 from tui.cli.failing import Told
 from tui.cli.following import follow
-from tui.cli.output import Column, Form, cost, hour, instant, listing, show, table
+from tui.cli.output import Form, listing, show
 from tui.cli.session import Session
+from tui.cli.trouble import Trouble, in_short, tell, troubles
 from tui.format import clean
+from tui.signs import HOURS
 
-SIGNS: Final = {
-    "settled": "■",
-    "collected": "□",
-    "collecting": "○",
-    "due": "·",
-    "failed": "×",
-    "refused": "!",
-    "held": "?",
-    "gap": "░",
-    "waived": "-",
-    "none": " ",
-}
-"""As in the dashboard (a test compares them); its table comes with a screen library."""
-ALL_DAYS: Final = 2
+ALL_HOURS: Final = 48
 ONE_DAYS: Final = 14
 DAYS_MAX: Final = 400
-_TROUBLE: Final = ("failed", "refused", "held", "gap")
+TROUBLES_MAX: Final = 20
+"""Told in full; the newest ones."""
+WIDTH: Final = 80
 
 
 class _HoursGroup(click.Group):
@@ -59,19 +51,23 @@ def hours() -> None:
 
 @hours.command("map", epilog="\b\nExample:\n  hopsmeter hours map eu-1 --days 30")
 @click.argument("cluster", required=False)
-@click.option("--days", type=click.IntRange(1, DAYS_MAX), help="How far back.  [2; one cluster 14]")
+@click.option(
+    "--days",
+    type=click.IntRange(1, DAYS_MAX),
+    help="How far back.  [the newest 48 hours; of one cluster 14 days]",
+)
 @listing
 @click.pass_obj
 def map_(session: Session, cluster: str | None, days: int | None, form: Form) -> None:
     """Draw the map of all clusters, or of one with what is the matter with its hours."""
     now = session.now()
     until = floor_hour(now)
-    since = until.replace(hour=0) - DAY * ((days or (ONE_DAYS if cluster else ALL_DAYS)) - 1)
+    since = _since(until, ONE_DAYS if cluster and not days else days)
     with session.connection(read_only=True) as connection:
         strips = hours_map(connection, since, until, now, cluster=cluster)
         if cluster is not None and not strips:
             raise Told(f"There is no cluster {cluster!r}; `hopsmeter cluster list` shows all.")
-        wanted = [strip.cluster for strip in strips] if form != "table" or cluster else []
+        wanted = [each.cluster for each in strips if form != "table" or cluster or _wrong(each)]
         lines = [
             line
             for name in wanted
@@ -82,51 +78,64 @@ def map_(session: Session, cluster: str | None, days: int | None, form: Form) ->
     elif not strips:
         click.echo("No cluster yet; `hopsmeter cluster add` registers one.")
     else:
-        _draw(strips, lines)
+        _draw(strips)
+        _tell_troubles(troubles(lines), one=cluster is not None)
 
 
-def _draw(strips: Sequence[HourStrip], lines: Sequence[HourLine]) -> None:
-    """Print a line of 24 signs for each cluster and day, the legend, and what needs a person."""
+def _since(until: datetime, days: int | None) -> datetime:
+    """Return the midnight from which to draw: whole days are a line each."""
+    if days is None:
+        return (until - ALL_HOURS * HOUR).replace(hour=0)
+    return until.replace(hour=0) - DAY * (days - 1)
+
+
+def _wrong(strip: HourStrip) -> bool:
+    return not {"failed", "refused", "held", "gap"}.isdisjoint(strip.states)
+
+
+def _draw(strips: Sequence[HourStrip]) -> None:
+    """Print a line of 24 signs for each cluster and day, and the legend."""
     width = max(len(strip.cluster) for strip in strips)
+    click.echo(f"{'':<{width}}  {'UTC':<10}  00     06     12     18")
     for strip in strips:
         began = next((at for at, state in enumerate(strip.states) if state != "none"), 0)
         for start in range(began - began % 24, len(strip.states), 24):
             day = strip.since + HOUR * start
-            signs = "".join(SIGNS[state] for state in strip.states[start : start + 24])
+            signs = "".join(HOURS[state].glyph for state in strip.states[start : start + 24])
             quarters = " ".join(signs[at : at + 6] for at in range(0, len(signs), 6))
             click.echo(clean(f"{strip.cluster:<{width}}  {day:%Y-%m-%d}  {quarters}").rstrip())
     counts = Counter[str](state for strip in strips for state in strip.states if state != "none")
-    told = "  ".join(f"{SIGNS[state]} {state} {counts[state]}" for state in SIGNS if counts[state])
-    click.echo(f"\n{told or 'No hour is closed yet.'}")
-    trouble = [line for line in lines if line.state in _TROUBLE or line.flags or line.accepted]
-    if trouble:
+    told = [f"{HOURS[state].glyph} {state} {counts[state]}" for state in HOURS if counts[state]]
+    click.echo()
+    for line in _joined(told) or ["No hour is closed yet."]:
+        click.echo(line)
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Set words side by side, as many on a line as there is room for."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 2 + len(word) <= WIDTH:
+            lines[-1] += f"  {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _tell_troubles(found: Sequence[Trouble], *, one: bool) -> None:
+    if found:
         click.echo()
-        table(trouble, _TROUBLE_COLUMNS)
-
-
-def _why(line: HourLine) -> str:
-    parts = (
-        line.why,
-        f"flags: {line.flags}" if line.flags else "",
-        f"accepted by {line.decided_by}" if line.accepted else "",
-    )
-    return "; ".join(part for part in parts if part)
-
-
-def _next(line: HourLine) -> str:
-    if line.state in ("refused", "held"):
-        return "decide: hours accept|keep|gap"
-    return instant(line.next_try_at)
-
-
-_TROUBLE_COLUMNS: Final = (
-    Column("hour", lambda line: hour(line.hour)),
-    Column("state", lambda line: line.state),
-    Column("cost", lambda line: cost(line.total_nano, line.currency), "right"),
-    Column("tries", lambda line: str(line.tries), "right"),
-    Column("next", _next),
-    Column("why", _why),
-)
+    if not one:
+        for name in sorted({each.cluster for each in found}):
+            short = in_short([each for each in found if each.cluster == name])
+            click.echo(f"{name}: {short}; `hopsmeter hours {name}` tells more.")
+        return
+    if len(found) > TROUBLES_MAX:
+        earlier = len(found) - TROUBLES_MAX
+        click.echo(f"{earlier} earlier troubles are left out; --json has them all.")
+    for each in found[-TROUBLES_MAX:]:
+        for line in tell(each):
+            click.echo(line)
 
 
 def _decision(word: str, help_text: str, example: str) -> None:

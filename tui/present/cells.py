@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tui import format as fmt
 from tui.rows import Column, Span
-from tui.theme import HOURS, KINDS, Sign
+from tui.signs import HOURS, KINDS, Sign
 
 MONEY = fmt.MONEY_WIDTH
 CURRENCY = Column("", 3, tone="muted", sorts=False)

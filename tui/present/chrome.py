@@ -8,7 +8,7 @@ from tui import format as fmt
 from tui.actions import ACTIONS, Action, Scope, in_footer
 from tui.present.cells import legend
 from tui.rows import Column, Row, Span
-from tui.theme import CLUSTERS, HOURS
+from tui.signs import CLUSTERS, HOURS
 
 LATE_FROM, STALE_FROM = 2, 5
 """How many refresh intervals old a view is when it is said to be late, and stale."""

@@ -11,7 +11,7 @@ from core.reports.session import Life
 from tui import format as fmt
 from tui.present.cells import CURRENCY, NEWEST, amount, money_column, state
 from tui.rows import Column, Row, Span
-from tui.theme import CLUSTERS, DAEMONS, HOURS
+from tui.signs import CLUSTERS, DAEMONS, HOURS
 
 MAP_HOURS = 48
 UNMAPPED_DAYS = 31

@@ -19,7 +19,7 @@ from tui.present.cells import (
     state,
 )
 from tui.rows import Column, Row, Span
-from tui.theme import CLUSTERS
+from tui.signs import CLUSTERS
 
 MICRO = 1_000_000
 GIB = 2**30

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -131,7 +131,7 @@ def test_what_became_of_asked_hours_is_told_in_words(database: Database) -> None
     connection = database.connect()
     eu, us = add_cluster(connection), add_cluster(connection, "us-1")
     later = {"next_try_at": NOW + HOUR}
-    hours: list[tuple[str, str, dict[str, object]]] = [
+    hours: list[tuple[str, str, dict[str, Any]]] = [
         ("kept", "collected", later),
         ("kept", "settled", {}),
         ("held", "held", {"pending_sha256": b"x" * 32}),

@@ -167,15 +167,64 @@ def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Data
     for back, state in enumerate(("collected", "settled", "settled", "gap")):
         add_window(connection, cluster, NEWEST - HOUR * back, state)
     why = "[bold]minutes[/] are 61\x1b[31m"
-    add_window(connection, cluster, NEWEST - 4 * HOUR, "refused", fault="minutes", why=why)
-    assert run("hours").stdout.splitlines()[0] == f"eu-1  2026-03-03{' ' * 12}!░■ ■□"
-    drawn = run("hours", "eu-1", "--days", "300").stdout
-    assert drawn.startswith("eu-1  2026-03-03")
-    assert "□ collected 1" in drawn
-    assert "[bold]minutes[/] are 61\N{REPLACEMENT CHARACTER}[31m" in drawn
+    later = {"next_try_at": NOW + HOUR}
+    add_window(connection, cluster, NEWEST - 4 * HOUR, "refused", fault="minutes", why=why, **later)
+    drawn = run("hours").stdout.splitlines()
+    assert drawn[0].split() == ["UTC", "00", "06", "12", "18"]
+    assert drawn[1] == f"eu-1  2026-03-03{' ' * 12}!░■ ■□"
+    assert drawn[-1] == "eu-1: 1 refused (minutes), 1 gap; `hopsmeter hours eu-1` tells more."
+    assert all(len(line) <= 80 for line in drawn)
+    told = run("hours", "eu-1", "--days", "300").stdout
+    assert "□ collected 1" in told
+    assert told.splitlines()[-7:] == [
+        "2026-03-03T09Z  refused (minutes)",
+        "    [bold]minutes[/] are 61\N{REPLACEMENT CHARACTER}[31m",
+        "  → `hopsmeter hours accept eu-1 2026-03-03T09Z --reason …` takes it as it is,",
+        "    `gap` gives it up; it is asked again 2026-03-03 15:13Z.",
+        "2026-03-03T10Z  gap",
+        "  → Lost, and never counted as zero; `hopsmeter collect eu-1 --hour",
+        "    2026-03-03T10Z` asks once more.",
+    ]
     rows = list(csv.DictReader(io.StringIO(run("hours", "eu-1", "--csv").stdout)))
     assert [row["state"] for row in rows] == ["refused", "gap", "settled", "settled", "collected"]
+    assert len(json.loads(run("hours", "--json").stdout)) == 5
     assert run("hours", "eu-9", exit_code=1).stderr.startswith("There is no cluster 'eu-9'")
+
+
+def test_hours_in_the_same_trouble_are_told_together(run: Run, database: Database) -> None:
+    connection = database.connect()
+    cluster = add_cluster(connection)
+    said = {"fault": "no-answer-exec", "why": "it was killed", "next_try_at": NOW}
+    for back in (30, 29, 28, 12):
+        add_window(connection, cluster, NEWEST - HOUR * back, "failed", **said)
+    two = {"fault": "two-clusters", "why": "Two.", "next_try_at": NOW}
+    add_window(connection, cluster, NEWEST - 4 * HOUR, "refused", **two)
+    shrank = {
+        "fault": "shrank",
+        "why": "It fell.",
+        "total_nano": 10**9,
+        "pending_sha256": b"x" * 32,
+    }
+    add_window(connection, cluster, NEWEST - 3 * HOUR, "held", **shrank)
+    add_window(
+        connection, cluster, NEWEST - 2 * HOUR, "collected", **{**shrank, "fault": "minutes"}
+    )
+    add_window(connection, cluster, NEWEST, "collected", flags=["negative-cost"])
+    told = run("hours", "eu-1").stdout.splitlines()
+    heads = [line for line in told if line.startswith("2026-")]
+    assert heads == [
+        "2026-03-02T07Z to 2026-03-02T09Z (3 hours)  failed (no-answer-exec)",
+        "2026-03-03T01Z  failed (no-answer-exec)",
+        "2026-03-03T09Z  refused (two-clusters)",
+        "2026-03-03T10Z  held (shrank)",
+        "2026-03-03T11Z  collected; a later answer was refused (minutes)",
+        "2026-03-03T13Z  collected, flagged negative-cost",
+    ]
+    ways = " ".join("".join(told).split())
+    assert "cluster check eu-1" in ways
+    assert "It cannot be stored at all" in ways
+    assert "The books hold 1.00 USD. `hopsmeter hours keep eu-1 2026-03-03T10Z" in ways
+    assert all(len(line) <= 80 for line in told)
 
 
 def test_an_hour_is_given_up_with_a_reason(run: Run, database: Database) -> None:

@@ -16,8 +16,6 @@ from core.clock import monotonic_s, utc_now
 from tests.core.commands.carrier import with_admin
 from tests.database import Database
 from tests.factories import add_cluster, add_daemon
-from tui.cli.hours import SIGNS
-from tui.theme import HOURS
 
 LIMIT_S = 30
 
@@ -130,7 +128,3 @@ def test_help_loads_no_screen_and_no_client(words: list[str]) -> None:
         check=True,
     )
     assert told.stderr.strip() == "[]"
-
-
-def test_the_signs_are_those_of_the_dashboard() -> None:
-    assert {name: sign.glyph for name, sign in HOURS.items()} == SIGNS
