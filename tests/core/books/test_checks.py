@@ -339,4 +339,4 @@ def test_a_store_that_commits_meanwhile_is_neither_half_seen_nor_missed(site: Si
 
 
 def test_empty_books_balance(site: Site) -> None:
-    site.must_balance()
+    assert [line.ok for line in site.books()] == [True] * 4
