@@ -12,12 +12,14 @@ from typing import Any
 import psycopg
 
 from core.clock import day_of
-from core.db.locks import Lock, take
+from core.db.locks import Lock, take, try_take
 from core.db.queries import queries_beside
 
 _SQL = queries_beside(__file__)
 DAYS_MAX = 400
 """Days posted in one run; what is left stays marked and is taken up by the next."""
+FROZEN_S = 150.0
+"""Above the longest statement: a poster whose backend waits for it so long is frozen."""
 
 Connection = psycopg.Connection[Any]
 
@@ -32,25 +34,40 @@ class PostReport:
     closed: int = 0
 
 
-def post_due(connection: Connection, now: datetime) -> PostReport:
-    """Post every touched day, one transaction each, and close the days that are over."""
+def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_S) -> PostReport:
+    """Post every touched day, one transaction each, and close the days that are over.
+
+    Another poster is waited for; one whose process is frozen is ended after `frozen_s`.
+    """
     days = connection.execute(_SQL["days_to_post"], {"limit": DAYS_MAX}).fetchall()
     hours = rows = 0
     for (day,) in days:
-        written, marked = _post_day(connection, day, now)
+        written, marked = _post_day(connection, day, now, frozen_s)
         hours += marked
         rows += written
-    return PostReport(len(days), hours, rows, _close_over(connection, now))
+    return PostReport(len(days), hours, rows, _close_over(connection, now, frozen_s))
 
 
-def _post_day(connection: Connection, day: date, now: datetime) -> tuple[int, int]:
+def _take_turn(connection: Connection, frozen_s: float) -> None:
+    """Win the lock of posting, of which no timeout of the server's deprives every frozen holder.
+
+    Its timeouts end one that is idle, or at a statement that takes too long; not one that is frozen
+    while the server sends it an answer.
+    """
+    if not try_take(connection, Lock.POSTING):
+        values = {"lock": int(Lock.POSTING), "frozen_s": frozen_s}
+        connection.execute(_SQL["end_frozen_poster"], values)
+        take(connection, Lock.POSTING)
+
+
+def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float) -> tuple[int, int]:
     """Post one day; return (daily rows written, hours posted).
 
     The hours are read first, and only they and those posted before are summed: what is stored
     meanwhile is left to the next posting.
     """
     with connection.transaction():
-        take(connection, Lock.POSTING)
+        _take_turn(connection, frozen_s)
         seen = connection.execute(_SQL["unposted"], {"day": day}).fetchall()
         if not seen:
             return 0, 0
@@ -87,12 +104,12 @@ def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]])
     return written
 
 
-def _close_over(connection: Connection, now: datetime) -> int:
+def _close_over(connection: Connection, now: datetime, frozen_s: float) -> int:
     values = {"today": day_of(now), "limit": DAYS_MAX}
     closed = 0
     for day, clusters in connection.execute(_SQL["days_to_close"], values).fetchall():
         with connection.transaction():
-            take(connection, Lock.POSTING)
+            _take_turn(connection, frozen_s)
             _close(connection, day, clusters, now)
         closed += len(clusters)
     return closed

@@ -1,5 +1,15 @@
 -- Posting: what the stored hours of a day should have written, less what they have.
 
+-- name: end_frozen_poster
+-- End the backend that holds the lock of posting and has waited for its own client, at one and the
+-- same statement, longer than any statement may take.
+SELECT pg_terminate_backend(a.pid, 2000)
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = %(lock)s
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND a.pid <> pg_backend_pid() AND a.usename = current_user AND a.wait_event_type = 'Client'
+  AND a.state_change < clock_timestamp() - make_interval(secs => %(frozen_s)s);
+
 -- name: days_to_post
 -- Days with hours that were stored, or changed, since they were posted; oldest first.
 SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection_windows

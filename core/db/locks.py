@@ -25,3 +25,9 @@ def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = Fals
         connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [int(lock)])
     else:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [int(lock)])
+
+
+def try_take(connection: psycopg.Connection[Any], lock: Lock) -> bool:
+    """Take `lock` if nobody holds it, and say whether it is ours; it ends with the transaction."""
+    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [int(lock)]).fetchone()
+    return row is not None and bool(row[0])
