@@ -13,6 +13,7 @@ JITTER_S = 0.02
 OPENING_S = 1.2
 WHENEVER_S = (0.8, 2.5)
 DEATHS = 3
+FAULT_DEATHS = 2
 
 Look = Callable[[Scene], bool]
 
@@ -99,6 +100,22 @@ def _maps_late(scene: Scene) -> bool:
 def _restates(scene: Scene) -> bool:
     again = "SELECT count(*) FROM collection_windows WHERE revision > 0 AND lease_token IS NOT NULL"
     return scene.count(again) > 0
+
+
+@dataclass
+class AtFault:
+    """Kills while a cluster that was asked does not answer, or answers half; twice."""
+
+    cluster: str
+    number: int
+    _seen: int = 0
+
+    def due(self, scene: Scene) -> str:
+        taken = scene.world[self.cluster].faults.taken(self.number)
+        if taken == self._seen or len(scene.deaths) == FAULT_DEATHS:
+            return ""
+        self._seen = taken
+        return f"at fault {taken}"
 
 
 @dataclass

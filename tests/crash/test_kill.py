@@ -2,12 +2,23 @@
 
 import pytest
 
+from sandbox.world import World
 from tests.crash.books import Books
 from tests.crash.conftest import NewScene
-from tests.crash.killers import Gate, Look, Plan, after_hours, at_late_map
+from tests.crash.killers import (
+    FAULT_DEATHS,
+    AtFault,
+    Gate,
+    Look,
+    Plan,
+    after_hours,
+    at_late_map,
+)
 from tests.crash.scene import play
 
 QUICK, LONG = range(10), range(100, 200)
+FAULT_TIMES = 3
+"""One more than deaths: the last ask that goes wrong is lived through."""
 GATES = (
     pytest.param("namespaces", "hopsmeter-store%", after_hours(0), id="first store"),
     pytest.param("allocations", "hopsmeter-store%", after_hours(3), id="copy"),
@@ -48,3 +59,21 @@ def test_books_are_the_same_after_a_kill_within_a_statement(
     finally:
         gate.release()
     assert scene.deaths == [f"at {table}"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("frozen_handshake", {}), ("frozen_request", {}), ("cut", {"bytes": 100})],
+)
+def test_books_are_the_same_after_kills_while_a_cluster_does_not_answer(
+    kind: str,
+    settings: dict[str, int],
+    world: World,
+    new_scene: NewScene,
+    undisturbed: Books,
+) -> None:
+    number = world["us-gpu"].faults.add(kind, times=FAULT_TIMES, **settings)
+    scene = new_scene(killer=AtFault("us-gpu", number))
+    play(scene, undisturbed)
+    assert len(scene.deaths) == FAULT_DEATHS
+    assert world["us-gpu"].faults.taken(number) == FAULT_TIMES
