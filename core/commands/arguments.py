@@ -82,6 +82,12 @@ class UserAdd(Arguments, frozen=True):
     may_assert: bool = False
 
 
+class LoginRemove(Arguments, frozen=True):
+    """A database role that shall be nobody's login any more."""
+
+    role: str
+
+
 class NamespaceMap(Arguments, frozen=True):
     """From `from_hour` on (without: from the first unmapped hour) `namespace` is `user`'s."""
 
@@ -123,6 +129,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "cluster.remove": ClusterNamed,
     "cluster.check": ClusterNamed,
     "user.add": UserAdd,
+    "login.remove": LoginRemove,
     "namespace.map": NamespaceMap,
     "namespace.unmap": NamespaceUnmap,
     "hours.accept": HourDecide,

@@ -13,6 +13,7 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "cluster.remove": Kind("remove clusters", clusters.remove, why_needed=True),
     "cluster.check": Kind("check clusters", clusters.check, gather=clusters.visit, lane="slow"),
     "user.add": Kind("add users", people.add),
+    "login.remove": Kind("remove logins", people.logout),
     "namespace.map": Kind("map namespaces", people.map_),
     "namespace.unmap": Kind("unmap namespaces", people.unmap),
     "hours.accept": Kind("decide about hours", hours.deciding("accept"), why_needed=True),

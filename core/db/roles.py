@@ -32,7 +32,7 @@ NEVER_WRITTEN: Final = (
     "rate_plan_versions",
 )
 """By the daemon: migrations fill them."""
-DELETED_FROM: Final = ("raw_answers", "user_projects", "usage_daily", "cost_daily")
+DELETED_FROM: Final = ("raw_answers", "user_projects", "usage_daily", "cost_daily", "logins")
 SEALED: Final = {
     "commands": ("sealed",),
     "hopsworks_clusters": ("api_key_sealed", "kubeconfig_sealed"),
@@ -91,6 +91,12 @@ def ensure_login_role(connection: Connection, role: str) -> None:
             f"The role that is connected may not make roles ({_first_line(fault)}); connect as the"
             " owner of the schema with CREATEROLE, or as a superuser."
         ) from None
+
+
+def revocation(role: str) -> str:
+    """Return the statement by which a role reads nothing of ours any more; for the owner to run."""
+    quoted = role.replace('"', '""')
+    return f'REVOKE {PERSON} FROM "{quoted}";'
 
 
 def roles_present(connection: Connection) -> bool:

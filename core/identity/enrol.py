@@ -8,13 +8,14 @@ from typing import Any
 
 import psycopg
 from psycopg.errors import UniqueViolation
+from sqlmodel import col, delete
 
 from core.audit import trail
 from core.db.ride import session_on
 from core.db.roles import PERSON, ensure_login_role
-from core.errors import Conflict, InputFault
+from core.errors import Conflict, InputFault, Unknown
 from core.identity import tables
-from core.identity.logins import Login
+from core.identity.logins import Login, every_login
 from core.identity.principal import SETUP, Principal
 from core.identity.users import User, find_user
 
@@ -23,6 +24,10 @@ EMAIL_CHARS_MAX = 254
 NAME_CHARS_MAX = 200
 _ID = re.compile(r"[^\s|\x00-\x1f\x7f]+\|[^\s\x00-\x1f\x7f]+")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
+_ADMIN_LOGIN = (
+    "SELECT l.role::text, u.id FROM hopsmeter.logins l JOIN hopsmeter.users u"
+    " ON u.id = l.user_id WHERE u.is_admin AND u.status = 'active' ORDER BY 1 LIMIT 1"
+)
 
 Connection = psycopg.Connection[Any]
 
@@ -96,6 +101,27 @@ def map_login(
     return _write(connection, principal, role, user, may_assert=may_assert, why=why)
 
 
+def remove_login(
+    connection: Connection, principal: Principal, role: str, *, why: str = ""
+) -> Login:
+    """Let a database role act for nobody any more; Conflict where no admin could come in then."""
+    principal.require_admin("remove logins")
+    connection.execute("LOCK TABLE hopsmeter.logins IN EXCLUSIVE MODE")
+    gone = next((each for each in every_login(connection) if each.role == role), None)
+    if gone is None:
+        raise Unknown(f"No login has the role {role!r}; `hopsmeter admin logins` shows all.")
+    with session_on(connection) as session:
+        session.exec(delete(tables.Login).where(col(tables.Login.role) == role))
+    if connection.execute(_ADMIN_LOGIN).fetchone() is None:
+        raise Conflict(
+            f"{role} is the last login of an admin: nobody could let anybody in after it. Nothing"
+            " was changed."
+        )
+    before = {"user": gone.user_id, "may_assert": gone.may_assert}
+    trail.record(connection, principal, "login.remove", role, before=before, why=why)
+    return gone
+
+
 def add_login(
     connection: Connection,
     role: str,
@@ -117,10 +143,7 @@ def bootstrap(
     Conflict where an admin can log in already: then that one adds the others.
     """
     connection.execute("LOCK TABLE hopsmeter.logins IN EXCLUSIVE MODE")
-    row = connection.execute(
-        "SELECT l.role::text, u.id FROM hopsmeter.logins l JOIN hopsmeter.users u"
-        " ON u.id = l.user_id WHERE u.is_admin AND u.status = 'active' ORDER BY 1 LIMIT 1"
-    ).fetchone()
+    row = connection.execute(_ADMIN_LOGIN).fetchone()
     if row:
         raise Conflict(
             f"There is an admin already: {row[1]}, who logs in as {row[0]}. That one adds others:"

@@ -72,8 +72,8 @@ def cluster() -> None:
 
 
 @cluster.command(
-    epilog="\b\nExample:\n  hopsmeter cluster add eu-1 --kubeconfig eu-1.yaml"
-    " --api-url https://eu-1.example.com --metering-since 2026-03-01T00Z"
+    epilog="\b\nExample:\n  hopsmeter cluster add eu-1 --kubeconfig eu-1.yaml \\\n"
+    "    --api-url https://eu-1.example.com --metering-since 2026-03-01T00Z"
 )
 @click.argument("name")
 @click.option("--kubeconfig", type=FILE, required=True, help="A file, or - for stdin.")
@@ -174,12 +174,17 @@ def show_(session: Session, name: str, as_json: bool) -> None:
     pairs([*_settings_pairs(found), *_state_pairs(found, line)])
 
 
-@cluster.command(epilog="\b\nExample:\n  hopsmeter cluster check eu-1")
+@cluster.command(
+    short_help="Walk the way to OpenCost, and judge its answer.",
+    epilog="\b\nExample:\n  hopsmeter cluster check eu-1",
+)
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(session: Session, name: str, as_json: bool) -> None:
-    """Walk the way to OpenCost step by step, and say what was seen; exit 1 if it fails."""
+    """Walk the way to OpenCost step by step, have it answer for the last closed hour, judge that,
+    and look how far back it knows; nothing is stored. Exit code 1 if a step fails.
+    """
 
     def tell(done: Outcome) -> None:
         found = done.result or {}
@@ -198,7 +203,10 @@ def check(session: Session, name: str, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@cluster.command(epilog="\b\nExample:\n  hopsmeter cluster pause eu-1 --reason 'upgrade'")
+@cluster.command(
+    short_help="Stop collecting for a while.",
+    epilog="\b\nExample:\n  hopsmeter cluster pause eu-1 --reason 'upgrade'",
+)
 @click.argument("name")
 @writing(reason=True)
 @click.pass_obj
@@ -207,7 +215,10 @@ def pause(session: Session, name: str, dry_run: bool, why: str) -> None:
     ask(session, "cluster.pause", ClusterNamed(cluster=name), dry_run=dry_run, why=why)
 
 
-@cluster.command(epilog="\b\nExample:\n  hopsmeter cluster resume eu-1")
+@cluster.command(
+    short_help="Collect again after a pause.",
+    epilog="\b\nExample:\n  hopsmeter cluster resume eu-1",
+)
 @click.argument("name")
 @writing()
 @click.pass_obj
@@ -216,7 +227,10 @@ def resume(session: Session, name: str, dry_run: bool, why: str) -> None:
     ask(session, "cluster.resume", ClusterNamed(cluster=name), dry_run=dry_run, why=why)
 
 
-@cluster.command(epilog="\b\nExample:\n  hopsmeter cluster remove eu-1 --reason 'sold' --dry-run")
+@cluster.command(
+    short_help="Take it out for good.",
+    epilog="\b\nExample:\n  hopsmeter cluster remove eu-1 --reason 'sold' --dry-run",
+)
 @click.argument("name")
 @writing(reason=True)
 @click.pass_obj

@@ -40,7 +40,7 @@ class _HoursGroup(click.Group):
     cls=_HoursGroup,
     short_help="What is in the books, what is missing, and why.",
     epilog="\b\nExamples:\n  hopsmeter hours\n  hopsmeter hours eu-1 --days 30\n"
-    "  hopsmeter hours accept eu-1 2026-03-01T14Z --reason 'a burst that was real'",
+    "  hopsmeter hours accept eu-1 2026-03-01T14Z --reason 'a real burst'",
 )
 def hours() -> None:
     """The hours of each cluster: what is in the books, what is missing, and why.
@@ -49,7 +49,11 @@ def hours() -> None:
     """
 
 
-@hours.command("map", epilog="\b\nExample:\n  hopsmeter hours map eu-1 --days 30")
+@hours.command(
+    "map",
+    short_help="Draw the map, and tell each trouble.",
+    epilog="\b\nExample:\n  hopsmeter hours map eu-1 --days 30",
+)
 @click.argument("cluster", required=False)
 @click.option(
     "--days",
@@ -138,10 +142,15 @@ def _tell_troubles(found: Sequence[Trouble], *, one: bool) -> None:
             click.echo(line)
 
 
-def _decision(word: str, help_text: str, example: str) -> None:
+def _decision(word: str, short: str, help_text: str, example: str) -> None:
     """Add `hours accept`, `keep` and `gap`, which differ in a word."""
 
-    @hours.command(word, help=help_text, epilog=f"\b\nExample:\n  hopsmeter hours {example}")
+    @hours.command(
+        word,
+        short_help=short,
+        help=help_text,
+        epilog=f"\b\nExample:\n  hopsmeter hours {example}",
+    )
     @click.argument("cluster")
     @click.argument("at", metavar="HOUR")
     @writing(reason=True)
@@ -153,18 +162,21 @@ def _decision(word: str, help_text: str, example: str) -> None:
 
 _decision(
     "accept",
+    "Take an answer that was refused or held.",
     "Take the answer that was refused or held, where only judgement was against it.",
-    "accept eu-1 2026-03-01T14Z --reason 'a burst that was real' --dry-run",
+    "accept eu-1 2026-03-01T14Z --reason 'a real burst' --dry-run",
 )
 _decision(
     "keep",
+    "Keep what the books hold instead.",
     "Keep what the books hold of an hour whose later answer was held.",
     "keep eu-1 2026-03-01T14Z --reason 'Prometheus was moved'",
 )
 _decision(
     "gap",
+    "Give an hour up: lost, never zero.",
     "Give up an hour of which nothing is stored: lost, never zero.",
-    "gap eu-1 2026-03-01T14Z --reason 'Prometheus had lost its disk'",
+    "gap eu-1 2026-03-01T14Z --reason 'its disk is lost'",
 )
 
 

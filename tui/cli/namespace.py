@@ -17,8 +17,8 @@ def namespace() -> None:
 
 @namespace.command(
     "map",
-    epilog="\b\nExample:\n  hopsmeter namespace map eu-1 ml-train anna@example.com"
-    " --from 2026-03-01T00Z --dry-run",
+    epilog="\b\nExample:\n  hopsmeter namespace map eu-1 ml-train anna@example.com \\\n"
+    "    --from 2026-03-01T00Z --dry-run",
 )
 @click.argument("cluster")
 @click.argument("name", metavar="NAMESPACE")

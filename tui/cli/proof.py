@@ -106,7 +106,11 @@ def books() -> None:
     """The proof that everything agrees."""
 
 
-@books.command("check", epilog="\b\nExample:\n  hopsmeter books check --month 2026-03")
+@books.command(
+    "check",
+    short_help="Prove the books; exit 1 if they do not balance.",
+    epilog="\b\nExample:\n  hopsmeter books check --month 2026-03",
+)
 @click.option("--month", metavar="YYYY-MM", help="Only this month; else all there is.")
 @listing
 @click.pass_obj
@@ -136,7 +140,9 @@ def opencost() -> None:
 
 
 @opencost.command(
-    "read", epilog="\b\nExample:\n  hopsmeter opencost read answer.json --hour 2026-03-01T14Z"
+    "read",
+    short_help="Say what we make of a recorded answer.",
+    epilog="\b\nExample:\n  hopsmeter opencost read answer.json --hour 2026-03-01T14Z",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--hour", "at", metavar="HOUR", help="The hour it should be of; else what it says.")

@@ -1,4 +1,4 @@
-"""`hopsmeter admin`, `db`, `secrets`, `doctor`: what runs without the daemon."""
+"""`hopsmeter admin`, `db`, `secrets`, `doctor`: set-up, mostly without the daemon."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from core.commands.arguments import LoginRemove
 from core.identity.logins import every_login
+from tui.cli.asking import ask, writing
 from tui.cli.cluster import MARKS
 from tui.cli.output import Column, Form, instant, listing, pairs, plain, show, show_json
 from tui.cli.session import Connection, Session
@@ -24,12 +26,14 @@ def _setting_up(session: Session) -> Iterator[Connection]:
 def admin() -> None:
     """Who may come in: the first admin, and the database roles of people.
 
-    Connects as the owner of the schema (HOPSMETER_DATABASE_URL), or to the daemon's own database.
+    `bootstrap` and `login` connect as the owner of the schema (HOPSMETER_DATABASE_URL), or to the
+    daemon's own database.
     """
 
 
 @admin.command(
-    epilog="\b\nExample:\n  hopsmeter admin bootstrap 'auth0|64f1c2' olaf@example.com --role olaf"
+    short_help="Make the first admin, and its login.",
+    epilog="\b\nExample:\n  hopsmeter admin bootstrap 'auth0|64f1c2' olaf@example.com --role olaf",
 )
 @click.argument("user_id", metavar="ID")
 @click.argument("email")
@@ -45,7 +49,10 @@ def bootstrap(session: Session, user_id: str, email: str, name: str, role: str |
     click.echo(clean(f"{user.label} is the first admin, and logs in as {login.role}."))
 
 
-@admin.command(epilog="\b\nExample:\n  hopsmeter admin login anna anna@example.com")
+@admin.command(
+    short_help="Make a database role for a user.",
+    epilog="\b\nExample:\n  hopsmeter admin login anna anna@example.com",
+)
 @click.argument("role")
 @click.argument("user")
 @click.option("--may-assert", is_flag=True, help="It may speak for others (--as).")
@@ -76,12 +83,27 @@ def logins_(session: Session, form: Form) -> None:
     show(form, found, columns, empty="No login yet; `hopsmeter admin bootstrap` makes the first.")
 
 
+@admin.command(
+    short_help="Take a login away.",
+    epilog="\b\nExample:\n  hopsmeter admin logout anna --reason 'left'",
+)
+@click.argument("role")
+@writing()
+@click.pass_obj
+def logout(session: Session, role: str, dry_run: bool, why: str) -> None:
+    """Take a login away: its database role may ask for nothing any more."""
+    ask(session, "login.remove", LoginRemove(role=role), dry_run=dry_run, why=why)
+
+
 @click.group()
 def db() -> None:
     """The database: its schema and its roles."""
 
 
-@db.command(epilog="\b\nExample:\n  hopsmeter db upgrade")
+@db.command(
+    short_help="Bring the schema to this version.",
+    epilog="\b\nExample:\n  hopsmeter db upgrade",
+)
 @click.pass_obj
 def upgrade(session: Session) -> None:
     """Bring the schema to this program's version; needs its owner, and no pooler in between."""
@@ -90,7 +112,10 @@ def upgrade(session: Session) -> None:
     click.echo(f"The schema is at version {upgraded(session.url())}.")
 
 
-@db.command(epilog="\b\nExample:\n  hopsmeter db roles")
+@db.command(
+    short_help="Make the roles, give each its rights.",
+    epilog="\b\nExample:\n  hopsmeter db roles",
+)
 @click.pass_obj
 def roles(session: Session) -> None:
     """Make the roles of daemon and people, and give each exactly its rights; after an upgrade, too."""
@@ -104,7 +129,10 @@ def roles(session: Session) -> None:
     )
 
 
-@db.command(epilog="\b\nExample:\n  hopsmeter db status")
+@db.command(
+    short_help="Whether the schema fits; exit 1 if not.",
+    epilog="\b\nExample:\n  hopsmeter db status",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
@@ -144,7 +172,10 @@ def secrets() -> None:
     """The keyring that seals kubeconfigs and API keys; run as the daemon's account."""
 
 
-@secrets.command(epilog="\b\nExample:\n  hopsmeter secrets init")
+@secrets.command(
+    short_help="Make a keyring; never over another.",
+    epilog="\b\nExample:\n  hopsmeter secrets init",
+)
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -168,7 +199,11 @@ def init(session: Session, file: Path | None) -> None:
     )
 
 
-@secrets.command("status", epilog="\b\nExample:\n  hopsmeter secrets status")
+@secrets.command(
+    "status",
+    short_help="Which keys there are; never a key.",
+    epilog="\b\nExample:\n  hopsmeter secrets status",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def secrets_status(session: Session, as_json: bool) -> None:

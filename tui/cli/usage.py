@@ -20,7 +20,7 @@ KINDS = ("cpu", "gpu", "ram", "pv", "network", "other")
     epilog="\b\nExamples:\n  hopsmeter usage anna@example.com --month 2026-03\n"
     "  hopsmeter usage --all --csv",
 )
-@click.argument("who", metavar="USER", required=False)
+@click.argument("who", metavar="[USER]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All users.")
 @click.option("--month", metavar="YYYY-MM", help="Else the month that runs.")
 @listing

@@ -1,10 +1,11 @@
 """People and what is theirs: users, logins, namespaces."""
 
 from core.clock import hour_text, parse_hour
-from core.commands.arguments import NamespaceMap, NamespaceUnmap, UserAdd
+from core.commands.arguments import LoginRemove, NamespaceMap, NamespaceUnmap, UserAdd
 from core.commands.kinds import Result, Task
+from core.db.roles import revocation
 from core.errors import InputFault
-from core.identity.enrol import add_user, map_login
+from core.identity.enrol import add_user, map_login, remove_login
 from core.metering.ownership import OwnershipChange, map_namespace, unmap_namespace
 from core.money import text_from_nano
 
@@ -42,6 +43,17 @@ def add(task: Task[UserAdd]) -> Result:
         said += f"; the database role {given.role} is theirs"
         difference["role"] = [None, given.role]
     return Result(f"{said}.", difference)
+
+
+def logout(task: Task[LoginRemove]) -> Result:
+    """Take a login away; what the database itself grants its role is its owner's to revoke."""
+    gone = remove_login(task.connection, task.principal, task.arguments.role, why=task.why)
+    return Result(
+        f"The database role {gone.role} is {gone.user_id}'s login no more: it may ask for nothing."
+        " What it may read, the owner of the database takes away:"
+        f" {revocation(gone.role)}",
+        {"user": [gone.user_id, None]},
+    )
 
 
 def map_(task: Task[NamespaceMap]) -> Result:

@@ -255,6 +255,30 @@ def test_a_bug_fails_the_command_and_shows_no_value(
     assert one(person, "SELECT error FROM commands") == carried.said
 
 
+def test_a_login_that_was_taken_away_asks_for_nothing(database: Database) -> None:
+    person, keyring = with_admin(database), publish(database)
+    user = add_user(person, "root@example.test", is_admin=True)
+    role = f"{database.name}_root"
+    set_up_roles(database)
+    add_login(person, role, user.id)
+    with connect(database.url_for(role), name="root") as root, carrying(database, keyring):
+        assert asked(root, "collect").state == "done"
+        gone = asked(person, "login.remove", role=role, why="left")
+        assert f'REVOKE hopsmeter_person FROM "{role}";' in gone.summary
+        refused = asked(root, "collect")
+        again = asked(person, "login.remove", role=role)
+        last = asked(person, "login.remove", role="hopsmeter")
+    assert (refused.state, last.state) == ("refused", "refused")
+    assert "belongs to no user" in refused.error
+    assert "No login has the role" in again.error
+    assert "last login of an admin" in last.error
+    trail = "SELECT before, why FROM audit_log WHERE action = 'login.remove'"
+    assert person.execute(trail).fetchall() == [
+        ({"user": "auth0|root", "may_assert": False}, "left")
+    ]
+    person.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
 def test_a_reason_is_demanded_where_the_trail_needs_one(database: Database) -> None:
     person, keyring = with_admin(database), publish(database)
     add_cluster(person)
@@ -468,6 +492,7 @@ def test_the_roles_suffice_for_a_whole_story(database: Database) -> None:
             ("collect", {"cluster": "eu-1"}),
             ("cluster.check", {"cluster": "eu-1"}),
             ("hours.gap", {"cluster": "eu-1", "hour": hour_text(hour + HOUR)}),
+            ("login.remove", {"role": "hopsmeter"}),
             ("cluster.remove", {"cluster": "eu-1"}),
         ]
         ends = {name: asked(person, name, why="so", **given) for name, given in hops}

@@ -30,6 +30,7 @@ from tests.factories import (
 from tui.cli import session as sessions
 from tui.cli.app import COMMANDS, Hopsmeter, cli
 
+HELP_WIDTH = 80
 NEWEST = floor_hour(NOW) - HOUR
 Run = Callable[..., Result]
 
@@ -440,6 +441,8 @@ def test_every_command_has_help_with_an_example() -> None:
         for words in [[name], *([name, sub] for sub in getattr(command, "commands", {}))]:
             told = runner.invoke(cli, [*words, "--help"])
             assert told.exit_code == 0
+            assert "..." not in told.output.replace("[ARGS]...", ""), words
+            assert max(map(len, told.output.splitlines())) <= HELP_WIDTH, words
             if len(words) == 2 or not hasattr(command, "commands"):
                 assert "Example" in told.output, words
     assert isinstance(cli, Hopsmeter)
