@@ -129,10 +129,14 @@ SET opencost_cpu_nano = u.opencost_cpu_nano + excluded.opencost_cpu_nano,
 
 -- name: mark_posted
 -- These hours are posted as of the stores that were seen before the daily rows were computed.
-UPDATE hopsmeter.collection_windows w SET posted_no = k.stored_no
-FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[])
-    AS k (cluster_id, hour, stored_no)
-WHERE w.cluster_id = k.cluster_id AND w.hour = k.hour;
+-- Locked in the order in which everybody locks windows.
+WITH seen AS MATERIALIZED (
+    SELECT k.* FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[])
+        AS k (cluster_id, hour, stored_no)
+    JOIN hopsmeter.collection_windows w ON w.cluster_id = k.cluster_id AND w.hour = k.hour
+    ORDER BY k.cluster_id, k.hour FOR UPDATE OF w)
+UPDATE hopsmeter.collection_windows w SET posted_no = seen.stored_no
+FROM seen WHERE w.cluster_id = seen.cluster_id AND w.hour = seen.hour;
 
 -- name: open_days
 -- These cluster-days have been posted.

@@ -267,16 +267,15 @@ def _reattribute(
     why: str,
 ) -> tuple[int, int]:
     connection.execute(_SQL["raise_epoch"])
-    row = connection.execute(
-        _REATTRIBUTE,
-        {
-            "cluster_id": cluster_id,
-            "names": names,
-            "since": since or "-infinity",
-            "until": until or "infinity",
-            "why": why,
-        },
-    ).fetchone()
+    values = {
+        "cluster_id": cluster_id,
+        "names": names,
+        "since": since or "-infinity",
+        "until": until or "infinity",
+        "why": why,
+    }
+    connection.execute(_SQL["lock_windows"], values)
+    row = connection.execute(_REATTRIBUTE, values).fetchone()
     assert row is not None
     connection.execute("SELECT pg_notify('hopsmeter_books', 'ownership')")
     hours, cost_nano = row

@@ -392,6 +392,12 @@ revised AS (
     RETURNING a.hour, a.total_nano)
 SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0)::bigint FROM revised;
 
+-- name: lock_windows
+-- Hours of one cluster, in the order in which everybody locks windows, before many are revised.
+SELECT FROM hopsmeter.collection_windows
+WHERE cluster_id = %(cluster_id)s AND hour >= %(since)s AND hour < %(until)s AND revision > 0
+ORDER BY cluster_id, hour FOR UPDATE;
+
 -- name: periods_touching
 -- The periods of one namespace that are not over before `since`, oldest first.
 SELECT id, user_no, lower(valid), upper(valid), source FROM hopsmeter.user_projects
@@ -475,14 +481,18 @@ WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s
 
 -- name: ask_again
 -- Hours to be asked for at once: one, all since one, or those that the books do not hold yet.
+-- Locked in the order in which everybody locks windows.
+WITH asked AS MATERIALIZED (
+    SELECT w.cluster_id, c.name, w.hour
+    FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+    WHERE c.status = 'active' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+      AND CASE WHEN %(hour)s::timestamptz IS NOT NULL THEN w.hour = %(hour)s
+               WHEN %(since)s::timestamptz IS NOT NULL THEN w.hour >= %(since)s
+               ELSE w.revision = 0 AND w.state IN ('due', 'failed', 'refused') END
+    ORDER BY w.cluster_id, w.hour FOR UPDATE OF w)
 UPDATE hopsmeter.collection_windows w SET next_try_at = %(now)s
-FROM hopsmeter.hopsworks_clusters c
-WHERE c.id = w.cluster_id AND c.status = 'active'
-  AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
-  AND CASE WHEN %(hour)s::timestamptz IS NOT NULL THEN w.hour = %(hour)s
-           WHEN %(since)s::timestamptz IS NOT NULL THEN w.hour >= %(since)s
-           ELSE w.revision = 0 AND w.state IN ('due', 'failed', 'refused') END
-RETURNING w.cluster_id, c.name, w.hour;
+FROM asked WHERE w.cluster_id = asked.cluster_id AND w.hour = asked.hour
+RETURNING w.cluster_id, asked.name, w.hour;
 
 -- name: visit_now
 -- Lift the pause of clusters that a person wants asked.
