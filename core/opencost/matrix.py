@@ -5,7 +5,7 @@ storing them together; the argument for exactness stands in core.opencost.figure
 test compares the two with plain Decimal arithmetic.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import chain
 
 import numpy as np
@@ -33,12 +33,12 @@ def table(rows: list[tuple[float | None, ...]], width: int) -> Floats:
 
 def nanos(figures: Floats) -> tuple[Ints, Bad]:
     """Return 10⁻⁹ units, and where a figure is null, not finite or out of range (0 stands there)."""
-    return _exact(figures, 10_000, nano)
+    return exact(figures, figures.shape[1])
 
 
 def micros(figures: Floats) -> tuple[Ints, Bad]:
     """Return 10⁻⁶ of a quantity, and where that is not possible."""
-    return _exact(figures, 10, micro)
+    return exact(figures, 0)
 
 
 def wholes(figures: Floats) -> tuple[Ints, Bad]:
@@ -47,18 +47,26 @@ def wholes(figures: Floats) -> tuple[Ints, Bad]:
     return np.rint(np.where(bad, 0.0, figures)).astype(np.int64), bad
 
 
-def _exact(figures: Floats, step: int, one: Callable[[float | None], int]) -> tuple[Ints, Bad]:
+def exact(figures: Floats, money: int) -> tuple[Ints, Bad]:
+    """Return the first `money` columns in 10⁻⁹, the others in 10⁻⁶; and where that is not possible.
+
+    Both in one go: an answer of a hundred rows costs as many calls of numpy as one of a million.
+    """
     bad: Bad = ~(np.abs(figures) <= FIGURE_MAX)
-    good = np.where(bad, 0.0, figures)
+    good = np.where(bad, 0.0, figures) if bad.any() else figures
     k = np.rint(good * 1e5)
-    exact = k.astype(np.int64) * step
-    for place in _places(k / 1e5 != good):
+    found = k.astype(np.int64)
+    found[:, :money] *= 10_000
+    found[:, money:] *= 10
+    other = k / 1e5 != good
+    for row, column in _places(other) if other.any() else ():
+        one = nano if column < money else micro
         try:
-            exact[place] = one(float(good[place]))
+            found[row, column] = one(float(good[row, column]))
         except NotANumberError:
-            bad[place] = True
-    return exact, bad
+            bad[row, column] = True
+    return found, bad
 
 
-def _places(mask: Bad) -> Iterable[tuple[int, ...]]:
-    return (tuple(map(int, place)) for place in np.argwhere(mask))
+def _places(mask: Bad) -> Iterable[tuple[int, int]]:
+    return ((int(row), int(column)) for row, column in np.argwhere(mask))

@@ -93,12 +93,11 @@ def _usable(figures: matrix.Floats) -> bool:
 def _exact(
     figures: matrix.Floats, names: list[str], complaints: list[Complaint]
 ) -> tuple[IntArray, IntArray]:
-    money_in, bad_money = matrix.nanos(figures[:, :_MONEY])
-    five, bad_five = matrix.micros(figures[:, _MONEY:_FIVE])
+    found, bad_five = matrix.exact(figures[:, :_FIVE], _MONEY)
     whole, bad_whole = matrix.wholes(figures[:, _FIVE:_ALL])
-    bad = np.hstack((bad_money, bad_five, bad_whole))
-    if bad.any():
-        _complain(figures, bad, names, complaints)
+    if bad_five.any() or bad_whole.any():
+        _complain(figures, np.hstack((bad_five, bad_whole)), names, complaints)
+    money_in, five = found[:, :_MONEY], found[:, _MONEY:]
     money = np.empty((len(figures), TOTAL + 1), np.int64)
     money[:, :_KINDS] = money_in[:, :_KINDS]
     money[:, _KINDS] = money_in[:, _KINDS : _MONEY - 1].sum(axis=1)
