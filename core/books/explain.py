@@ -149,6 +149,8 @@ def _raw_row(found: dict[str, Any], namespace: str) -> str | None:
 def _why_none(connection: Connection, at: dict[str, Any]) -> str:
     row = connection.execute(_SQL["why_none"], at).fetchone()
     hour = hour_text(at["hour"])
+    if row is None and connection.execute(_SQL["cluster_known"], at).fetchone() is None:
+        return f"There is no cluster {at['cluster']!r}; `hopsmeter cluster list` shows all."
     if row is None:
         return f"{at['cluster']} has no hour {hour}: it is not metered, or not closed yet."
     state, why, revision = row

@@ -235,6 +235,10 @@ LEFT JOIN hopsmeter.users u ON u.no = h.user_no
 WHERE c.name = %(cluster)s AND n.name = %(namespace)s AND h.hour = %(hour)s
 ORDER BY h.revision DESC;
 
+-- name: cluster_known
+-- Whether there is, or was, a cluster of that name.
+SELECT FROM hopsmeter.hopsworks_clusters WHERE name = %(cluster)s;
+
 -- name: why_none
 -- What the ledger of hours says of an hour of which an allocation is missing.
 SELECT w.state, w.why, w.revision FROM hopsmeter.collection_windows w

@@ -92,7 +92,8 @@ def _line(row: dict[str, Any], now: datetime) -> ClusterLine:
     oldest_open = row["oldest_open"]
     word = health(
         status=row["status"],
-        asked=row["last_asked_at"] is not None,
+        # A first visit may take long, and is written down at its end.
+        asked=row["last_asked_at"] is not None or hours.kept + hours.collecting > 0,
         failures=row["failures"],
         undecided=hours.refused + hours.held,
         open_for=now - oldest_open if oldest_open else timedelta(0),

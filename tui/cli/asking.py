@@ -11,8 +11,10 @@ import click
 from core.commands.arguments import Arguments
 from core.commands.submit import Outcome, submit, wait
 from core.errors import InputFault
+from core.money import text_from_nano
 from core.secret import Secret
 from tui.cli.failing import Told, Waits
+from tui.cli.output import NANO
 from tui.cli.session import Session
 from tui.format import clean
 
@@ -98,12 +100,17 @@ def read_secret(path: Path | None) -> Secret | None:
 
 def _tell(done: Outcome) -> None:
     click.echo(clean(done.summary))
-    for what, (before, after) in (done.result or {}).get("difference", {}).items():
-        if before is not None:
-            click.echo(clean(f"  {what}: {_word(before)} → {_word(after)}"))
+    difference: dict[str, list[Any]] = (done.result or {}).get("difference", {})
+    if all(before is None for before, _ in difference.values()):
+        return  # of something new the summary says all
+    for what, pair in difference.items():
+        before, after = (_word(what, value) for value in pair)
+        click.echo(clean(f"  {what.removesuffix(NANO)}: {before} → {after}"))
 
 
-def _word(value: Any) -> str:
+def _word(what: str, value: Any) -> str:
     if value is None or value == "":
         return "(none)"
+    if what.endswith(NANO):
+        return text_from_nano(value)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -19,11 +19,11 @@ POLL_S: Final = 0.5
 TELL_S: Final = 3.0
 _WORDS: Final = {
     "kept": "in the books",
-    "held": "held, a person decides",
-    "refused": "refused, a person decides",
-    "failed": "failed, tried again later",
-    "left alone": "not asked, the cluster is left alone for a while",
-    "gap": "a gap, OpenCost no longer has it",
+    "held": "held: a person decides",
+    "refused": "refused: a person decides",
+    "failed": "failed: asked again later",
+    "left alone": "not asked: the cluster is left alone for a while",
+    "gap": "lost: OpenCost no longer has them",
     "waived": "waived",
 }
 

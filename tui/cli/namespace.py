@@ -1,13 +1,23 @@
 """`hopsmeter namespace …`"""
 
+from datetime import date
+
 import click
 
 from core.clock import day_of, parse_hour
 from core.commands.arguments import NamespaceMap, NamespaceUnmap
+from core.errors import InputFault
 from core.reports.costs import unmapped as unmapped_costs
 from tui.cli.asking import ask, writing
 from tui.cli.output import Column, Form, cost, hour, listing, show
 from tui.cli.session import Session
+
+
+def _day(text: str) -> date:
+    try:
+        return day_of(parse_hour(text))
+    except InputFault:
+        raise InputFault(f"{text!r} is no day; write it like 2026-03-01.") from None
 
 
 @click.group()
@@ -69,7 +79,7 @@ def unmap(
 @click.pass_obj
 def unmapped(session: Session, since: str | None, form: Form) -> None:
     """Namespaces that cost and have no owner, dearest first."""
-    day = day_of(parse_hour(since)) if since else None
+    day = _day(since) if since else None
     with session.connection(read_only=True) as connection:
         found = unmapped_costs(connection, day)
     columns = (

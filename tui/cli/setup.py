@@ -269,4 +269,5 @@ def _paths(session: Session, *, as_json: bool) -> None:
         show_json([plain(each) for each in lines])
         return
     for line in lines:
-        click.echo(clean(f"{line.name} = {line.value}  ({line.source})\n    {line.sentence}"))
+        click.echo(clean(f"{line.name} = {line.value}  ({line.source})"))
+        click.echo(clean(f"    {line.sentence}"))

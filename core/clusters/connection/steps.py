@@ -92,7 +92,7 @@ class Walk:
             if (until := _expiry(client.credentials)) and until < utc_now():
                 problem.message += f" They expired on {until:%Y-%m-%d %H:%M} UTC."
             raise problem
-        who = "accepted; the API server does not say whose they are (Kubernetes before 1.28)"
+        who = "accepted (the API server does not say whose they are); good"
         if reply.status // 100 == 2:
             user = (reply.json("credentials").get("status") or {}).get("userInfo") or {}
             who = f"we are {short(str(user.get('username')))}; good"

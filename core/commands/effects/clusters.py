@@ -176,12 +176,16 @@ def check(task: Task[ClusterNamed]) -> Result:
     failed = [step.name for step in steps if step.outcome == "fail"]
     warned = sum(step.outcome == "warn" for step in steps)
     word = f"fails at {failed[0]}" if failed else "can be read"
-    remark = f" ({warned} remarks)" if warned and not failed else ""
+    remark = f" ({_remarks(warned)})" if warned and not failed else ""
     plain = [
         {"name": step.name, "outcome": step.outcome, "saw": step.saw, "cure": step.cure}
         for step in steps
     ]
     return Result(f"Cluster {name} {word}{remark}.", details={"ok": not failed, "steps": plain})
+
+
+def _remarks(count: int) -> str:
+    return "1 remark" if count == 1 else f"{count} remarks"
 
 
 def _settings(given: ClusterAdd | ClusterEdit) -> dict[str, Any]:

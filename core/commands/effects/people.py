@@ -69,11 +69,18 @@ def map_(task: Task[NamespaceMap]) -> Result:
         why=task.why,
         now=task.now,
     )
+    seen = task.connection.execute(
+        "SELECT FROM hopsmeter.namespaces n JOIN hopsmeter.hopsworks_clusters c"
+        " ON c.id = n.cluster_id WHERE c.name = %s AND n.name = %s",
+        [given.cluster, given.namespace],
+    ).fetchone()
     end = f" until {hour_text(change.until_hour)}" if change.until_hour else ""
     said = (
         f"{change.cluster}/{change.namespace} is {change.user}'s from"
         f" {hour_text(change.from_hour)} on{end}: {_moved(change)}."
     )
+    if seen is None:
+        said += " No namespace of that name has ever cost anything there; is it the right name?"
     return _result(change, said)
 
 

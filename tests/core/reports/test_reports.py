@@ -24,6 +24,7 @@ from tests.database import Database
 from tests.factories import (
     NOW,
     SINCE,
+    Cluster,
     add_allocation,
     add_cluster,
     add_daemon,
@@ -72,6 +73,9 @@ def test_a_cluster_without_hours_is_new_and_counts_nothing(database: Database) -
     (line,) = clusters(connection, NOW)
     assert (line.health, line.hours.asked_for, line.today_nano) == ("new", 0, 0)
     assert line.newest_hour is None
+    add_window(connection, Cluster(line.id, line.name), NEWEST - 9 * HOUR, "collected")
+    add_window(connection, Cluster(line.id, line.name), NEWEST - 8 * HOUR, "due")
+    assert clusters(connection, NOW)[0].health == "catching up", "its first visit goes on"
 
 
 @pytest.mark.parametrize(

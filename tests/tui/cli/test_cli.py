@@ -86,6 +86,10 @@ def test_a_cluster_is_added_shown_and_checked(
     assert "hunter2" not in shown + added.output
 
 
+def thin(text: str) -> str:
+    return text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
 def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
     add_cluster(with_admin(database))
     with carrying(database, publish(database)):
@@ -93,6 +97,9 @@ def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
             "cluster", "edit", "eu-1", "--seats", "40", "--system-namespace", "kube-public"
         )
         unlimited = run("cluster", "edit", "eu-1", "--seats", "none")
+        dearer = run("cluster", "edit", "eu-1", "--cost-max", "250.5")
+    assert "  cost_max: 1 000 000.00 → 250.50" in thin(dearer.stdout)
+    assert "  max_users: (none) → 40" in edited.stdout
     assert "  max_users: 40 → (none)" in unlimited.stdout
     assert "  system_namespaces: kube-system → kube-public" in edited.stdout
     run("cluster", "edit", "eu-1", "--seats", "many", exit_code=2)
@@ -158,8 +165,11 @@ def test_a_namespace_is_mapped_after_its_money_was_shown(run: Run, database: Dat
         assert "2.50 USD" in run(*words, "--dry-run").stdout
         assert "2.50 USD" in run(*words).stdout
         assert run("namespace", "unmapped").stdout == "Every namespace that costs has an owner.\n"
+        unseen = run("namespace", "map", "eu-1", "ml-trian", "anna@example.test")
         run("namespace", "unmap", "eu-1", "ml-train", "--from", hour_text(NEWEST))
     assert "2.50 USD" in run("namespace", "unmapped").stdout
+    assert "is it the right name?" in unseen.stdout
+    assert "is no day" in run("namespace", "unmapped", "--since", "March", exit_code=1).stderr
 
 
 def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Database) -> None:
@@ -307,9 +317,9 @@ def test_collect_says_what_is_not_in_the_books_and_why(run: Run, database: Datab
     with carrying(database, publish(database)), answering(database, FAILED, REFUSED, KEPT):
         ended = run("collect", "eu-1", exit_code=1)
     assert ended.stdout.splitlines()[1:] == [
-        "eu-1: 1 failed, tried again later (from 2026-03-03T07Z)",
+        "eu-1: 1 failed: asked again later (from 2026-03-03T07Z)",
         "  it was killed",
-        "eu-1: 1 refused, a person decides (from 2026-03-03T08Z)",
+        "eu-1: 1 refused: a person decides (from 2026-03-03T08Z)",
         "  too \N{REPLACEMENT CHARACTER}[2J long",
         "eu-1: 1 in the books",
     ]
@@ -370,6 +380,8 @@ def test_explain_says_why_there_is_nothing(run: Run, database: Database) -> None
     assert told.stderr == (
         "eu-1 2026-03-03T13Z is gap, so nothing of it is in the books: it was lost\n"
     )
+    elsewhere = run("explain", "eu-9", "ml-train", hour_text(NEWEST), exit_code=1)
+    assert elsewhere.stderr.startswith("There is no cluster 'eu-9'")
 
 
 def test_the_first_admin_sets_up_and_lets_others_in(run: Run, database: Database) -> None:
@@ -411,7 +423,9 @@ def test_a_keyring_is_made_once_and_told_of_without_its_keys(run: Run, tmp_path:
     assert "knows no key yet" in told
     for key in json.loads(keyring.read_text())["keys"]:
         assert key["key"] not in told
-    assert "keyring" in run("doctor", "--paths").stdout
+    paths = run("doctor", "--paths").stdout
+    assert "keyring" in paths
+    assert "\N{REPLACEMENT CHARACTER}" not in paths
 
 
 def test_doctor_looks_at_everything(run: Run) -> None:
