@@ -12,7 +12,8 @@ from tests.crash.books import Books
 from tests.crash.killers import Plan
 from tests.crash.scene import HOURS, Killer, Scene, Span, play
 
-SEEDS = (50, 51)
+CHAOS = pytest.mark.chaos
+SEEDS = (50, *(pytest.param(seed, marks=CHAOS) for seed in range(51, 61)))
 DATABASE_DEATHS = (HOURS // 4, HOURS)
 """Hours stored by then."""
 
@@ -45,7 +46,7 @@ def test_books_are_the_same_where_the_database_dies_with_its_daemon(
     assert scene.deaths
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGQUIT, marks=CHAOS)])
 def test_books_are_the_same_where_the_database_dies_under_its_daemon(
     number: signal.Signals, world: World, span: Span, state: Path, undisturbed: Books
 ) -> None:
