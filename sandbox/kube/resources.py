@@ -10,7 +10,7 @@ from sandbox.kube import discovery, status
 from sandbox.kube.identity import Attributes, User, allows
 from sandbox.kube.objects import Pod, Service, as_list, selects, table
 from sandbox.kube.process import Fetch
-from sandbox.kube.reviews import review
+from sandbox.kube.reviews import WHO_AM_I, review, who_am_i
 from sandbox.kube.route import Route
 from sandbox.opencost.api import Reply
 from sandbox.wire import Request, Response
@@ -49,6 +49,8 @@ class Resources:
             return status.as_json(discovery.DOCUMENTS[path])
         if path.startswith("/apis/authorization.k8s.io/v1/") and request.method == "POST":
             return review(request.body, user)
+        if path == WHO_AM_I and request.method == "POST":
+            return who_am_i(user, self.state.version)
         if route is None:
             return status.refusal(404, "the server could not find the requested resource", {})
         verb = _verb(request, route)

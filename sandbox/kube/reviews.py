@@ -1,4 +1,6 @@
-"""`kubectl auth can-i`: SelfSubjectAccessReview, which kubectl sends as protobuf."""
+"""`kubectl auth can-i` and `whoami`: SelfSubjectAccessReview, which kubectl sends as protobuf, and
+SelfSubjectReview.
+"""
 
 import json
 
@@ -6,6 +8,9 @@ from sandbox.kube import status
 from sandbox.kube.identity import Attributes, User, allows
 from sandbox.wire import Response
 
+WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+WHO_AM_I_SINCE = 28
+"""Of Kubernetes 1."""
 _PROTOBUF_MAGIC = b"k8s\x00"
 _ATTRIBUTES = ("namespace", "verb", "group", "version", "resource", "subresource", "name")
 """ResourceAttributes: the fields 1 to 7 of k8s.io/api/authorization/v1/generated.proto."""
@@ -35,6 +40,19 @@ def review(body: bytes, user: User) -> Response:
         "metadata": {},
         "spec": {"resourceAttributes": resource},
         "status": {"allowed": allows(user, attributes), "reason": ""},
+    }
+    return status.as_json(answer, 201)
+
+
+def who_am_i(user: User, version: str) -> Response:
+    """Answer who asks; older servers have no such resource."""
+    if int(version.split(".")[1]) < WHO_AM_I_SINCE:
+        return status.refusal(404, "the server could not find the requested resource", {})
+    answer = {
+        "kind": "SelfSubjectReview",
+        "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {},
+        "status": {"userInfo": {"username": user.name, "groups": ["system:authenticated"]}},
     }
     return status.as_json(answer, 201)
 

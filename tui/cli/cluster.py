@@ -191,11 +191,15 @@ def check(session: Session, name: str, as_json: bool) -> None:
         if as_json:
             show_json(found)
             return
-        width = max((len(step["name"]) for step in found["steps"]), default=0)
-        for step in found["steps"]:
+        seen = [step for step in found["steps"] if step["saw"]]
+        unseen = [step["name"] for step in found["steps"] if not step["saw"]]
+        width = max((len(step["name"]) for step in seen), default=0)
+        for step in seen:
             click.echo(clean(f"{MARKS[step['outcome']]} {step['name']:<{width}}  {step['saw']}"))
             if step["cure"]:
                 click.echo(clean(f"  {'':<{width}}  → {step['cure']}"))
+        if unseen:
+            click.echo(f"{MARKS['not reached']} not reached: {', '.join(unseen)}.")
         click.echo(clean(found["summary"]))
 
     done = ask(session, "cluster.check", ClusterNamed(cluster=name), wait_s=CHECK_WAIT_S, tell=tell)

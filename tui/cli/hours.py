@@ -131,8 +131,8 @@ def _tell_troubles(found: Sequence[Trouble], *, one: bool) -> None:
         click.echo()
     if not one:
         for name in sorted({each.cluster for each in found}):
-            short = in_short([each for each in found if each.cluster == name])
-            click.echo(f"{name}: {short}; `hopsmeter hours {name}` tells more.")
+            click.echo(f"{name}: {in_short([each for each in found if each.cluster == name])}")
+            click.echo(f"  → `hopsmeter hours {name}` tells why, and the way out.")
         return
     if len(found) > TROUBLES_MAX:
         earlier = len(found) - TROUBLES_MAX

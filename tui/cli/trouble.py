@@ -52,11 +52,11 @@ def tell(trouble: Trouble) -> Iterator[str]:
 
 
 def in_short(found: Sequence[Trouble]) -> str:
-    """Say all troubles of a cluster in a line: `2 refused (minutes), 1 gap`."""
+    """Say all troubles of a cluster in a line: `2 refused (minutes); 1 gap`."""
     counts: dict[str, int] = {}
     for each in found:
         counts[each.head] = counts.get(each.head, 0) + len(each.lines)
-    return clean(", ".join(f"{count} {head}" for head, count in counts.items()))
+    return clean("; ".join(f"{count} {head}" for head, count in counts.items()))
 
 
 def _matters(line: HourLine) -> bool:
@@ -70,7 +70,7 @@ def _key(line: HourLine) -> tuple[str, str, str]:
 def _head(line: HourLine) -> str:
     said: str = line.state
     if line.fault and line.state not in _WAITING:
-        said += "; a later answer was refused" if line.pending_sha256 else "; not answered again"
+        said += ", a later answer refused" if line.pending_sha256 else ", not answered again"
     if line.fault:
         said += f" ({line.fault})"
     if line.accepted:
@@ -98,10 +98,10 @@ def _way_out(lines: list[HourLine]) -> str:
     words = f"{line.cluster} {hour}"
     if line.state == "held" or (line.pending_sha256 and line.revision):
         stored = money(line.total_nano, line.currency)
-        return (
-            f"The books hold {stored}. `hopsmeter hours keep {words} --reason …` stays with that,"
-            " `accept` takes the other answer; `--dry-run` shows the difference."
-        )
+        said = f"The books hold {stored}. `hopsmeter hours keep {words} --reason …` stays with that"
+        if line.state == "held" or _may_be_accepted(line.fault):
+            return f"{said}, `accept` takes the other answer; `--dry-run` shows the difference."
+        return f"{said}; the other answer cannot be stored at all."
     if line.state == "refused":
         if _may_be_accepted(line.fault):
             return (

@@ -183,7 +183,10 @@ def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Data
     drawn = run("hours").stdout.splitlines()
     assert drawn[0].split() == ["UTC", "00", "06", "12", "18"]
     assert drawn[1] == f"eu-1  2026-03-03{' ' * 12}!░■ ■□"
-    assert drawn[-1] == "eu-1: 1 refused (minutes), 1 gap; `hopsmeter hours eu-1` tells more."
+    assert drawn[-2:] == [
+        "eu-1: 1 refused (minutes); 1 gap",
+        "  → `hopsmeter hours eu-1` tells why, and the way out.",
+    ]
     assert all(len(line) <= 80 for line in drawn)
     told = run("hours", "eu-1", "--days", "300").stdout
     assert "□ collected 1" in told
@@ -228,7 +231,7 @@ def test_hours_in_the_same_trouble_are_told_together(run: Run, database: Databas
         "2026-03-03T01Z  failed (no-answer-exec)",
         "2026-03-03T09Z  refused (two-clusters)",
         "2026-03-03T10Z  held (shrank)",
-        "2026-03-03T11Z  collected; a later answer was refused (minutes)",
+        "2026-03-03T11Z  collected, a later answer refused (minutes)",
         "2026-03-03T13Z  collected, flagged negative-cost",
     ]
     ways = " ".join("".join(told).split())

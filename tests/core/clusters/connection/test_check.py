@@ -71,6 +71,7 @@ def test_a_sound_cluster_passes_each_step_in_order(
     assert set(outcomes(steps)) == {"ok"}
     assert "127.0.0.1" in steps["kubeconfig"].saw
     assert "days" in steps["tls"].saw
+    assert "we are system:serviceaccount:opencost:hopsmeter-" in steps["credentials"].saw
     assert "days" in steps["credentials"].saw
     assert "1.36" in steps["version"].saw
 
@@ -96,6 +97,15 @@ def test_credentials_that_end_soon_are_a_warning(launcher: Launcher, cluster: Cl
     assert steps["credentials"].outcome == "warn"
     assert "3 days" in steps["credentials"].saw
     assert steps["exec"].outcome == "ok"
+
+
+def test_an_old_server_that_tells_nobody_who_he_is_is_no_fault(
+    launcher: Launcher, cluster: Cluster
+) -> None:
+    cluster.state.version = "1.27"
+    steps = check(launcher, cluster)
+    assert steps["credentials"].outcome == "ok"
+    assert "does not say whose they are" in steps["credentials"].saw
 
 
 def test_revoked_credentials_end_the_walk(launcher: Launcher, cluster: Cluster) -> None:
