@@ -466,6 +466,14 @@ def test_every_command_has_help_with_an_example() -> None:
     assert runner.invoke(cli, ["frobnicate"]).exit_code == 2
 
 
+def test_the_manual_has_a_row_for_every_command() -> None:
+    manual = (Path(__file__).parents[3] / "docs/operate.md").read_text()
+    for name in COMMANDS:
+        command = cli.get_command(None, name)  # type: ignore[arg-type]  # it needs no context
+        for sub in getattr(command, "commands", {"": None}):
+            assert f"`hopsmeter {name} {sub}".rstrip() + "`" in manual, (name, sub)
+
+
 def test_the_dashboard_needs_a_terminal() -> None:
     told = CliRunner().invoke(cli, [])
     assert (told.exit_code, told.stderr) == (
