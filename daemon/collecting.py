@@ -17,7 +17,9 @@ from daemon.deps import Deps, Lines
 
 HOST_CHARS = 20
 _STORED = frozenset({"stored", "revised"})
-_TROUBLE = frozenset({"hour_failed", "hour_refused", "hour_held", "hour_gap", "store_failed"})
+_TROUBLE = frozenset(
+    {"hour_failed", "hour_refused", "hour_held", "hour_gap", "store_failed", "store_lost"}
+)
 
 
 class Collecting:

@@ -12,7 +12,7 @@ from core.clock import Clock
 from core.clusters.connection import ClusterAccess, Reach
 from core.metering import windows
 from core.metering.policy import Policy
-from core.metering.visits import Teller, Tools, visit_cluster
+from core.metering.visits import Teller, Tools, first_line, visit_cluster
 from core.metering.windows import ClusterWork
 from core.metering.writer import Writer
 
@@ -108,7 +108,7 @@ class Collector:
         except psycopg.Error as error:
             # The database went away: the first look when it is back begins again.
             self._lost.add(work.cluster_id)
-            self._tools.tell("visit_lost", cluster=work.cluster, why=str(error).splitlines()[0])
+            self._tools.tell("visit_lost", cluster=work.cluster, why=first_line(error))
         except Exception as error:
             self._tools.tell("visit_failed", cluster=work.cluster, why=repr(error))
             raise

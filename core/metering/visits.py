@@ -66,7 +66,7 @@ class _Tally:
     failures: int = 0
     source: str | None = None
     trouble: ClusterFault | None = None
-    waiting: list["Future[Stored]"] = field(default_factory=list)
+    waiting: list[tuple[Claim, "Future[Stored]"]] = field(default_factory=list)
 
 
 def visit_cluster(tools: Tools, work: ClusterWork) -> int:
@@ -86,7 +86,7 @@ def visit_cluster(tools: Tools, work: ClusterWork) -> int:
                 _ask_all(tools, connection, work, reach, limits, tally)
             finally:
                 reach.close()
-        _await_stored(tools, tally)
+        _await_stored(tools, connection, tally)
         _conclude(tools, connection, work, tally, failed_before)
         return tally.answered
 
@@ -152,9 +152,9 @@ def _ask_one(
         return
     tally.failures = 0
     tally.source = answer.cluster_id
-    tally.waiting.append(tools.writer.store(Fetched(claim, answer, raw)))
+    tally.waiting.append((claim, tools.writer.store(Fetched(claim, answer, raw))))
     if len(tally.waiting) >= IN_FLIGHT_MAX:
-        _await_stored(tools, tally)
+        _await_stored(tools, connection, tally)
 
 
 def _raw(body: bytes, sha256: bytes, now: datetime, policy: Policy) -> RawAnswer:
@@ -184,19 +184,36 @@ def _failed(
     )
 
 
-def _await_stored(tools: Tools, tally: _Tally) -> None:
-    for future in tally.waiting:
+def _await_stored(tools: Tools, connection: Connection, tally: _Tally) -> None:
+    for claim, future in tally.waiting:
         try:
             stored = future.result(STORED_TIMEOUT_S)
         except LeaseLost:
-            tools.tell("lease_lost")
-        except (HopsmeterError, psycopg.Error) as error:
-            # The lease ends by itself and the hour is asked for again; nothing of it was kept.
-            tools.tell("store_failed", why=str(error).splitlines()[0])
+            tools.tell("lease_lost", cluster=claim.cluster, hour=hour_text(claim.hour))
+        except (HopsmeterError, psycopg.Error, TimeoutError) as error:
+            # Nothing of it was kept; it is asked for again after a pause, not after its lease.
+            if isinstance(error, psycopg.OperationalError) and _went_away(error):
+                tools.tell("store_lost", cluster=claim.cluster, why=first_line(error))
+                windows.release(connection, [claim])
+                continue
+            why = f"The answer could not be stored: {first_line(error)}"
+            told = {"cluster": claim.cluster, "hour": hour_text(claim.hour)}
+            tools.tell("store_failed", **told, why=why)
+            again_at = tools.clock() + pause(claim.tries)
+            windows.fail(connection, claim, "not-stored", why, again_at)
         else:
             tally.stored += 1
             _tell_stored(tools, stored)
     tally.waiting.clear()
+
+
+def _went_away(error: psycopg.OperationalError) -> bool:
+    """Say whether the server or the line to it ended, so that nothing is wrong with the hour."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _tell_stored(tools: Tools, stored: Stored) -> None:

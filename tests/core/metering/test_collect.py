@@ -140,6 +140,28 @@ def test_a_database_that_goes_away_loses_no_hour(site: Site, make: Make) -> None
     site.must_balance()
 
 
+def test_an_hour_that_cannot_be_stored_waits_for_no_lease(site: Site, make: Make) -> None:
+    site.cluster()
+    site.say(["a"], 0)
+    site.until(0)
+    site.open_windows()
+    month = f"allocations_{hour(0):%Y_%m}"
+    site.connection.execute(f"DROP TABLE hopsmeter.{month}")
+    make().work_through(site.connection)
+    window = site.window(0)
+    assert (window["state"], window["fault"], window["lease_token"]) == (
+        "failed",
+        "not-stored",
+        None,
+    )
+    assert "no partition" in window["why"]
+    site.connection.execute("SELECT hopsmeter.ensure_partitions(%s)", [hour(0)])
+    site.again(0)
+    make().work_through(site.connection)
+    assert site.states() == ["collected"]
+    site.must_balance()
+
+
 def test_a_collector_that_stops_lets_its_hour_end(site: Site, make: Make) -> None:
     site.cluster()
     for number in range(50):
