@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from core.clock import HOUR, hour_text, last_closed_hour, utc_now
-from core.commands.arguments import ClusterAdd, Collect, NamespaceMap, UserAdd
+from core.commands.arguments import ClusterAdd, ClusterNamed, Collect, NamespaceMap, UserAdd
 from core.commands.submit import submit, wait
 from core.db.embedded_files import OWNER
 from core.secret import Secret
@@ -182,6 +182,24 @@ def test_a_mapping_is_in_the_daily_rows_at_once(
         daemon.until(lambda: charged(connection) > 0)
         assert time.monotonic() - begun_s < POSTED_LIMIT_S
         assert daemon.end() == 0
+
+
+def test_a_check_has_opencost_answer_beside_the_collection(
+    world: World, database: Database, state: Path
+) -> None:
+    world["us-gpu"].faults.add("two_clusters")
+    connection = admin(database)
+    with start(database, state, answer_timeout_s="20") as daemon:
+        ends = {}
+        for cluster in world:
+            register(connection, cluster)
+            checked = submit(connection, "cluster.check", ClusterNamed(cluster.name))
+            ends[cluster.name] = wait(connection, checked, 60).result or {}
+        assert daemon.end() == 0
+    steps = {step["name"]: step for step in ends["eu-prod"]["steps"]}
+    assert [name for name, step in steps.items() if step["outcome"] != "ok"] == []
+    assert "back to" in steps["history"]["saw"]
+    assert ends["us-gpu"]["summary"] == "Cluster us-gpu fails at cluster id."
 
 
 def test_no_secret_of_a_cluster_is_in_the_log(
