@@ -25,7 +25,10 @@ LIMITS = Limits(
 def allocation(hour: datetime = HOUR_0, **fields: Any) -> dict[str, Any]:
     """One namespace's row in OpenCost's own shape and words; `cpuCost=2` makes it cost 2."""
     row: dict[str, Any] = {
-        "window": {"start": f"{hour:%Y-%m-%dT%H:%M:%SZ}", "end": f"{hour + HOUR:%Y-%m-%dT%H:%M:%SZ}"},
+        "window": {
+            "start": f"{hour:%Y-%m-%dT%H:%M:%SZ}",
+            "end": f"{hour + HOUR:%Y-%m-%dT%H:%M:%SZ}",
+        },
         "minutes": 60,
         "cpuCoreHours": 1.5,
         "cpuCost": 0.04743,
@@ -58,7 +61,10 @@ def body_of(
 
 
 def body(
-    names: Mapping[str, float] | list[str], hour: datetime = HOUR_0, *, cluster: str = "default-cluster"
+    names: Mapping[str, float] | list[str],
+    hour: datetime = HOUR_0,
+    *,
+    cluster: str = "default-cluster",
 ) -> bytes:
     """An answer with kube-system, idle and the given namespaces; a number is the CPU cost."""
     costs = names if isinstance(names, Mapping) else dict.fromkeys(names, 0.04743)
