@@ -22,7 +22,11 @@ class Policy:
     """How long a claimed hour is ours; above every timeout of one ask and one store."""
     gap_tries: int = 3
     gap_after: timedelta = timedelta(hours=24)
-    """An hour that is older and was answered with nothing so often is a gap."""
+    """An hour that is older and was answered with nothing so often is a gap, where …"""
+    gap_evidence: timedelta = timedelta(hours=6)
+    """… a newer hour was answered with data within this time: the source works, and forgot."""
+    gap_pause: timedelta = timedelta(minutes=30)
+    """Between two such tries: an OpenCost that is back before its Prometheus gets time."""
     shrink_max_percent: int = 5
     """A re-read that falls by more is held for an admin."""
     raw_max_bytes: int = 64 * 2**20

@@ -212,9 +212,14 @@ SET tries = CASE WHEN %(fault)s = 'no-data' AND fault IS DISTINCT FROM 'no-data'
 WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
 
 -- name: nothings
--- How often in a row, this one included, an hour was answered with nothing.
-SELECT CASE WHEN fault = 'no-data' THEN tries ELSE 1 END FROM hopsmeter.collection_windows
-WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
+-- How often in a row, this one included, an hour was answered with nothing; and whether the source
+-- gave data for a newer hour lately.
+SELECT CASE WHEN w.fault = 'no-data' THEN w.tries ELSE 1 END,
+       EXISTS (SELECT FROM hopsmeter.collection_windows n
+               WHERE n.cluster_id = w.cluster_id AND n.hour > w.hour AND n.revision > 0
+                 AND n.collected_at >= %(fresh)s)
+FROM hopsmeter.collection_windows w
+WHERE w.cluster_id = %(cluster_id)s AND w.hour = %(hour)s AND w.lease_token = %(token)s;
 
 -- name: refuse
 -- An answer that cannot be believed: kept for a person, the hour asked for again after a pause.

@@ -30,7 +30,9 @@ HOURS_MAX = 1_000
 IN_FLIGHT_MAX = 4
 """Answers of one visit that wait to be stored while the next hour is asked for."""
 FAILURES_MAX = 3
-"""Hours in a row that OpenCost cannot answer, before the cluster is left alone for a while."""
+"""Hours in a row that get no answer, before the cluster is left alone for a while."""
+_ASKED = frozenset({"exec", "proxy", "opencost"})
+"""Steps at which the question was put already; those before them are about the cluster alone."""
 STORED_TIMEOUT_S = 300.0
 COMPRESSION = 1
 
@@ -166,14 +168,18 @@ def _raw(body: bytes, sha256: bytes, now: datetime, policy: Policy) -> RawAnswer
 def _failed(
     tools: Tools, connection: Connection, claim: Claim, fault: ClusterFault, tally: _Tally
 ) -> None:
-    """Whether it is this hour or the cluster: only OpenCost's own word can be about an hour."""
+    """Whether it is this hour or the cluster: a question that was put can be about an hour.
+
+    A query that kills its process, or an answer that is too large, is one hour's and must not
+    hold back the others; several in a row are the cluster's.
+    """
     tally.failures += 1
     now = tools.clock()
-    about_hour = fault.step == "opencost" and tally.failures < FAILURES_MAX
-    if not about_hour:
+    asked = fault.step in _ASKED
+    if not asked or tally.failures >= FAILURES_MAX:
         tally.trouble = fault
     # Where it is the cluster, its own pause governs; the hour is then asked for at once again.
-    again_at = now + pause(claim.tries) if about_hour else now
+    again_at = now + pause(claim.tries) if asked else now
     windows.fail(connection, claim, f"no-answer-{fault.step}", fault.message, again_at)
     tools.tell(
         "hour_failed",

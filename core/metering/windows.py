@@ -194,18 +194,20 @@ def refuse(
 def _nothing(
     connection: Connection, claimed: Claim, complaint: Complaint, now: datetime, policy: Policy
 ) -> Literal["failed", "gap"]:
-    row = connection.execute(_SQL["nothings"], key_of(claimed)).fetchone()
+    """An empty answer is no gap by itself: a source that answers nothing at all may yet be back."""
+    seen = {**key_of(claimed), "fresh": now - policy.gap_evidence}
+    row = connection.execute(_SQL["nothings"], seen).fetchone()
     if row is None:
         raise LeaseLost
-    nothings: int = row[0]
+    nothings, source_works = row
     old = now - claimed.hour >= policy.gap_after + HOUR
-    if nothings < policy.gap_tries or not old:
-        next_try_at = now + pause(nothings)
-        fail(connection, claimed, complaint.fault, complaint.message, next_try_at)
+    if nothings < policy.gap_tries or not old or not source_works:
+        wait = max(pause(nothings), policy.gap_pause) if old else pause(nothings)
+        fail(connection, claimed, complaint.fault, complaint.message, now + wait)
         return "failed"
     why = (
-        f"OpenCost answered {nothings} times with nothing for {hour_text(claimed.hour)};"
-        " it no longer has this hour."
+        f"OpenCost answered {nothings} times with nothing for {hour_text(claimed.hour)}, and"
+        " with data for newer hours; it no longer has this hour."
     )
     values = {**key_of(claimed), "why": why, "now": now}
     connection.execute(_SQL["source_gone"], values)

@@ -36,6 +36,7 @@ def test_a_missed_hour_is_due_for_as_long_as_it_takes(site: Site) -> None:
 def test_an_hour_that_the_source_no_longer_has_is_a_gap_and_never_a_zero(site: Site) -> None:
     site.cluster()
     site.now = hour(0) + HOUR + POLICY.gap_after
+    site.say(["ml-train"], 20)
     for _ in range(POLICY.gap_tries):
         site.collect()
         site.now += HOUR

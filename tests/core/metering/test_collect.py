@@ -235,3 +235,16 @@ def test_partitions_made_by_many_at_once_are_made_once(site: Site) -> None:
     for thread in threads:
         thread.join(30)
     assert failed == []
+
+
+def test_an_hour_that_kills_its_question_holds_back_no_other(site: Site, make: Make) -> None:
+    """One answer that is too large, or whose process is killed, is that hour's trouble alone."""
+    site.cluster()
+    for number in range(8):
+        site.say(["a"], number)
+    site.say(away(step="exec"), 0)
+    site.until(7)
+    make().work_through(site.connection)
+    assert site.states() == ["failed", *["collected"] * 7]
+    assert site.window(0)["next_try_at"] > site.now
+    assert site.value("SELECT next_visit_at FROM hopsworks_clusters") is None

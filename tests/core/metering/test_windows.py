@@ -191,15 +191,38 @@ def _next_visit(site: Site) -> Any:
     return site.value("SELECT coalesce(max(next_visit_at), '2000-01-01') FROM hopsworks_clusters")
 
 
+NEWER = 20
+"""An hour for which the source has data, while it forgot an older one."""
+
+
 def test_an_old_hour_with_nothing_in_it_becomes_a_gap(site: Site) -> None:
     site.cluster()
     site.now = hour(0) + HOUR + POLICY.gap_after
+    site.say(["a"], NEWER)
     assert ask_until_it_rests(site, 5) == POLICY.gap_tries
     window = site.window()
     assert (window["state"], window["revision"], window["total_nano"]) == ("gap", 0, 0)
     assert "3 times with nothing" in window["why"]
     assert site.rows() == {}
     site.must_balance()
+
+
+def test_a_source_that_answers_nothing_at_all_makes_no_gap(site: Site) -> None:
+    """OpenCost back before its Prometheus, after two weeks: empty is not forgotten."""
+    site.cluster()
+    site.now = hour(0) + timedelta(days=14)
+    for _ in range(10):
+        site.collect()
+        site.now = max(site.now + HOUR, site.window()["next_try_at"])
+    assert set(site.states()) == {"failed"}
+    last = int((site.now - hour(0)) / HOUR) - 1
+    for number in range(last):
+        site.say(["a"], number)
+    for _ in range(3):
+        site.now += POLICY.gap_pause * 20
+        site.collect()
+    assert "gap" not in site.states()
+    assert site.window(0)["revision"] == 1
 
 
 def test_a_young_hour_with_nothing_in_it_is_asked_for_again(site: Site) -> None:
@@ -235,6 +258,7 @@ def test_only_answers_count_towards_a_gap(site: Site) -> None:
 def test_a_gap_that_is_read_well_later_is_collected(site: Site) -> None:
     site.cluster()
     site.now = hour(0) + HOUR + POLICY.gap_after
+    site.say(["a"], NEWER)
     ask_until_it_rests(site, 5)
     site.say(["a"])
     site.again(0)
@@ -252,6 +276,7 @@ def test_a_stored_hour_that_the_source_lost_settles_as_it_is(site: Site) -> None
     before = site.rows()
     site.now = hour(0) + HOUR + POLICY.gap_after
     site.say(NOTHING)
+    site.say(["a"], NEWER)
     ask_until_it_rests(site, 5)
     window = site.window()
     assert (window["state"], window["flags"]) == ("settled", ["not-read-again"])
