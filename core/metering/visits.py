@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -143,7 +143,9 @@ def _ask_one(
         return
     raw = _raw(body, sha256, now, tools.policy)
     try:
-        answer = read_answer(body, claim.hour, limits)
+        # The first answer of all tells which cluster this is; another one's is then refused.
+        known = replace(limits, cluster_id=limits.cluster_id or tally.source)
+        answer = read_answer(body, claim.hour, known)
         answer.require_believable()
     except AnswerRefused as refused:
         complaint = Complaint(refused.fault, refused.message)  # type: ignore[arg-type]  # from one
@@ -153,7 +155,7 @@ def _ask_one(
         tally.failures = 0
         return
     tally.failures = 0
-    tally.source = answer.cluster_id
+    tally.source = tally.source or answer.cluster_id
     tally.waiting.append((claim, tools.writer.store(Fetched(claim, answer, raw))))
     if len(tally.waiting) >= IN_FLIGHT_MAX:
         _await_stored(tools, connection, tally)

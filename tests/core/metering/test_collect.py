@@ -12,6 +12,7 @@ from core.errors import SecretFault
 from core.metering.collect import Collector
 from core.metering.retention import drop_old_answers, prepare_months
 from core.secret import Secret
+from tests.answers import body
 from tests.core.metering.site import FIRST, Connection, OurReach, Site, away, hour
 
 STOP_S = 20.0
@@ -248,3 +249,14 @@ def test_an_hour_that_kills_its_question_holds_back_no_other(site: Site, make: M
     assert site.states() == ["failed", *["collected"] * 7]
     assert site.window(0)["next_try_at"] > site.now
     assert site.value("SELECT next_visit_at FROM hopsworks_clusters") is None
+
+
+def test_another_cluster_is_refused_within_the_very_first_visit(site: Site, make: Make) -> None:
+    site.cluster()
+    site.say(["a"], 0)
+    site.say(body(["a"], hour(1), cluster="somebody-else"), 1)
+    site.say(["a"], 2)
+    site.until(2)
+    make().work_through(site.connection)
+    assert site.states() == ["collected", "refused", "collected"]
+    assert site.window(1)["fault"] == "other-cluster"
