@@ -186,11 +186,13 @@ def _daily_rows(connection: Connection, span: _Span) -> CheckLine:
 
 
 def _windows(connection: Connection, span: _Span) -> CheckLine:
-    """7: every hour since metering began has a row, and what was given up says why."""
+    """7: every hour since metering began has a row, true to what is stored, with its reason."""
     missing = _named(connection.execute(_SQL["missing_windows"], span.values).fetchall())
     silent = _named(connection.execute(_SQL["waived_without_reason"], span.values).fetchall())
     rows = tuple(f"{each}: no row" for each in missing)
     rows += tuple(f"{each}: no reason" for each in silent)
+    stored = _named(connection.execute(_SQL["given_up_and_stored"], span.values).fetchall())
+    rows += tuple(f"{each}: and yet it is stored" for each in stored)
     states = connection.execute(_SQL["window_states"], span.values).fetchall()
     detail = ", ".join(f"{count} {state}" for state, count in states) or "no hours yet"
     return CheckLine(7, "every hour has its row", not rows, detail, rows)

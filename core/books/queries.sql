@@ -191,6 +191,14 @@ WHERE w.state IN ('waived', 'gap') AND w.why = ''
   AND w.hour >= %(since)s AND w.hour < %(until)s
 LIMIT %(limit)s;
 
+-- name: given_up_and_stored
+-- Hours that count as not in the books, of which something is stored.
+SELECT c.name, w.state, w.hour FROM hopsmeter.collection_windows w
+JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
+WHERE w.state IN ('due', 'failed', 'refused', 'gap', 'waived') AND w.revision > 0
+  AND w.hour >= %(since)s AND w.hour < %(until)s
+ORDER BY w.hour, c.name LIMIT %(limit)s;
+
 -- name: window_states
 -- How many hours are in which state.
 SELECT state, count(*) FROM hopsmeter.collection_windows

@@ -441,13 +441,15 @@ VALUES (%(cluster_id)s, %(namespace)s, %(user_no)s, %(project)s,
 UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1;
 
 -- name: decided_window
--- One hour as a person decides about it, and what is plausible for its cluster.
+-- One hour as a person decides about it, and what is plausible for its cluster. Locked until the
+-- decision is made: a store that was first is seen, one that comes later finds it decided.
 SELECT w.cluster_id, c.name, c.currency, w.state, w.revision, w.total_nano, w.raw_sha256,
        w.pending_sha256,
        c.cost_max_nano, c.cores_max, c.gpus_max, c.ram_max_bytes, c.sentinel_namespace,
        c.opencost_cluster_id
 FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
-WHERE c.name = %(cluster)s AND w.hour = %(hour)s AND c.status <> 'removed';
+WHERE c.name = %(cluster)s AND w.hour = %(hour)s AND c.status <> 'removed'
+FOR UPDATE OF w;
 
 -- name: limits
 -- What is plausible for one cluster, and how often it failed in a row.

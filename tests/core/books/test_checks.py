@@ -196,6 +196,14 @@ CORRUPTIONS: dict[str, tuple[str, int, str]] = {
         7,
         "eu-1 waived 2026-03-02T00Z: no reason",
     ),
+    "a stored hour that was given up": (
+        (
+            "UPDATE collection_windows SET state = 'gap', why = 'lost'"
+            " WHERE hour = '2026-03-01 03:00Z'"
+        ),
+        7,
+        "eu-1 gap 2026-03-01T03Z: and yet it is stored",
+    ),
 }
 
 

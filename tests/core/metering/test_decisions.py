@@ -1,5 +1,7 @@
 """The human way out: accept, keep, gap; each with its reason, none beyond what may be judged."""
 
+import threading
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -321,3 +323,80 @@ def test_nothing_is_decided_about_an_open_hour(site: Site) -> None:
     with pytest.raises(Unknown):
         site.decide("gap", 1)
     assert site.now < hour(1) + HOUR
+
+
+def missing(site: Site) -> None:
+    """An hour of which nothing came yet."""
+    site.cluster()
+    site.say(away())
+    site.collect()
+    site.again(0)
+
+
+RACES: dict[str, tuple[Any, decisions.Word, dict[str, float]]] = {
+    "a gap and a first read": (missing, "gap", {"a": 1}),
+    "keeping and a re-read that is whole again": (held, "keep", {"a": 3, "b": 4}),
+    "accepting and a re-read that is whole again": (held, "accept", {"a": 3, "b": 4}),
+}
+
+
+@pytest.mark.parametrize("what", RACES)
+def test_a_decision_is_about_what_is_there_when_it_is_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A daemon that looks between reading the hour and deciding about it leaves it alone."""
+    before, word, costs = RACES[what]
+    before(site)
+    site.again(0)
+    site.say(costs)
+    read = decisions._window
+
+    def read_and_then_the_daemon_looks(*of: Any) -> Any:
+        found = read(*of)
+        site.collect()
+        return found
+
+    asked = list(site.asked)
+    monkeypatch.setattr(decisions, "_window", read_and_then_the_daemon_looks)
+    made = site.decide(word)
+    assert site.asked == asked
+    assert (made.state, made.cost_nano) == (site.window()["state"], site.total())
+    site.post()
+    site.must_balance()
+
+
+DECIDER_WAITS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE application_name = 'decider' AND wait_event_type = 'Lock'"
+)
+
+
+def test_a_decision_waits_for_a_store_and_sees_what_it_stored(site: Site) -> None:
+    missing(site)
+    done: list[Exception | str] = []
+
+    def decide() -> None:
+        try:
+            with site.open("decider") as own, own.transaction():
+                done.append(
+                    decisions.decide(own, ADMIN, "eu-1", hour(0), "gap", "lost", site.now).state
+                )
+        except Conflict as refused:
+            done.append(refused)
+
+    decider = threading.Thread(target=decide)
+    with site.open("storer") as storer, storer.transaction():
+        storer.execute(
+            "UPDATE hopsmeter.collection_windows SET state = 'collected', revision = 1,"
+            " next_try_at = NULL"
+        )
+        decider.start()
+        give_up = time.monotonic() + 10
+        while not site.value(DECIDER_WAITS):
+            assert decider.is_alive(), done
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+    decider.join(10)
+    assert len(done) == 1
+    assert "only an hour of which nothing is stored" in str(done[0])
+    assert site.window()["state"] == "collected"
