@@ -307,7 +307,8 @@ ON COMMIT DELETE ROWS;
 -- name: changed
 -- How many rows of the re-read differ from what is stored, or are new.
 SELECT count(*) FROM hopsmeter_staging s
-LEFT JOIN hopsmeter.allocations a ON a.hour = s.hour AND a.namespace_id = s.namespace_id
+LEFT JOIN hopsmeter.allocations a
+    ON a.hour = %(hour)s AND a.hour = s.hour AND a.namespace_id = s.namespace_id
 WHERE a.hour IS NULL OR {columns_a} IS DISTINCT FROM {columns_s};
 
 -- name: keep_replaced
@@ -316,7 +317,7 @@ INSERT INTO hopsmeter.allocation_history
 SELECT a.*, clock_timestamp(), %(why)s, %(raw_sha256)s
 FROM hopsmeter.allocations a JOIN hopsmeter_staging s
     ON s.hour = a.hour AND s.namespace_id = a.namespace_id
-WHERE {columns_a} IS DISTINCT FROM {columns_s};
+WHERE a.hour = %(hour)s AND {columns_a} IS DISTINCT FROM {columns_s};
 
 -- name: replace
 -- Put the re-read's rows where they differ or are new, under the new revision.
@@ -334,7 +335,8 @@ SELECT count(*) FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.k
        (array_agg(n.name ORDER BY n.name)
             FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.kind <> 3))[1:3]
 FROM (SELECT * FROM hopsmeter.allocations
-      WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s) a
+      WHERE hour = %(hour)s AND namespace_id = ANY (ARRAY(
+          SELECT id FROM hopsmeter.namespaces WHERE cluster_id = %(cluster_id)s))) a
 FULL JOIN hopsmeter_staging s ON s.namespace_id = a.namespace_id
 LEFT JOIN hopsmeter.namespaces n ON n.id = a.namespace_id;
 
@@ -344,13 +346,17 @@ INSERT INTO hopsmeter_staging
 SELECT a.hour, a.namespace_id, a.cluster_id, a.kind, 4, a.revision, a.user_no, a.account_no,
        a.plan_version_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1
 FROM hopsmeter.allocations a
-WHERE a.hour = %(hour)s AND a.cluster_id = %(cluster_id)s
+WHERE a.hour = %(hour)s AND a.namespace_id = ANY (ARRAY(
+          SELECT id FROM hopsmeter.namespaces WHERE cluster_id = %(cluster_id)s))
   AND NOT EXISTS (SELECT FROM hopsmeter_staging s WHERE s.namespace_id = a.namespace_id);
 
 -- name: expected_attribution
 -- Whose each stored allocation of one cluster is by the rules as they stand: the one definition
--- beside the store's own, used to revise and to prove. Idle and unmounted are OpenCost's own rows.
-SELECT a.hour, a.namespace_id, a.revision,
+-- beside the store's own, used to revise. Idle and unmounted are OpenCost's own rows.
+-- Hour by hour, each by the key of allocations, (hour, namespace_id), which has no other index:
+-- OFFSET 0 holds the planner to it, which else walks through all months of all clusters.
+SELECT a.hour, a.namespace_id, a.kind AS old_kind, a.user_no AS old_user_no,
+       a.account_no AS old_account_no, a.plan_version_id AS old_plan_version_id,
        CASE WHEN n.name = '__idle__' THEN 3 WHEN n.name = '__unmounted__' THEN 4
             WHEN n.name = ANY (c.system_namespaces) THEN 2
             WHEN p.user_no IS NOT NULL THEN 1 ELSE 0 END::smallint AS kind,
@@ -360,23 +366,29 @@ SELECT a.hour, a.namespace_id, a.revision,
                   JOIN hopsmeter.rate_plans r ON r.id = v.plan_id AND r.is_default
                   WHERE v.valid_from <= a.hour ORDER BY v.valid_from DESC LIMIT 1)
        END AS plan_version_id
-FROM hopsmeter.allocations a
+FROM hopsmeter.collection_windows w
+CROSS JOIN LATERAL (
+    SELECT * FROM hopsmeter.allocations
+    WHERE hour = w.hour AND namespace_id = ANY (ARRAY(
+        SELECT id FROM hopsmeter.namespaces
+        WHERE cluster_id = %(cluster_id)s
+          AND (%(names)s::text[] IS NULL OR name = ANY (%(names)s))))
+    OFFSET 0) a
 JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
-JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
 LEFT JOIN hopsmeter.user_projects p
-    ON p.cluster_id = a.cluster_id AND p.namespace = n.name AND p.valid @> a.hour
-WHERE a.cluster_id = %(cluster_id)s AND a.hour >= %(since)s AND a.hour < %(until)s
-  AND (%(names)s::text[] IS NULL OR n.name = ANY (%(names)s));
+    ON p.cluster_id = w.cluster_id AND p.namespace = n.name AND p.valid @> w.hour
+WHERE w.cluster_id = %(cluster_id)s AND w.hour >= %(since)s AND w.hour < %(until)s
+  AND w.revision > 0;
 
 -- name: reattribute
 -- Revise the stored rows of one cluster whose owner, kind or plan the rules now say otherwise:
 -- the old ones to history, the new ones under the hour's next revision.
 WITH expected AS MATERIALIZED ({expected}),
 wrong AS MATERIALIZED (
-    SELECT e.* FROM expected e
-    JOIN hopsmeter.allocations a ON a.hour = e.hour AND a.namespace_id = e.namespace_id
-    WHERE (a.kind, a.user_no, a.account_no, a.plan_version_id)
-        IS DISTINCT FROM (e.kind, e.user_no, e.user_no, e.plan_version_id)),
+    SELECT * FROM expected
+    WHERE (old_kind, old_user_no, old_account_no, old_plan_version_id)
+        IS DISTINCT FROM (kind, user_no, user_no, plan_version_id)),
 raised AS (
     UPDATE hopsmeter.collection_windows w
     SET revision = w.revision + 1, stored_no = w.stored_no + 1
@@ -386,14 +398,18 @@ history AS (
     INSERT INTO hopsmeter.allocation_history
     SELECT a.*, clock_timestamp(), %(why)s, r.raw_sha256
     FROM wrong x
-    JOIN hopsmeter.allocations a ON a.hour = x.hour AND a.namespace_id = x.namespace_id
-    JOIN raised r ON r.hour = x.hour),
+    JOIN raised r ON r.hour = x.hour
+    CROSS JOIN LATERAL (
+        SELECT * FROM hopsmeter.allocations
+        WHERE hour = x.hour AND namespace_id = x.namespace_id OFFSET 0) a),
 revised AS (
     UPDATE hopsmeter.allocations a
     SET kind = x.kind, user_no = x.user_no, account_no = x.user_no,
         plan_version_id = x.plan_version_id, revision = r.revision
     FROM wrong x JOIN raised r ON r.hour = x.hour
     WHERE a.hour = x.hour AND a.namespace_id = x.namespace_id
+      AND a.hour = ANY (ARRAY(SELECT DISTINCT hour FROM wrong))
+      AND a.namespace_id = ANY (ARRAY(SELECT DISTINCT namespace_id FROM wrong))
     RETURNING a.hour, a.total_nano)
 SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0)::bigint FROM revised;
 
@@ -413,12 +429,17 @@ FOR UPDATE;
 
 -- name: first_unowned_hour
 -- The first stored hour of a namespace that is nobody's, after the last period that somebody had.
-SELECT min(a.hour) FROM hopsmeter.allocations a
-JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
-WHERE n.cluster_id = %(cluster_id)s AND n.name = %(namespace)s AND a.kind = 0
-  AND a.hour >= coalesce((SELECT max(coalesce(upper(valid), 'infinity')) FROM hopsmeter.user_projects
+-- Hour by hour, by the key of allocations; see expected_attribution.
+SELECT w.hour FROM hopsmeter.collection_windows w
+JOIN hopsmeter.namespaces n ON n.cluster_id = w.cluster_id AND n.name = %(namespace)s
+CROSS JOIN LATERAL (
+    SELECT FROM hopsmeter.allocations
+    WHERE hour = w.hour AND namespace_id = n.id AND kind = 0 OFFSET 0) a
+WHERE w.cluster_id = %(cluster_id)s AND w.revision > 0
+  AND w.hour >= coalesce((SELECT max(coalesce(upper(valid), 'infinity')) FROM hopsmeter.user_projects
                           WHERE cluster_id = %(cluster_id)s AND namespace = %(namespace)s),
-                         '-infinity');
+                         '-infinity')
+ORDER BY w.hour LIMIT 1;
 
 -- name: end_period
 -- End a period at an hour.

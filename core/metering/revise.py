@@ -61,12 +61,12 @@ def revise(
             connection.execute("TRUNCATE hopsmeter_staging")
             return Stored(claim, "held", 0, answer.total_nano, why)
     connection.execute(_SQL["stage_vanished"], at)
-    found = connection.execute(_CHANGED).fetchone()
+    found = connection.execute(_CHANGED, at).fetchone()
     assert found is not None
     changed: int = found[0]
     if changed:
         why = "accepted" if each.accepted_by else "restated"
-        values = {"why": why, "raw_sha256": claim.raw_sha256}
+        values = {**at, "why": why, "raw_sha256": claim.raw_sha256}
         connection.execute(_KEEP_REPLACED, values)
         connection.execute(_REPLACE, {"revision": revision + 1})
     connection.execute("TRUNCATE hopsmeter_staging")
