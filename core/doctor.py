@@ -24,7 +24,7 @@ from core.db.connect import connect, place
 from core.db.migrate import current_version, require_current
 from core.db.notify import listen, wait
 from core.errors import HopsmeterError, SettingsFault
-from core.reports.clusters import ClusterLine, clusters
+from core.reports.clusters import ClusterLine, clusters, hours_text
 from core.reports.session import daemons, life
 from core.settings import OPTIONS, Settings, client_url, load
 
@@ -34,7 +34,6 @@ SKEW_WARN_S = 2.0
 SKEW_FAIL_S = 60.0
 NOTICE_LIMIT_S = 2.0
 EXPIRY_WARN = timedelta(days=14)
-_HEALTHY = ("ok", "catching up", "new")
 
 Verdict = Literal["ok", "warn", "fail"]
 Connection = psycopg.Connection[Any]
@@ -273,11 +272,11 @@ def _daemon(connection: Connection) -> Iterator[Finding]:
 def _clusters(connection: Connection) -> Iterator[Finding]:
     now = utc_now()
     lines = clusters(connection, now)
-    well = [line for line in lines if line.health in _HEALTHY]
+    well = [line for line in lines if not any(_troubles(line))]
     yield Finding("clusters", "ok", f"{len(well)} of {len(lines)} need nobody")
     for line in lines:
-        if line.health not in _HEALTHY:
-            yield Finding(f"cluster {line.name}", "warn", *_trouble(line))
+        for saw, cure in _troubles(line):
+            yield Finding(f"cluster {line.name}", "warn", saw, cure)
         expiry = line.credentials_expire_at
         if expiry is not None and expiry - now < EXPIRY_WARN:
             past = expiry < now
@@ -286,14 +285,20 @@ def _clusters(connection: Connection) -> Iterator[Finding]:
             yield Finding(f"cluster {line.name}", "fail" if past else "warn", saw, cure)
 
 
-def _trouble(line: ClusterLine) -> tuple[str, str]:
+def _troubles(line: ClusterLine) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a cluster and its cure."""
+    look = f"See `hopsmeter hours {line.name}`."
+    walk = f"Walk the way: `hopsmeter cluster check {line.name}`."
     if line.health == "paused":
-        return f"paused: {line.status_why}", f"`hopsmeter cluster resume {line.name}` ends it."
-    if line.health == "decide":
-        count = line.hours.refused + line.hours.held
-        return f"{count} hours wait for a decision", f"See `hopsmeter hours {line.name}`."
-    saw = f"{line.failures} visits failed in a row; the last: {line.last_outcome}"
-    return saw, f"Walk the way: `hopsmeter cluster check {line.name}`."
+        yield f"paused: {line.status_why}", f"`hopsmeter cluster resume {line.name}` ends it."
+    elif line.failures:
+        yield f"{line.failures} visits failed in a row; the last: {line.last_outcome}", walk
+    if line.faulted:
+        yield f"{hours_text(line.faulted)} failed, the newest: {line.fault}", f"{look} {walk}"
+    if line.undecided:
+        yield f"{hours_text(line.undecided)} to be decided by a person", look
+    if line.hours.gap:
+        yield f"{hours_text(line.hours.gap)} lost (gaps), of which no cost is known", look
 
 
 def _kubernetes() -> Finding:

@@ -54,13 +54,13 @@ def cut(text: str, width: int) -> str:
 
 
 def money(nano: int, decimals: int = 2, room: int = MONEY_WIDTH) -> str:
-    """Return an amount of at most `room` cells; zero is `·`, a trace of money `<0.01`."""
+    """Return an amount of at most `room` cells; zero is `·`, a trace of money `<0.01` or `-<0.01`."""
     if nano == 0:
         return NOTHING
     step = 10 ** (9 - decimals)
     if abs(nano) * 2 < step:
         least = f"{10**-decimals:.{decimals}f}"
-        return f"<{least}" if nano > 0 else f">-{least}"
+        return f"<{least}" if nano > 0 else f"-<{least}"
     text = text_from_nano(nano, decimals)
     return text if len(text) <= room else text_from_nano(nano, 0)
 

@@ -14,6 +14,8 @@ _SQL = queries_beside(__file__)
 
 FAILING_FROM = 3
 """Asks that failed in a row, from which a cluster is said to fail and not just to be retried."""
+NEWEST_HOURS = 3
+"""So many of the newest hours failed or refused mean the same, though each visit ends well."""
 BEHIND_AFTER = 2 * HOUR
 """An open hour older than this means that the cluster is still being caught up with."""
 
@@ -50,7 +52,11 @@ _COUNTED = tuple(field.name for field in fields(HourCounts) if field.name != "se
 
 @dataclass(frozen=True)
 class ClusterLine:
-    """One cluster; `newest_nano` is the cost of `newest_hour`, the last one in the books."""
+    """One cluster; `newest_nano` is the cost of `newest_hour`, the last one in the books.
+
+    `faulted` hours failed and are tried again, the newest of them for `fault`; `rereads_refused`
+    are in the books, but what OpenCost says of them now waits for a person.
+    """
 
     id: int
     name: str
@@ -70,7 +76,24 @@ class ClusterLine:
     newest_hour: datetime | None
     newest_nano: int
     today_nano: int
+    rereads_refused: int
+    faulted: int
+    fault: str
     health: Health
+
+    @property
+    def undecided(self) -> int:
+        """Hours that wait for a person."""
+        return self.hours.refused + self.hours.held + self.rereads_refused
+
+    @property
+    def said(self) -> str:
+        """Say why it is as it is; a visit may end well though OpenCost had nothing to tell."""
+        if self.status == "paused":
+            return self.status_why
+        if self.faulted and not self.failures:
+            return f"{hours_text(self.faulted)} failed: {self.fault}"
+        return self.last_outcome
 
 
 def clusters(
@@ -82,7 +105,8 @@ def clusters(
     """
     day = day_start(day_of(now))
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(_SQL["clusters"], {"now": now, "day_start": day, "cluster": cluster})
+        given = {"now": now, "day_start": day, "cluster": cluster, "newest": NEWEST_HOURS}
+        cursor.execute(_SQL["clusters"], given)
         return tuple(_line(row, now) for row in cursor)
 
 
@@ -95,27 +119,43 @@ def _line(row: dict[str, Any], now: datetime) -> ClusterLine:
         # A first visit may take long, and is written down at its end.
         asked=row["last_asked_at"] is not None or hours.kept + hours.collecting > 0,
         failures=row["failures"],
-        undecided=hours.refused + hours.held,
+        faulted=row["faulted"],
+        newest_fail=row.pop("newest_fail"),
+        undecided=hours.refused + hours.held + row["rereads_refused"],
         open_for=now - oldest_open if oldest_open else timedelta(0),
     )
     return ClusterLine(**row, hours=hours, health=word)
 
 
 def health(
-    *, status: str, asked: bool, failures: int, undecided: int, open_for: timedelta
+    *,
+    status: str,
+    asked: bool,
+    failures: int,
+    faulted: int,
+    newest_fail: bool,
+    undecided: int,
+    open_for: timedelta,
 ) -> Health:
     """Say in a word how a cluster is; what needs a person most comes first.
 
-    `undecided` are hours refused or held, `open_for` the age of the oldest hour not yet read.
+    `failures` are visits that failed in a row, `faulted` hours that failed though the visit went
+    on, `newest_fail` if the newest ones all did. `undecided` are hours refused or held, also by a
+    re-read, `open_for` the age of the oldest hour not yet read.
     """
     if status == "paused":
         return "paused"
-    if failures >= FAILING_FROM:
+    if failures >= FAILING_FROM or newest_fail:
         return "failing"
     if undecided:
         return "decide"
-    if failures:
+    if failures or faulted:
         return "retrying"
     if not asked:
         return "new"
     return "catching up" if open_for > BEHIND_AFTER + HOUR else "ok"
+
+
+def hours_text(count: int) -> str:
+    """Return `1 hour` or `99 hours`."""
+    return f"{count} hour{'' if count == 1 else 's'}"

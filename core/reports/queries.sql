@@ -4,10 +4,13 @@
 -- name: clusters
 -- Every cluster that is not removed: its contact, its hours by state, its costs. Settled hours are
 -- the span of its windows less the others (there are no holes: invariant 7), so nothing counts years.
+-- A failed hour that is being read again keeps its fault until it is answered; `newest_fail` looks at
+-- the newest hours that were asked for.
 SELECT c.id, c.name, c.currency, c.status, c.status_why, c.transport, c.metering_since,
        c.last_asked_at, c.last_answered_at, c.last_outcome, c.failures, c.next_visit_at,
        c.credentials_expire_at, coalesce(s.span, 0) AS span, w.due, w.collecting, w.collected, w.failed, w.refused,
-       w.held, w.gap, w.waived, w.oldest_open,
+       w.held, w.gap, w.waived, w.oldest_open, w.rereads_refused, w.faulted, coalesce(w.fault, '') AS fault,
+       coalesce(f.newest_fail, false) AS newest_fail,
        n.hour AS newest_hour, coalesce(n.total_nano, 0) AS newest_nano,
        (SELECT coalesce(sum(t.total_nano), 0)::bigint FROM hopsmeter.collection_windows t
         WHERE t.cluster_id = c.id AND t.hour >= %(day_start)s
@@ -25,10 +28,23 @@ LEFT JOIN LATERAL (
            count(*) FILTER (WHERE state = 'held' AND NOT leased) AS held,
            count(*) FILTER (WHERE state = 'gap' AND NOT leased) AS gap,
            count(*) FILTER (WHERE state = 'waived' AND NOT leased) AS waived,
-           min(hour) FILTER (WHERE state IN ('due', 'failed')) AS oldest_open
-    FROM (SELECT state, hour, coalesce(lease_until > %(now)s, false) AS leased
+           min(hour) FILTER (WHERE state IN ('due', 'failed')) AS oldest_open,
+           count(*) FILTER (WHERE state = 'collected' AND pending_sha256 IS NOT NULL)
+               AS rereads_refused,
+           count(*) FILTER (WHERE state = 'failed' AND fault IS NOT NULL) AS faulted,
+           (array_agg(fault ORDER BY hour DESC)
+               FILTER (WHERE state = 'failed' AND fault IS NOT NULL))[1] AS fault
+    FROM (SELECT state, hour, fault, pending_sha256,
+                 coalesce(lease_until > %(now)s, false) AS leased
           FROM hopsmeter.collection_windows WHERE cluster_id = c.id AND state <> 'settled') o
     ) w ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) = %(newest)s AND bool_and(state IN ('failed', 'refused'))
+           AND bool_or(state = 'failed' AND fault IS NOT NULL) AS newest_fail
+    FROM (SELECT state, fault FROM hopsmeter.collection_windows
+          WHERE cluster_id = c.id AND (state <> 'due' OR fault IS NOT NULL)
+          ORDER BY hour DESC LIMIT %(newest)s) o
+    ) f ON true
 LEFT JOIN LATERAL (
     SELECT hour, total_nano FROM hopsmeter.collection_windows
     WHERE cluster_id = c.id AND revision > 0 ORDER BY hour DESC LIMIT 1) n ON true
@@ -143,14 +159,15 @@ GROUP BY c.name, n.name, k.name, u.id, u.email, c.currency
 ORDER BY total_nano DESC, c.name, n.name, u.id;
 
 -- name: unmapped
--- Namespaces with cost in the period and no owner, dearest first.
+-- Namespaces with cost in the period and no owner, dearest first. Not those of removed clusters:
+-- nobody can map them any more, and their money stays in the books.
 SELECT c.name AS cluster, n.name AS namespace, c.currency, sum(d.hours)::int AS hours,
        sum(d.total_nano)::bigint AS total_nano, min(d.first_hour) AS first_hour,
        max(d.last_hour) AS last_hour
 FROM hopsmeter.cost_by_day d
 JOIN hopsmeter.namespaces n ON n.id = d.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
-WHERE d.kind = 0 AND (%(since)s::date IS NULL OR d.date >= %(since)s)
+WHERE d.kind = 0 AND c.status <> 'removed' AND (%(since)s::date IS NULL OR d.date >= %(since)s)
 GROUP BY c.name, n.name, c.currency
 HAVING sum(d.total_nano) <> 0
 ORDER BY total_nano DESC, c.name, n.name;

@@ -2,19 +2,20 @@ import shutil
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg import sql
 
 from core import doctor, settings
-from core.clock import utc_now
+from core.clock import HOUR, utc_now
 from core.clusters.keys import check_keyring, prove_keyring
 from core.clusters.vault import Keyring, init_keyring
 from core.db.roles import DAEMON, ensure_login_role, ensure_roles
 from core.doctor import Finding, examine, examine_start
 from core.errors import SecretFault
 from tests.database import Connection, Database
-from tests.factories import add_cluster
+from tests.factories import SINCE, add_cluster, add_window
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +174,30 @@ def test_a_cluster_that_needs_somebody_is_named(around: dict[str, str], database
     assert "the API server froze" in found[0].saw
     assert "hopsmeter cluster check eu-1" in found[0].cure
     assert "--kubeconfig" in found[1].cure
+
+
+def test_failed_undecided_and_lost_hours_are_warnings(
+    around: dict[str, str], database: Database
+) -> None:
+    connection = database.connect()
+    eu = add_cluster(connection, last_outcome="ok")
+    states: list[tuple[int, str, dict[str, Any]]] = [
+        *((number, "failed", {"fault": "no-data"}) for number in range(9)),
+        (9, "gap", {}),
+        (10, "collected", {"pending_sha256": b"x" * 32}),
+    ]
+    for number, state, changes in states:
+        add_window(connection, eu, SINCE + number * HOUR, state, **changes)
+    add_cluster(connection, "us-1")
+    found = examine(around)
+    told = [each for each in found if each.name == "cluster eu-1"]
+    assert [(each.verdict, each.saw) for each in told] == [
+        ("warn", "9 hours failed, the newest: no-data"),
+        ("warn", "1 hour to be decided by a person"),
+        ("warn", "1 hour lost (gaps), of which no cost is known"),
+    ]
+    assert all("`hopsmeter hours eu-1`" in each.cure for each in told)
+    assert by_name(found)["clusters"].saw == "1 of 2 need nobody"
 
 
 def test_a_rotated_keyring_becomes_the_databases_and_the_old_one_is_refused(

@@ -361,6 +361,24 @@ async def test_the_whole_story_fits_at_every_size(database: Database) -> None:
             assert "dmitri.k@" in text
 
 
+async def test_news_while_the_screen_is_taken_down_is_nobodys(small_world: Database) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        view, answer = (
+            app_of(pilot).views[-1],
+            feeds.Overview((), (), NOW, (), (), (), None, "none"),
+        )
+        taken_down = view.remove()
+        view.show_link()
+        view.show_crumbs()
+        view.receive(answer, NOW)
+        await taken_down
+        assert not view.query("#header")
+        view.show_link()
+        view.show_crumbs()
+        view.receive(answer, NOW)
+
+
 async def test_news_that_is_faster_than_the_frame_waits_for_it(small_world: Database) -> None:
     async with of(small_world).run_test() as pilot:
         await settled(pilot)

@@ -73,7 +73,7 @@ def _cluster_row(line: ClusterLine, now: datetime) -> Row:
             amount(line.today_nano, tone="strong"),
             amount(line.newest_nano, room=NEWEST.width),
             line.currency,
-            line.status_why if line.health == "paused" else line.last_outcome,
+            line.said,
         ),
         (
             line.name,
@@ -83,7 +83,7 @@ def _cluster_row(line: ClusterLine, now: datetime) -> Row:
             line.today_nano,
             line.newest_nano,
             line.currency,
-            line.last_outcome,
+            line.said,
         ),
         line.name,
     )

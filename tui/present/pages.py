@@ -90,7 +90,7 @@ def cluster_facts(line: ClusterLine, now: datetime) -> tuple[tuple[Span, ...], .
         Span("  "),
         *state(CLUSTERS[line.health]),
         Span(f"  answered {fmt.ago(line.last_answered_at, now)}", "muted"),
-        Span(f"  {line.status_why if line.health == 'paused' else line.last_outcome}"),
+        Span(f"  {line.said}"),
     )
     second = [
         Span("  "),

@@ -88,9 +88,14 @@ class View(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Ask anew; not before the frame stands, since the feed may be faster than it."""
-        if self._framed:
+        if self.stands:
             self.show_link()
             self.dashboard.ask(self.question)
+
+    @property
+    def stands(self) -> bool:
+        """Whether the frame is there: news may come before it is, and while it is taken down."""
+        return self._framed and self.display
 
     @property
     def main(self) -> Listing:
@@ -111,7 +116,7 @@ class View(Screen[None]):
 
     def show_link(self) -> None:
         """Show who and where one is, and whether the database is there."""
-        if not self._framed:
+        if not self.stands:
             return
         board = self.dashboard
         left, right = chrome.header(
@@ -127,7 +132,7 @@ class View(Screen[None]):
             self.query_one("#why", Line).show(why)
 
     def show_crumbs(self) -> None:
-        if not self._framed:
+        if not self.stands:
             return
         listing = self.listing
         names = [view.crumb for view in self.dashboard.views]
@@ -142,6 +147,8 @@ class View(Screen[None]):
 
     def receive(self, answer: Answer, as_of: datetime) -> None:
         """Show an answer; an equal one within the same minute changes no cell."""
+        if not self.stands:
+            return
         self.query_one("#age", Age).set_as_of(as_of)
         minute = as_of.replace(second=0, microsecond=0)
         if answer != self._answer or minute != self._shown_at:
@@ -157,7 +164,7 @@ class View(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Nothing works before the frame stands; while something is typed, `/` and `:` are text."""
-        if not self._framed:
+        if not self.stands:
             return False
         if action in ("filter", "command"):
             return not self.query_one(Prompt).is_open
@@ -206,7 +213,9 @@ class View(Screen[None]):
         self.say(f"{event.rows} {'row' if event.rows == 1 else 'rows'} copied.", "ok")
 
     def on_keyed_table_row_left(self, event: KeyedTable.RowLeft) -> None:
-        self.say(f"{event.row.name or event.row.key} is no longer in the list.", "warn")
+        """Name the row that hands were on; a list beside it may lose one by the same change."""
+        if event.table is self.listing:
+            self.say(f"{event.row.name or event.row.key} is no longer in the list.", "warn")
 
     def action_look(self) -> None:
         """Show the row in full, whatever its columns had to cut."""

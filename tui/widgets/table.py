@@ -67,8 +67,8 @@ class KeyedTable(ScrollView, can_focus=True):
     class RowLeft(Message):
         """The row under the cursor is no longer there; the cursor went to its neighbour."""
 
-        def __init__(self, row: Row) -> None:
-            self.row = row
+        def __init__(self, row: Row, table: "KeyedTable") -> None:
+            self.row, self.table = row, table
             super().__init__()
 
     def __init__(self, columns: Sequence[Column], *, ident: str = "", empty: str = "") -> None:
@@ -108,7 +108,7 @@ class KeyedTable(ScrollView, can_focus=True):
         if self.cursor_key not in self._index:
             self.cursor_key = self._neighbour(old, cursor)
             if old and not quiet:
-                self.post_message(self.RowLeft(old[cursor]))
+                self.post_message(self.RowLeft(old[cursor], self))
         self._resize_virtual()
         self._keep_in_place(cursor, top)
         self._paint_changes(old, top)

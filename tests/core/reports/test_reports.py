@@ -85,7 +85,9 @@ def test_a_cluster_without_hours_is_new_and_counts_nothing(database: Database) -
         ("paused", {"status": "paused", "failures": 9, "undecided": 1}),
         ("failing", {"failures": 3, "undecided": 1}),
         ("decide", {"undecided": 1, "failures": 1}),
+        ("failing", {"newest_fail": True, "faulted": 3, "undecided": 1}),
         ("retrying", {"failures": 1, "open_for": 5 * HOUR}),
+        ("retrying", {"faulted": 1, "open_for": 5 * HOUR}),
         ("new", {"asked": False, "open_for": 5 * HOUR}),
         ("catching up", {"open_for": 5 * HOUR}),
     ],
@@ -93,9 +95,54 @@ def test_a_cluster_without_hours_is_new_and_counts_nothing(database: Database) -
 def test_the_word_of_a_cluster_says_what_needs_a_person_most(
     word: Health, facts: dict[str, object]
 ) -> None:
-    well = {"status": "active", "asked": True, "failures": 0, "undecided": 0}
-    assert health(**{**well, "open_for": timedelta(0), **facts}) == word  # type: ignore[arg-type]  # facts of mixed types by name
+    well = {"status": "active", "asked": True, "failures": 0, "faulted": 0, "newest_fail": False}
+    rest = {"undecided": 0, "open_for": timedelta(0)}
+    assert health(**{**well, **rest, **facts}) == word  # type: ignore[arg-type]  # facts of mixed types by name
     assert word in get_args(Health)
+
+
+def test_a_cluster_that_answers_nothing_fails_though_its_visits_end_well(
+    database: Database,
+) -> None:
+    connection = database.connect()
+    eu = add_cluster(connection, last_outcome="ok")
+    for number in range(99):
+        leased = {"lease_until": NOW + HOUR, "lease_token": "0" * 32} if number == 98 else {}
+        add_window(connection, eu, SINCE + number * HOUR, "failed", fault="no-data", **leased)
+    add_window(connection, eu, SINCE + 99 * HOUR, "due")
+    (line,) = clusters(connection, NOW)
+    assert (line.health, line.said) == ("failing", "99 hours failed: no-data")
+    connection.execute("UPDATE hopsworks_clusters SET failures = 1, last_outcome = 'cut off'")
+    assert clusters(connection, NOW)[0].said == "cut off"
+
+
+def test_one_failed_hour_among_good_ones_is_retried(database: Database) -> None:
+    connection = database.connect()
+    eu = add_cluster(connection)
+    add_window(connection, eu, NEWEST - HOUR, "failed", fault="no-data")
+    add_window(connection, eu, NEWEST, "collected")
+    (line,) = clusters(connection, NOW)
+    assert (line.health, line.said) == ("retrying", "1 hour failed: no-data")
+
+
+def test_a_refused_re_read_waits_for_a_person(database: Database) -> None:
+    connection = database.connect()
+    eu = add_cluster(connection)
+    add_window(connection, eu, NEWEST, "collected", pending_sha256=b"x" * 32, fault="minutes")
+    (line,) = clusters(connection, NOW)
+    assert (line.health, line.undecided, line.hours.collected) == ("decide", 1, 1)
+
+
+def test_the_unmapped_money_of_a_removed_cluster_is_no_longer_listed(database: Database) -> None:
+    connection = database.connect()
+    eu = add_cluster(connection)
+    add_window(connection, eu, NEWEST)
+    add_allocation(connection, eu, NEWEST, "lost")
+    assert [each.namespace for each in unmapped(connection)] == ["lost"]
+    connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    assert unmapped(connection) == ()
+    kept = namespaces(connection, TODAY, TODAY, cluster="eu-1")
+    assert [each.total_nano for each in kept] == [10**9], "it stays in the books"
 
 
 def test_the_map_has_a_state_for_each_hour_asked_for(database: Database) -> None:
