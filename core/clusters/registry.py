@@ -22,6 +22,8 @@ from core.clusters.cluster import (
     ClusterSettings,
     every_cluster,
     find_cluster,
+    same_kubernetes,
+    same_pod,
     same_source,
 )
 from core.clusters.connection.access import ClusterAccess
@@ -81,6 +83,7 @@ def add_cluster(
     since = _since(metering_since, now)
     config = _read(kubeconfig, context, now, vault)
     _require_other_source(connection, settings, config.server, None)
+    _require_other_kubernetes(connection, settings, config.server, config.ca_pem, None)
     uid = uuid4()
     values = {
         **_columns(settings),
@@ -128,6 +131,8 @@ def edit_cluster(
     config = _read(kubeconfig, context, now, vault) if kubeconfig else None
     server = config.server if config else before.server_url
     _require_other_source(connection, settings, server, before.id)
+    ca_pem = config.ca_pem if config else _authorities(connection)[before.id]
+    _require_other_kubernetes(connection, settings, server, ca_pem, before.id)
     values = _columns(settings)
     difference = _changed(before.settings, settings)
     if config:
@@ -277,6 +282,32 @@ def _require_other_source(
                 f" {settings.opencost_namespace}): every cost would be counted twice."
                 " Nothing was changed."
             )
+
+
+def _require_other_kubernetes(
+    connection: Connection,
+    settings: ClusterSettings,
+    server: str,
+    ca_pem: str,
+    own_id: int | None,
+) -> None:
+    """Refuse a cluster that is here by another address of its API server."""
+    authorities = _authorities(connection)
+    for other in every_cluster(connection):
+        if other.id == own_id or not same_pod(settings, other):
+            continue
+        if same_kubernetes(server, ca_pem, other.server_url, authorities[other.id]):
+            raise Conflict(
+                f"The cluster {other.name} ({other.server_url}) has the same certificate authority"
+                f" and the same OpenCost as {server}: it is the same Kubernetes by another"
+                " address, and every cost would be counted twice. Nothing was changed."
+            )
+
+
+def _authorities(connection: Connection) -> dict[int, str]:
+    return dict(
+        connection.execute("SELECT id, ca_pem FROM hopsmeter.hopsworks_clusters").fetchall()
+    )
 
 
 def _require_currency_free(

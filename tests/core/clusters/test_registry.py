@@ -27,7 +27,7 @@ from core.clusters.registry import (
 from core.clusters.vault import Keyring, Secret, open_sealed
 from core.errors import Conflict, Forbidden, InputFault, KubeconfigRefused, SecretFault, Unknown
 from core.identity.principal import Principal
-from tests.core.clusters.kubeconfigs import by_certificate, kubeconfig
+from tests.core.clusters.kubeconfigs import b64, by_certificate, issue, kubeconfig
 from tests.database import Connection, Database
 from tests.factories import NOW
 
@@ -37,7 +37,16 @@ VAULT = Vault(Keyring.generate())
 
 
 def config(server: str = "https://api.eu-1.example.com:6443", **top: Any) -> Secret:
-    return Secret(json.dumps(kubeconfig(cluster={"server": server}, **top)))
+    """A kubeconfig of a cluster with an authority of its own."""
+    return of_authority(server, server, **top)
+
+
+def of_authority(server: str, authority: str, **top: Any) -> Secret:
+    cluster = {
+        "server": server,
+        "certificate-authority-data": b64(issue(authority).certificate),
+    }
+    return Secret(json.dumps(kubeconfig(cluster=cluster, **top)))
 
 
 def added(connection: Connection, name: str = "eu-1", **changes: Any) -> ClusterChange:
@@ -179,6 +188,43 @@ def test_an_edit_cannot_make_two_clusters_one(database: Database) -> None:
     added(connection, "eu-2", kubeconfig=config("https://api.eu-2.example.com:6443"))
     with pytest.raises(Conflict, match="eu-2 has the same server"):
         edited(connection, {}, kubeconfig=config("https://api.eu-2.example.com:6443"))
+
+
+@pytest.mark.parametrize(
+    ("server", "authority", "changes", "refused"),
+    [
+        ("https://10.0.0.7:6443", "ca-1", {}, True),
+        ("https://10.0.0.7:6443", "ca-1", {"opencost_selector": "app=opencost"}, True),
+        ("https://10.0.0.7:6443", "ca-1", {"opencost_namespace": "costs"}, False),
+        ("https://10.0.0.7:6443", "ca-1", {"opencost_port": 9004}, False),
+        ("https://10.0.0.7:6443", "ca-2", {}, False),
+        ("https://one.example.com:6443/k8s/clusters/c-2", "ca-1", {}, False),
+    ],
+)
+def test_the_same_kubernetes_by_another_address_is_refused(
+    database: Database, server: str, authority: str, changes: dict[str, Any], refused: bool
+) -> None:
+    connection = database.connect()
+    added(connection, kubeconfig=of_authority("https://one.example.com:6443", "ca-1"))
+    kubeconfig, settings = of_authority(server, authority), replace(SETTINGS, **changes)
+    if not refused:
+        added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
+        return
+    with pytest.raises(Conflict, match=r"eu-1 .* the same Kubernetes by another address"):
+        added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
+    remove_cluster(connection, ADMIN, "eu-1", why="moved")
+    added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
+
+
+def test_an_edit_cannot_lead_to_a_kubernetes_that_is_here_already(database: Database) -> None:
+    connection = database.connect()
+    costs = replace(SETTINGS, opencost_namespace="costs")
+    added(connection, kubeconfig=of_authority("https://one.example.com:6443", "ca-1"))
+    other = of_authority("https://10.0.0.7:6443", "ca-1")
+    added(connection, "eu-2", kubeconfig=other, settings=costs)
+    with pytest.raises(Conflict, match=r"eu-2 .* by another address"):
+        edited(connection, {"opencost_namespace": "costs"})
+    edited(connection, {}, kubeconfig=of_authority("https://two.example.com:6443", "ca-1"))
 
 
 def test_all_that_is_wrong_is_told_together(database: Database) -> None:
