@@ -26,7 +26,10 @@ from core.clusters.connection.trouble import Trouble
 SMALL_MAX_BYTES = 32 * 1024 * 1024
 """For the API server's own answers: a list of pods, a status."""
 CHUNK_BYTES = 256 * 1024
-CURE_LARGE = "No hour of a cluster is that large: look at what OpenCost answers by hand."
+CURE_LARGE = (
+    "No usual hour is that large: look at what OpenCost answers by hand; the setting"
+    " answer_max_mib raises the limit."
+)
 SUBPROTOCOLS = "v5.channel.k8s.io,v4.channel.k8s.io"
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from core.clock import monotonic_s, utc_now
 from core.clusters.connection import rules, trouble
-from core.clusters.connection.client import Credentials, KubeClient
+from core.clusters.connection.client import Credentials, KubeClient, Reply
 from core.clusters.connection.fetch import ExecTransport, ProxyTransport
 from core.clusters.connection.trouble import Trouble, short
 from core.clusters.connection.wire import Found, Open
@@ -52,7 +52,7 @@ class Walk:
         client = self._open_client()
         yield _kubeconfig(client.credentials)
         yield from self._tls(client)
-        yield self._credentials(client)
+        yield credentials_step(client, self._deadline_s)
         yield from self._version_and_clock(client)
         yield self._permission(client)
         if self._opening.transport == "exec":
@@ -82,28 +82,6 @@ class Walk:
             f"{version}, trusted; the server's certificate is good",
             until,
             "Renew the API server's certificate.",
-        )
-
-    def _credentials(self, client: KubeClient) -> Found:
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        reply = client.call(_REVIEW, "credentials", self._deadline_s, body=body)
-        if reply.status == 401:
-            problem = trouble.of_status(401, reply.body, _NO_RULE, "credentials")
-            if (until := _expiry(client.credentials)) and until < utc_now():
-                problem.message += f" They expired on {until:%Y-%m-%d %H:%M} UTC."
-            raise problem
-        who = "accepted (the API server does not say whose they are); good"
-        if reply.status // 100 == 2:
-            user = (reply.json("credentials").get("status") or {}).get("userInfo") or {}
-            who = f"we are {short(str(user.get('username')))}; good"
-        until = _expiry(client.credentials)
-        if until is None:
-            return ok("credentials", f"{who}, without an end.")
-        return _expiring(
-            "credentials",
-            who,
-            until,
-            "Make new ones, then `hopsmeter cluster edit NAME --kubeconfig FILE`.",
         )
 
     def _version_and_clock(self, client: KubeClient) -> Iterator[Found]:
@@ -184,6 +162,43 @@ class Walk:
 def _kubeconfig(credentials: Credentials) -> Found:
     user = "a token" if credentials.token else "a client certificate"
     return ok("kubeconfig", f"{credentials.server}, its own CA, {user}.")
+
+
+def credentials_step(client: KubeClient, deadline_s: float) -> Found:
+    """Ask whose the credentials are; that the answer is no 401 is what counts."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    reply = client.call(_REVIEW, "credentials", deadline_s, body=body)
+    if reply.status == 401:
+        problem = trouble.of_status(401, reply.body, _NO_RULE, "credentials")
+        if (until := _expiry(client.credentials)) and until < utc_now():
+            problem.message += f" They expired on {until:%Y-%m-%d %H:%M} UTC."
+        raise problem
+    if reply.status >= 500:
+        saw = f"the API server failed when asked whose they are ({reply.status})."
+        return warn("credentials", saw, "Look at the API server; the steps behind tell more.")
+    who = _who(reply)
+    until = _expiry(client.credentials)
+    if until is None:
+        return ok("credentials", f"{who}, without an end.")
+    return _expiring(
+        "credentials",
+        who,
+        until,
+        "Make new ones, then `hopsmeter cluster edit NAME --kubeconfig FILE`.",
+    )
+
+
+def _who(reply: Reply) -> str:
+    if reply.status // 100 == 2:
+        user = (reply.json("credentials").get("status") or {}).get("userInfo") or {}
+        return f"we are {short(str(user.get('username')))}; good"
+    if reply.status == 404:
+        said = "the API server does not say whose they are: Kubernetes before 1.28"
+    elif reply.status == 403:
+        said = "they may not ask who they are"
+    else:
+        said = f"who they are is not told: {reply.status}"
+    return f"accepted ({said}); good"
 
 
 def _verbs(rule: rules.Rule) -> str:

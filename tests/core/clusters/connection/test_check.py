@@ -1,8 +1,10 @@
 """The walk of `hopsmeter cluster check`: what each step sees, and the cure it names."""
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
@@ -15,6 +17,8 @@ from core.clusters.connection import (
     VisitLimits,
     visit,
 )
+from core.clusters.connection import steps as walk
+from core.clusters.connection.client import Credentials, KubeClient, Reply
 from core.clusters.kubeconfig import read_kubeconfig
 from sandbox.cluster import Cluster, ClusterSpec
 from sandbox.world import World
@@ -106,6 +110,33 @@ def test_an_old_server_that_tells_nobody_who_he_is_is_no_fault(
     steps = check(launcher, cluster)
     assert steps["credentials"].outcome == "ok"
     assert "does not say whose they are" in steps["credentials"].saw
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "saw"),
+    [
+        (201, "ok", "we are anna"),
+        (403, "ok", "they may not ask who they are"),
+        (404, "ok", "Kubernetes before 1.28"),
+        (429, "ok", "is not told: 429"),
+        (500, "warn", "failed when asked whose they are (500)"),
+    ],
+)
+def test_only_an_old_server_is_called_old(status: int, outcome: str, saw: str) -> None:
+    body = json.dumps({"status": {"userInfo": {"username": "anna"}}}).encode()
+
+    class Answering:
+        credentials = Credentials(
+            server="https://a.test", ca_pem=b"", tls_server_name=None, token="t",
+            certificate_pem=b"", key_pem=b"",
+        )  # fmt: skip
+
+        def call(self, *_: object, **__: object) -> Reply:
+            return Reply(status, {}, body)
+
+    found = walk.credentials_step(cast("KubeClient", Answering()), 1.0)
+    assert found.outcome == outcome
+    assert saw in found.saw
 
 
 def test_revoked_credentials_end_the_walk(launcher: Launcher, cluster: Cluster) -> None:

@@ -131,7 +131,9 @@ def test_an_endless_body_is_not_read_on(launcher: Launcher) -> None:
             connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
 
     with hostile(endless) as server:
-        assert "larger than 1 MiB" in fault_of(launcher, server.access("proxy"))
+        told = fault_of(launcher, server.access("proxy"))
+        assert "larger than 1 MiB" in told
+        assert "answer_max_mib" in told
 
 
 @BOTH
