@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
@@ -22,6 +22,7 @@ REREAD_S = 0.5
 """Behind a pooler LISTEN stays silent, so the row is read again without being told."""
 TAKEN_UP_S = 2.0
 """A daemon that runs takes a command up in milliseconds; after this long we look for one."""
+TELL_S = 3.0
 DAEMON_SEEN_S = 60
 WHY_CHARS_MAX = 1000
 PERSON_CHARS_MAX = 255
@@ -116,12 +117,20 @@ def outcome(connection: Connection, command_id: int) -> Outcome:
     return Outcome(command_id, *row)
 
 
-def wait(connection: Connection, command_id: int, timeout_s: float = WAIT_S) -> Outcome:
+def wait(
+    connection: Connection,
+    command_id: int,
+    timeout_s: float = WAIT_S,
+    *,
+    tell: Callable[[Outcome], None] = lambda _: None,
+) -> Outcome:
     """Wait until the command has ended; earlier only where no daemon is there to take it.
 
+    `tell` is called once, where it takes longer than people wait without a word.
     The connection must be in autocommit: what others commit is seen only between transactions.
     """
     started_s = monotonic_s()
+    told = False
     notify.listen(connection, notify.ENDED)
     try:
         while True:
@@ -134,6 +143,9 @@ def wait(connection: Connection, command_id: int, timeout_s: float = WAIT_S) -> 
                 return _waiting(found, "it waits; start hopsmeterd")
             if waited_s >= timeout_s:
                 return _waiting(found, f"it is not finished after {timeout_s:g} s; it goes on")
+            if not told and waited_s >= TELL_S:
+                told = True
+                tell(found)
             pause_s = min(REREAD_S, timeout_s - waited_s)
             notify.wait(connection, pause_s)
     finally:

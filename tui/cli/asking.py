@@ -57,7 +57,7 @@ def ask(
     dry_run: bool = False,
     why: str = "",
     sealed: Mapping[str, Secret] | None = None,
-    wait_s: float = WAIT_S,
+    wait_s: float | None = None,
     tell: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
     """Submit, wait, and tell what became of it; Told or Waits where it is not done."""
@@ -72,14 +72,17 @@ def ask(
             person=session.person,
         )
         try:
-            ended = wait(connection, command_id, wait_s)
+            ended = wait(connection, command_id, wait_s or WAIT_S, tell=_tell_wait)
         except KeyboardInterrupt:
             raise Waits(f"Command {command_id} goes on without you.") from None
     if not ended.ended:
         raise Waits(ended.waits)
     if ended.state != "done":
         raise Told(ended.error)
-    (tell or _tell)(ended)
+    if tell:
+        tell(ended)
+    else:
+        _tell(ended, edit=name.endswith(".edit"))
     if dry_run:
         click.echo("A dry run: nothing was changed.")
     return ended
@@ -98,10 +101,19 @@ def read_secret(path: Path | None) -> Secret | None:
         raise InputFault(f"{path} cannot be read: {fault.strerror}. Nothing was sent.") from None
 
 
-def _tell(done: Outcome) -> None:
+def _tell_wait(found: Outcome) -> None:
+    """Say on stderr what it is that takes long."""
+    if found.state == "submitted":
+        rest = "is not taken by a daemon yet; it is carried out as soon as one does"
+    else:
+        rest = "is being carried out"
+    click.echo(f"Command {found.command_id} {rest}. Waiting …", err=True)
+
+
+def _tell(done: Outcome, *, edit: bool) -> None:
     click.echo(clean(done.summary))
     difference: dict[str, list[Any]] = (done.result or {}).get("difference", {})
-    if all(before is None for before, _ in difference.values()):
+    if not edit and all(before is None for before, _ in difference.values()):
         return  # of something new the summary says all
     for what, pair in difference.items():
         before, after = (_word(what, value) for value in pair)

@@ -27,6 +27,7 @@ from tui.cli.output import (
     show_json,
 )
 from tui.cli.session import Session
+from tui.cli.words import HOUR_TEXT
 from tui.format import ago, clean
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
@@ -79,7 +80,12 @@ def cluster() -> None:
 @click.option("--kubeconfig", type=FILE, required=True, help="A file, or - for stdin.")
 @click.option("--api-url", required=True, help="Where Hopsworks answers.")
 @click.option("--api-key-file", type=FILE, help="Hopsworks' API key: a file, or - for stdin.")
-@click.option("--metering-since", metavar="HOUR", help="First hour to collect; else the last one.")
+@click.option(
+    "--metering-since",
+    type=HOUR_TEXT,
+    metavar="HOUR",
+    help="First hour to collect; else the last one.",
+)
 @_settings
 @writing()
 @click.pass_obj
@@ -153,7 +159,7 @@ def list_(session: Session, form: Form) -> None:
         Column("kept", lambda line: str(line.hours.kept), "right"),
         Column("open", lambda line: str(line.hours.asked_for - line.hours.kept), "right"),
         Column("today", lambda line: cost(line.today_nano, line.currency), "right"),
-        Column("last outcome", lambda line: line.last_outcome),
+        Column("last outcome", lambda line: line.said),
     )
     show(form, lines, columns, empty="No cluster yet; `hopsmeter cluster add` registers one.")
 
@@ -251,7 +257,8 @@ def _present(given: dict[str, Any]) -> dict[str, Any]:
     seats = kept.pop("seats", UNSET)
     if seats is not UNSET and seats != "none":
         if not seats.isdecimal():
-            raise click.BadParameter(f"{seats!r} is no number.", param_hint="--seats")
+            sentence = f"{seats!r}: write a whole number, 0 or more, or `none`."
+            raise click.BadParameter(sentence, param_hint="--seats")
         kept["seats"] = int(seats)
     return kept
 
@@ -296,6 +303,7 @@ def _state_pairs(found: Cluster, line: ClusterLine) -> list[tuple[str, str]]:
         ("last asked", instant(found.last_asked_at)),
         ("last answered", instant(found.last_answered_at)),
         ("last outcome", found.last_outcome),
+        ("in trouble", line.said if line.faulted else ""),
         ("hours", ", ".join(f"{value} {name}" for name, value in counts.items())),
         ("today", money(line.today_nano, line.currency)),
     ]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from core.clock import DAY, HOUR, floor_hour, hour_text, parse_hour
+from core.clock import DAY, HOUR, floor_hour
 from core.commands.arguments import Collect, HourDecide
 from core.reports.hours import HourStrip, cluster_hours, hours_map
 from tui.cli.asking import ask, writing
@@ -16,6 +16,7 @@ from tui.cli.following import follow
 from tui.cli.output import Form, listing, show
 from tui.cli.session import Session
 from tui.cli.trouble import Trouble, in_short, tell, troubles
+from tui.cli.words import HOUR_TEXT
 from tui.format import clean
 from tui.signs import HOURS
 
@@ -152,11 +153,11 @@ def _decision(word: str, short: str, help_text: str, example: str) -> None:
         epilog=f"\b\nExample:\n  hopsmeter hours {example}",
     )
     @click.argument("cluster")
-    @click.argument("at", metavar="HOUR")
+    @click.argument("at", metavar="HOUR", type=HOUR_TEXT)
     @writing(reason=True)
     @click.pass_obj
     def decide(session: Session, cluster: str, at: str, dry_run: bool, why: str) -> None:
-        given = HourDecide(cluster=cluster, hour=hour_text(parse_hour(at)))
+        given = HourDecide(cluster=cluster, hour=at)
         ask(session, f"hours.{word}", given, dry_run=dry_run, why=why)
 
 
@@ -185,8 +186,10 @@ _decision(
     epilog="\b\nExamples:\n  hopsmeter collect\n  hopsmeter collect eu-1 --since 2026-03-01T00Z",
 )
 @click.argument("cluster", required=False)
-@click.option("--hour", "at", metavar="HOUR", help="This hour, whatever its state.")
-@click.option("--since", metavar="HOUR", help="All from this hour on, whatever their state.")
+@click.option("--hour", "at", type=HOUR_TEXT, metavar="HOUR", help="This hour, whatever its state.")
+@click.option(
+    "--since", type=HOUR_TEXT, metavar="HOUR", help="All from this hour on, whatever their state."
+)
 @click.option("--no-wait", is_flag=True, help="Only ask; do not wait for the answers.")
 @writing()
 @click.pass_obj
@@ -214,7 +217,7 @@ def collect(
 def _collect(cluster: str | None, at: str | None, since: str | None) -> Collect:
     given: dict[str, Any] = {"cluster": cluster}
     if at:
-        given["hour"] = hour_text(parse_hour(at))
+        given["hour"] = at
     if since:
-        given["since"] = hour_text(parse_hour(since))
+        given["since"] = since
     return Collect(**given)

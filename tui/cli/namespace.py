@@ -4,20 +4,12 @@ from datetime import date
 
 import click
 
-from core.clock import day_of, parse_hour
 from core.commands.arguments import NamespaceMap, NamespaceUnmap
-from core.errors import InputFault
 from core.reports.costs import unmapped as unmapped_costs
 from tui.cli.asking import ask, writing
 from tui.cli.output import Column, Form, cost, hour, listing, show
 from tui.cli.session import Session
-
-
-def _day(text: str) -> date:
-    try:
-        return day_of(parse_hour(text))
-    except InputFault:
-        raise InputFault(f"{text!r} is no day; write it like 2026-03-01.") from None
+from tui.cli.words import DAY_TEXT, HOUR_TEXT
 
 
 @click.group()
@@ -33,7 +25,13 @@ def namespace() -> None:
 @click.argument("cluster")
 @click.argument("name", metavar="NAMESPACE")
 @click.argument("user")
-@click.option("--from", "from_hour", metavar="HOUR", help="Else the first hour without an owner.")
+@click.option(
+    "--from",
+    "from_hour",
+    type=HOUR_TEXT,
+    metavar="HOUR",
+    help="Else the first hour without an owner.",
+)
 @click.option("--project", default="", help="The Hopsworks project that lives there.")
 @writing()
 @click.pass_obj
@@ -62,7 +60,9 @@ def map_(
 )
 @click.argument("cluster")
 @click.argument("name", metavar="NAMESPACE")
-@click.option("--from", "from_hour", metavar="HOUR", help="Else the hour that runs.")
+@click.option(
+    "--from", "from_hour", type=HOUR_TEXT, metavar="HOUR", help="Else the hour that runs."
+)
 @writing()
 @click.pass_obj
 def unmap(
@@ -74,12 +74,14 @@ def unmap(
 
 
 @namespace.command(epilog="\b\nExample:\n  hopsmeter namespace unmapped --since 2026-03-01")
-@click.option("--since", metavar="DAY", help="Count from this day on; else all there is.")
+@click.option(
+    "--since", type=DAY_TEXT, metavar="DAY", help="Count from this day on; else all there is."
+)
 @listing
 @click.pass_obj
 def unmapped(session: Session, since: str | None, form: Form) -> None:
     """Namespaces that cost and have no owner, dearest first."""
-    day = _day(since) if since else None
+    day = date.fromisoformat(since) if since else None
     with session.connection(read_only=True) as connection:
         found = unmapped_costs(connection, day)
     columns = (

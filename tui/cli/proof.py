@@ -25,6 +25,7 @@ from tui.cli.output import (
     table,
 )
 from tui.cli.session import Session
+from tui.cli.words import HOUR_TEXT, MONTH_TEXT
 from tui.format import NOTHING, clean
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ KIND_WORDS: Final = {0: "namespace", 3: "idle", 4: "unmounted"}
 )
 @click.argument("cluster")
 @click.argument("namespace")
-@click.argument("at", metavar="HOUR")
+@click.argument("at", metavar="HOUR", type=HOUR_TEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def explain(session: Session, cluster: str, namespace: str, at: str, as_json: bool) -> None:
@@ -111,7 +112,9 @@ def books() -> None:
     short_help="Prove the books; exit 1 if they do not balance.",
     epilog="\b\nExample:\n  hopsmeter books check --month 2026-03",
 )
-@click.option("--month", metavar="YYYY-MM", help="Only this month; else all there is.")
+@click.option(
+    "--month", type=MONTH_TEXT, metavar="YYYY-MM", help="Only this month; else all there is."
+)
 @listing
 @click.pass_obj
 def check(session: Session, month: str | None, form: Form) -> None:
@@ -145,7 +148,13 @@ def opencost() -> None:
     epilog="\b\nExample:\n  hopsmeter opencost read answer.json --hour 2026-03-01T14Z",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--hour", "at", metavar="HOUR", help="The hour it should be of; else what it says.")
+@click.option(
+    "--hour",
+    "at",
+    type=HOUR_TEXT,
+    metavar="HOUR",
+    help="The hour it should be of; else what it says.",
+)
 @click.option("--sentinel", default="kube-system", show_default=True, help="'' for none.")
 @click.option("--currency", default="USD", show_default=True, help="What its prices are in.")
 @listing

@@ -11,6 +11,7 @@ from core.reports.usage import Usage, hours_unposted
 from core.reports.usage import usage as use_of
 from tui.cli.output import Column, Form, cost, listing, money, pairs, show, table
 from tui.cli.session import Session
+from tui.cli.words import MONTH_TEXT
 
 KINDS = ("cpu", "gpu", "ram", "pv", "network", "other")
 
@@ -22,7 +23,7 @@ KINDS = ("cpu", "gpu", "ram", "pv", "network", "other")
 )
 @click.argument("who", metavar="[USER]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All users.")
-@click.option("--month", metavar="YYYY-MM", help="Else the month that runs.")
+@click.option("--month", type=MONTH_TEXT, metavar="YYYY-MM", help="Else the month that runs.")
 @listing
 @click.pass_obj
 def usage(

@@ -27,6 +27,7 @@ from tests.factories import (
     add_window,
     close_day,
 )
+from tui.cli import asking
 from tui.cli import session as sessions
 from tui.cli.app import COMMANDS, Hopsmeter, cli
 
@@ -102,7 +103,49 @@ def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
     assert "  max_users: (none) → 40" in edited.stdout
     assert "  max_users: 40 → (none)" in unlimited.stdout
     assert "  system_namespaces: kube-system → kube-public" in edited.stdout
-    run("cluster", "edit", "eu-1", "--seats", "many", exit_code=2)
+    for seats in ("many", "-1"):
+        ended = run("cluster", "edit", "eu-1", "--seats", seats, exit_code=2)
+        assert "0 or more" in ended.stderr
+
+
+def test_an_edit_of_what_had_no_value_shows_the_value(run: Run, database: Database) -> None:
+    add_cluster(with_admin(database))
+    with carrying(database, publish(database)):
+        tried = run("cluster", "edit", "eu-1", "--seats", "40", "--dry-run")
+    assert "  max_users: (none) → 40" in tried.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("usage", "--all", "--month", "2026-13"),
+        ("books", "check", "--month", "March"),
+        ("hours", "gap", "eu-1", "2026-03-01T25Z", "--reason", "x"),
+        ("collect", "--since", "yesterday"),
+        ("explain", "eu-1", "a", "noon"),
+        ("namespace", "unmapped", "--since", "2026-02-30"),
+        ("namespace", "map", "eu-1", "a", "b", "--from", "14:00"),
+        ("cluster", "add", "a", "--kubeconfig", "-", "--api-url", "x", "--metering-since", "now"),
+    ],
+)
+def test_a_time_that_is_none_is_a_misuse(run: Run, words: tuple[str, ...]) -> None:
+    ended = run(*words, exit_code=2)
+    assert "write it like 2026-03" in ended.stderr
+
+
+def test_a_long_wait_is_told_once_on_stderr(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "TELL_S", 0.1)
+    connection = with_admin(database)
+    add_daemon(connection, seen_at=utc_now())
+    monkeypatch.setattr(asking, "WAIT_S", 1.0)
+    ended = run("collect", "--no-wait", exit_code=3)
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        "Command 1 is not taken by a daemon yet; it is carried out as soon as one does. Waiting …",
+        "Command 1 is submitted: it is not finished after 1 s; it goes on.",
+    ]
 
 
 def test_a_refusal_is_a_sentence_on_stderr_and_exit_code_1(run: Run, database: Database) -> None:
@@ -169,7 +212,7 @@ def test_a_namespace_is_mapped_after_its_money_was_shown(run: Run, database: Dat
         run("namespace", "unmap", "eu-1", "ml-train", "--from", hour_text(NEWEST))
     assert "2.50 USD" in run("namespace", "unmapped").stdout
     assert "is it the right name?" in unseen.stdout
-    assert "is no day" in run("namespace", "unmapped", "--since", "March", exit_code=1).stderr
+    assert "is no day" in run("namespace", "unmapped", "--since", "March", exit_code=2).stderr
 
 
 def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Database) -> None:
@@ -267,7 +310,7 @@ def test_collect_asks_for_what_is_missing(run: Run, database: Database) -> None:
         assert run("collect").stdout.startswith("No hour is missing")
     assert left == "1 hour is not answered, and no daemon runs; start hopsmeterd.\n"
     run("collect", "--hour", "2026-03-01", "--since", "2026-03-01", exit_code=2)
-    assert "is no hour" in run("collect", "--hour", "noon", exit_code=1).stderr
+    assert "is no hour" in run("collect", "--hour", "noon", exit_code=2).stderr
 
 
 @contextlib.contextmanager
@@ -359,7 +402,7 @@ def test_usage_is_told_by_user_and_by_all(run: Run, database: Database) -> None:
     assert run("usage", "--all", "--month", "2026-02").stdout == "Nothing was used in 2026-02.\n"
     run("usage", exit_code=2)
     run("usage", "anna@example.test", "--all", exit_code=2)
-    assert "is no month" in run("usage", "--all", "--month", "March", exit_code=1).stderr
+    assert "is no month" in run("usage", "--all", "--month", "March", exit_code=2).stderr
     shown = json.loads(run("user", "show", "auth0|anna", "--json").stdout)
     assert shown["namespaces"][0]["total_nano"] == 1_250_000_000
 

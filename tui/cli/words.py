@@ -1,0 +1,35 @@
+"""Hours, days and months as people type them; what is none is a misuse, told before anything runs."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from core.clock import day_of, hour_text, month_bounds, parse_hour
+from core.errors import InputFault
+
+
+class _Text(click.ParamType[str]):
+    """A text that `read` understands, in the form that it returns."""
+
+    def __init__(self, name: str, read: Callable[[str], str]) -> None:
+        self.name, self._read = name, read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text; click's own fault, and exit code 2, where it cannot be meant."""
+        try:
+            return self._read(value)
+        except InputFault as fault:
+            self.fail(fault.message, param, ctx)
+
+
+def _day(text: str) -> str:
+    try:
+        return day_of(parse_hour(text)).isoformat()
+    except InputFault:
+        raise InputFault(f"{text!r} is no day; write it like 2026-03-01.") from None
+
+
+HOUR_TEXT: Final = _Text("hour", lambda text: hour_text(parse_hour(text)))
+DAY_TEXT: Final = _Text("day", _day)
+MONTH_TEXT: Final = _Text("month", lambda text: f"{month_bounds(text)[0]:%Y-%m}")
