@@ -11,9 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from core.clock import HOUR, last_closed_hour, utc_now
+import psycopg
+
+from core.clock import HOUR, hour_text, last_closed_hour, utc_now
 from core.db.connect import connect
 from core.metering.policy import Policy
 from core.settings import client_url, load
@@ -33,6 +37,8 @@ HOURS, NAMESPACES, CLUSTERS, SEED = 48, 40, 3, 7
 HOURS_MAX = 14 * 24
 """The sandbox's OpenCost keeps 15 days, as Prometheus usually does."""
 BAD_CLUSTER, BAD_ASKS = "us-gpu", 3
+
+Connection = psycopg.Connection[Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,10 +103,34 @@ def _set_up(options: argparse.Namespace, house: House, world: RemoteWorld) -> No
             house.run("admin", "bootstrap", ADMIN_ID, ADMIN_EMAIL, "--name", "You")
         if not connection.execute("SELECT 1 FROM hopsmeter.hopsworks_clusters").fetchone():
             world.add_fault(BAD_CLUSTER, "error_500", times=BAD_ASKS)
+        _say_since(connection, since)
         add_clusters(house, connection, world, since)
         withheld = _withheld(world)
         commands = add_people(connection, world, since, withheld)
     say(f"{len(world.clusters)} clusters registered, {commands} commands carried out")
+    say(
+        "To look around, in another terminal while this runs:\n"
+        f"  {_as_typed(program('hopsmeter'))} --config {_as_typed(house.config_path)} cluster list"
+    )
+
+
+def _say_since(connection: Connection, since: datetime) -> None:
+    """Say so where an earlier demo's clusters are there: they are metered since what it was told."""
+    row = connection.execute(
+        "SELECT min(metering_since) FROM hopsmeter.hopsworks_clusters"
+    ).fetchone()
+    before = row[0] if row else None
+    if before is None:
+        return
+    say(f"Going on with what is there, metered since {hour_text(before)}.")
+    if before != since:
+        say("  --hours tells only a new demo where to begin; --fresh throws this one away first.")
+
+
+def _as_typed(path: str | Path) -> str:
+    """Return a path as short as it may be typed from here."""
+    here, path = Path.cwd(), Path(path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _withheld(world: RemoteWorld) -> str:

@@ -44,6 +44,10 @@ class House:
     environment: Mapping[str, str]
 
     @property
+    def config_path(self) -> Path:
+        return self.folder / "hopsmeter.toml"
+
+    @property
     def log_path(self) -> Path:
         return self.folder / "daemon.log"
 
