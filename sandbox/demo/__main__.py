@@ -103,7 +103,7 @@ def _set_up(options: argparse.Namespace, house: House, world: RemoteWorld) -> No
             house.run("admin", "bootstrap", ADMIN_ID, ADMIN_EMAIL, "--name", "You")
         if not connection.execute("SELECT 1 FROM hopsmeter.hopsworks_clusters").fetchone():
             world.add_fault(BAD_CLUSTER, "error_500", times=BAD_ASKS)
-        _say_since(connection, since)
+        say_since(connection, since)
         add_clusters(house, connection, world, since)
         withheld = _withheld(world)
         commands = add_people(connection, world, since, withheld)
@@ -114,7 +114,7 @@ def _set_up(options: argparse.Namespace, house: House, world: RemoteWorld) -> No
     )
 
 
-def _say_since(connection: Connection, since: datetime) -> None:
+def say_since(connection: Connection, since: datetime) -> None:
     """Say so where an earlier demo's clusters are there: they are metered since what it was told."""
     row = connection.execute(
         "SELECT min(metering_since) FROM hopsmeter.hopsworks_clusters"
