@@ -202,9 +202,14 @@ def _accept(
         answer = read_answer(body, hour, window.limits)
         answer.require_believable(accepted=True)
     except AnswerRefused as refused:
+        other = (
+            "stay with what the books hold (`hopsmeter hours keep`)"
+            if window.revision
+            else "give it up (`hopsmeter hours gap`)"
+        )
         raise Conflict(
             f"This answer cannot be stored at all: {refused.message} Have the hour read again"
-            " (`hopsmeter collect`), or give it up (`hopsmeter hours gap`). Nothing was changed."
+            f" (`hopsmeter collect`), or {other}. Nothing was changed."
         ) from None
     claim = _claim(connection, window, hour, policy)
     accepted = Fetched(claim, answer, raw, principal.actor, why)

@@ -333,7 +333,8 @@ SELECT count(*) FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.k
        coalesce(sum(a.total_nano) FILTER (WHERE a.kind <> 3), 0)::bigint,
        coalesce(sum(s.total_nano) FILTER (WHERE s.kind <> 3), 0)::bigint,
        (array_agg(n.name ORDER BY n.name)
-            FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.kind <> 3))[1:3]
+            FILTER (WHERE s.namespace_id IS NULL AND a.flags & 4 = 0 AND a.kind <> 3))[1:3],
+       (SELECT currency FROM hopsmeter.hopsworks_clusters WHERE id = %(cluster_id)s)
 FROM (SELECT * FROM hopsmeter.allocations
       WHERE hour = %(hour)s AND namespace_id = ANY (ARRAY(
           SELECT id FROM hopsmeter.namespaces WHERE cluster_id = %(cluster_id)s))) a

@@ -74,20 +74,21 @@ def revise(
 
 
 def _shrinkage(connection: psycopg.Connection[Any], at: dict[str, Any], policy: Policy) -> str:
-    """Say in a sentence what the re-read would lose; empty where it may be believed."""
+    """Say in a sentence what the re-read would lose; empty where it may be believed.
+
+    The way out is for those who tell it: only they know what may still be done.
+    """
     row = connection.execute(_SQL["shrinkage"], at).fetchone()
     assert row is not None
-    lost, before, after, names = row
+    lost, before, after, names, currency = row
     if lost:
         return (
             f"The re-read of {hour_text(at['hour'])} no longer has {lost} namespaces"
-            f" ({some(names)}); take it with `hopsmeter hours accept`, or keep the first"
-            " answer with `hopsmeter hours keep`."
+            f" ({some(names)})."
         )
     if (before - after) * 100 > abs(before) * policy.shrink_max_percent:
         return (
-            f"The re-read of {hour_text(at['hour'])} fell from {text_from_nano(before, 5)} to"
-            f" {text_from_nano(after, 5)}; take it with `hopsmeter hours accept`, or keep the"
-            " first answer with `hopsmeter hours keep`."
+            f"The re-read of {hour_text(at['hour'])} fell from {text_from_nano(before, 5)}"
+            f" {currency} to {text_from_nano(after, 5)} {currency}, idle left out."
         )
     return ""

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, Literal, get_args
 
 from core.clock import HOUR, hour_text
 from core.reports.hours import HourLine
@@ -99,18 +99,24 @@ def _way_out(lines: list[HourLine]) -> str:
     if line.state == "held" or (line.pending_sha256 and line.revision):
         stored = money(line.total_nano, line.currency)
         said = f"The books hold {stored}. `hopsmeter hours keep {words} --reason …` stays with that"
-        if line.state == "held" or _may_be_accepted(line.fault):
-            return f"{said}, `accept` takes the other answer; `--dry-run` shows the difference."
-        return f"{said}; the other answer cannot be stored at all."
-    if line.state == "refused":
-        if _may_be_accepted(line.fault):
-            return (
-                f"`hopsmeter hours accept {words} --reason …` takes it as it is, `gap` gives it up;"
-                f" it is asked again {instant(line.next_try_at)}."
-            )
+        possible = _acceptable(line.fault)
+        if possible == "no":
+            return f"{said}; the other answer cannot be stored at all."
+        perhaps = ", if it can be stored" if possible == "perhaps" else ""
         return (
-            f"It cannot be stored at all. It is asked again {instant(line.next_try_at)};"
-            f" `hopsmeter hours gap {words} --reason …` gives it up."
+            f"{said}, `accept` takes the other answer{perhaps}; `--dry-run` shows the difference."
+        )
+    if line.state == "refused":
+        possible = _acceptable(line.fault)
+        if possible == "no":
+            return (
+                f"It cannot be stored at all. It is asked again {instant(line.next_try_at)};"
+                f" `hopsmeter hours gap {words} --reason …` gives it up."
+            )
+        perhaps = ", if it can be stored" if possible == "perhaps" else ""
+        return (
+            f"`hopsmeter hours accept {words} --reason …` takes it as it is{perhaps}, `gap` gives"
+            f" it up; it is asked again {instant(line.next_try_at)}."
         )
     if line.state == "gap":
         return (
@@ -125,8 +131,14 @@ def _way_out(lines: list[HourLine]) -> str:
     return ""
 
 
-def _may_be_accepted(fault: str) -> bool:
-    # It brings numpy, which only this question pays for.
-    from core.opencost.answer import JUDGEMENT
+def _acceptable(fault: str) -> Literal["yes", "no", "perhaps"]:
+    """Say whether the waiting answer may be accepted; `perhaps` where a later try hides its fault.
 
-    return fault in JUDGEMENT
+    A try that brought no answer leaves the waiting one as it is, and puts its own fault there.
+    """
+    # It brings numpy, which only this question pays for.
+    from core.opencost.answer import JUDGEMENT, Fault
+
+    if fault in JUDGEMENT or fault == "shrank":
+        return "yes"
+    return "no" if fault in get_args(Fault) and fault != "no-data" else "perhaps"

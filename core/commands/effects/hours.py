@@ -34,8 +34,15 @@ def deciding(word: Word) -> Callable[[Task[HourDecide]], Result]:
             if moved_nano
             else "the books do not change"
         )
+        # A cheaper answer later would change nothing by itself, which who decides must know.
+        settled = (
+            " The hour is settled: it is not read again by itself."
+            if made.state == "settled"
+            else ""
+        )
         return Result(
-            f"{made.cluster} {hour_text(hour)}: {made.state_before} → {made.state}; {money}.",
+            f"{made.cluster} {hour_text(hour)}: {made.state_before} → {made.state}; {money}."
+            f"{settled}",
             {
                 "state": [made.state_before, made.state],
                 "cost_nano": [made.cost_before_nano, made.cost_nano],

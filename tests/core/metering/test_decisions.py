@@ -9,6 +9,9 @@ import psycopg
 import pytest
 
 from core.clock import HOUR
+from core.commands.arguments import HourDecide
+from core.commands.effects.hours import deciding
+from core.commands.kinds import Task
 from core.errors import Conflict, Forbidden, InputFault, Unknown
 from core.identity.principal import Principal
 from core.metering import decisions, windows
@@ -43,6 +46,14 @@ def structural(site: Site) -> None:
     site.say(body_of({"kube-system": allocation(hour(0)), "a": row}))
     site.collect()
     assert site.window()["fault"] == "no-number"
+
+
+def missing(site: Site) -> None:
+    """An hour of which nothing came yet."""
+    site.cluster()
+    site.say(away())
+    site.collect()
+    site.again(0)
 
 
 def stored(site: Site) -> None:
@@ -159,6 +170,51 @@ def test_a_structural_fault_is_never_accepted(site: Site) -> None:
     assert site.window()["state"] == "refused"
     site.decide("gap")
     assert site.window()["state"] == "gap"
+
+
+def test_a_refused_decision_advises_what_may_be_done(site: Site) -> None:
+    structural(site)
+    with pytest.raises(Conflict, match=r"give it up \(`hopsmeter hours gap`\)"):
+        site.decide("accept")
+    site.say({"a": 1})
+    site.again(0)
+    site.collect()
+    row = allocation(hour(0), totalCost=None)
+    site.say(body_of({"kube-system": allocation(hour(0)), "a": row}))
+    site.again(0)
+    site.collect()
+    with pytest.raises(Conflict, match=r"stay with what the books hold \(`hopsmeter hours keep`\)"):
+        site.decide("accept")
+    site.decide("keep")
+    site.must_balance()
+
+
+def test_a_held_hour_says_what_fell_and_leaves_the_way_out_to_who_tells_it(site: Site) -> None:
+    held(site)
+    assert site.window()["why"] == ("The re-read of 2026-03-01T00Z no longer has 1 namespaces (b).")
+    site.decide("keep")
+    site.say({"a": 0.25, "b": 0.25})
+    site.again(0)
+    site.collect()
+    why = site.window()["why"]
+    assert why.startswith("The re-read of 2026-03-01T00Z fell from 3.10242 USD to ")
+    assert why.endswith(" USD, idle left out.")
+
+
+@pytest.mark.parametrize(
+    ("before", "word", "settles"),
+    [(held, "accept", True), (held, "keep", True), (missing, "gap", False)],
+)
+def test_who_settles_an_hour_is_told_that_it_is_not_read_again(
+    site: Site, before: Any, word: decisions.Word, settles: bool
+) -> None:
+    before(site)
+    works: Any = None  # no decision needs any
+    given = HourDecide(cluster="eu-1", hour="2026-03-01T00Z")
+    with site.connection.transaction():
+        done = deciding(word)(Task(site.connection, ADMIN, given, {}, works, "so", site.now))
+    assert ("The hour is settled: it is not read again by itself." in done.summary) is settles
+    assert site.window()["next_try_at"] is None
 
 
 MAY_NOT: dict[str, tuple[Any, decisions.Word]] = {
@@ -323,14 +379,6 @@ def test_nothing_is_decided_about_an_open_hour(site: Site) -> None:
     with pytest.raises(Unknown):
         site.decide("gap", 1)
     assert site.now < hour(1) + HOUR
-
-
-def missing(site: Site) -> None:
-    """An hour of which nothing came yet."""
-    site.cluster()
-    site.say(away())
-    site.collect()
-    site.again(0)
 
 
 RACES: dict[str, tuple[Any, decisions.Word, dict[str, float]]] = {
