@@ -91,7 +91,7 @@ class ClusterLine:
         """Say why it is as it is; a visit may end well though OpenCost had nothing to tell."""
         if self.status == "paused":
             return self.status_why
-        if self.faulted and not self.failures:
+        if self.faulted and self.last_outcome in ("", "ok"):
             return f"{hours_text(self.faulted)} failed: {self.fault}"
         return self.last_outcome
 

@@ -11,7 +11,7 @@ from core.clusters.vault import Keyring
 from core.commands.arguments import ClusterAdd
 from core.commands.submit import submit
 from core.secret import Secret
-from tests.core.clusters.kubeconfigs import by_certificate, issue, jwt, kubeconfig
+from tests.core.clusters.kubeconfigs import b64, by_certificate, issue, jwt, kubeconfig
 from tests.core.metering.site import ADMIN, Site
 from tests.database import Connection
 from tests.factories import NOW
@@ -64,7 +64,11 @@ def fill(connection: Connection) -> None:
     vault = Vault(KEYRING)
     prove_keyring(connection, KEYRING)
     for name, user in (("eu-1", {"token": TOKEN}), ("eu-2", by_certificate())):
-        document = kubeconfig(user=user, cluster={"server": f"https://{name}.example.com:6443"})
+        cluster = {
+            "server": f"https://{name}.example.com:6443",
+            "certificate-authority-data": b64(issue(f"{name}-ca").certificate),
+        }
+        document = kubeconfig(user=user, cluster=cluster)
         with connection.transaction():
             add_cluster(
                 connection,

@@ -118,7 +118,7 @@ def test_a_cluster_that_answers_nothing_fails_though_its_visits_end_well(
 
 def test_one_failed_hour_among_good_ones_is_retried(database: Database) -> None:
     connection = database.connect()
-    eu = add_cluster(connection)
+    eu = add_cluster(connection, last_outcome="ok")
     add_window(connection, eu, NEWEST - HOUR, "failed", fault="no-data")
     add_window(connection, eu, NEWEST, "collected")
     (line,) = clusters(connection, NOW)
