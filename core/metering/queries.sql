@@ -52,12 +52,13 @@ GROUP BY lease_pid, lease_by, lease_until;
 -- End the backend of a lease that ended, if it still is the one that took it.
 SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
 WHERE pid = %(pid)s AND application_name = %(name)s AND pid <> pg_backend_pid()
-  AND usename = current_user AND xact_start < %(until)s;
+  AND datname = current_database() AND usename = current_user AND xact_start < %(until)s;
 
 -- name: end_namesakes
 -- End backends that an earlier process of this daemon left behind.
 SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
-WHERE application_name = %(name)s AND usename = current_user AND pid <> pg_backend_pid();
+WHERE application_name = %(name)s AND datname = current_database() AND usename = current_user
+  AND pid <> pg_backend_pid();
 
 -- name: free_own
 -- Its claimed hours are due again, at once.
