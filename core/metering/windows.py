@@ -173,7 +173,6 @@ def refuse(
     if complaint.fault == "no-data":
         return _nothing(connection, claimed, complaint, now, policy)
     with connection.transaction():
-        keep_raw(connection, [(claimed, raw)], "refused")
         values = {
             "hour": claimed.hour,
             "cluster_id": claimed.cluster_id,
@@ -184,9 +183,11 @@ def refuse(
             "next": now + pause(claimed.tries),
             "pending": raw.sha256,
         }
-        connection.execute(_SQL["forget_raw"], values)
+        # The window first, as whoever decides about it does: two orders would be a deadlock.
         if connection.execute(_SQL["refuse"], values).rowcount != 1:
             raise LeaseLost
+        keep_raw(connection, [(claimed, raw)], "refused")
+        connection.execute(_SQL["forget_raw"], values)
         _tell(connection)
     return "refused"
 
