@@ -31,6 +31,7 @@ from core.clusters.kubeconfig import Kubeconfig, read_kubeconfig
 from core.clusters.tables import HopsworksCluster
 from core.clusters.vault.keyring import Keyring
 from core.clusters.vault.records import open_sealed, seal
+from core.db.locks import Lock, take
 from core.db.ride import session_on
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.principal import Principal
@@ -292,6 +293,8 @@ def _require_other_kubernetes(
     own_id: int | None,
 ) -> None:
     """Refuse a cluster that is here by another address of its API server."""
+    # One registration at a time: two at once would each not see the other.
+    take(connection, Lock.REGISTRY)
     authorities = _authorities(connection)
     for other in every_cluster(connection):
         if other.id == own_id or not same_pod(settings, other):

@@ -17,6 +17,8 @@ class Lock(IntEnum):
     """Shared by every store, exclusive for whatever changes who owns what."""
     POSTING = 0x686F7002
     """One poster at a time, beside the keys that would catch a second one."""
+    REGISTRY = 0x686F7003
+    """One cluster registered or changed at a time, so that none is there twice."""
 
 
 def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:
