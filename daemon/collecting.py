@@ -81,6 +81,7 @@ class Collecting:
             policy=Policy(
                 delay=timedelta(minutes=settings.collect_delay_minutes),
                 settle=timedelta(hours=settings.settle_hours),
+                lease_s=settings.lease_s,
             ),
             clock=deps.clock,
             tell=tell,

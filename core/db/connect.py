@@ -13,7 +13,7 @@ CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 120_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
-"""All three below a lease, so that the server ends a lost client before its lease does."""
+"""All three below the usual lease, so that the server ends a lost client before its lease does."""
 
 KEEPALIVE_IDLE_S = 15
 KEEPALIVE_INTERVAL_S = 5

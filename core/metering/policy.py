@@ -19,7 +19,7 @@ class Policy:
     settle: timedelta = timedelta(hours=24)
     """After an hour's end, until it is read once more and then settled."""
     lease_s: float = 600.0
-    """How long a claimed hour is ours; above every timeout of one ask and one store."""
+    """How long a claimed hour is ours; by default above every timeout of one ask and one store."""
     gap_tries: int = 3
     gap_after: timedelta = timedelta(hours=24)
     """An hour that is older and was answered with nothing so often is a gap, where …"""

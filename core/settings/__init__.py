@@ -23,6 +23,10 @@ CONFIG_MAX_BYTES = 64 * 1024
 URL_CREDENTIAL = "hopsmeter-database-url"
 KEYRING_CREDENTIAL = "hopsmeter-keyring"
 FROM_CREDENTIAL = "systemd credential"
+LEASE_MARGIN_S = 30
+"""What a lease has beyond one answer: for what waits before it, and for the store after it."""
+LEASE_MAX_S = 24 * 3600
+_ANSWER_MIN_S, _ANSWER_MAX_S = 5, 300
 _OURS_ELSEWHERE = ("HOPSMETER_TEST_",)
 """Read by the test suite alone; a daemon that a test starts inherits them."""
 
@@ -108,7 +112,16 @@ class Settings:
     )
     answer_timeout_s: int = field(
         metadata=option(
-            check.whole_number(5, 300), lambda _: 120, "How long one answer of a cluster may take."
+            check.whole_number(_ANSWER_MIN_S, _ANSWER_MAX_S),
+            lambda _: 120,
+            "How long one answer of a cluster may take.",
+        )
+    )
+    lease_s: int = field(
+        metadata=option(
+            check.whole_number(_ANSWER_MIN_S + LEASE_MARGIN_S, LEASE_MAX_S),
+            lambda _: 600,
+            "How long an hour that a daemon asks for is its own; then another daemon takes it over.",
         )
     )
     answer_max_mib: int = field(
@@ -189,6 +202,7 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
         except SettingsFault as wrong:
             faults.append(f"{given.label} {wrong}")
     _resolve_database(values, sources, faults)
+    _check_lease(values, found.get("lease_s"), faults)
     if faults:
         raise SettingsFault("\n".join(faults))
     return Settings(**values, sources=sources)
@@ -317,6 +331,20 @@ def _resolve_database(values: dict[str, Any], sources: dict[str, str], faults: l
         sources["database_url"] = f"file, {path}"
     except SettingsFault as wrong:
         faults.append(f"HOPSMETER_DATABASE_URL_FILE ({sources['database_url_file']}) {wrong}")
+
+
+def _check_lease(values: dict[str, Any], given: _Given | None, faults: list[str]) -> None:
+    """An hour must not be taken over while its answer may still come; the default is long enough."""
+    lease_s, answer_s = values.get("lease_s"), values.get("answer_timeout_s")
+    if given is None or lease_s is None or answer_s is None:
+        return
+    least_s = answer_s + LEASE_MARGIN_S
+    if lease_s < least_s:
+        faults.append(
+            f"{given.label} must exceed answer_timeout_s, which is {answer_s}, by at least"
+            f" {LEASE_MARGIN_S}, and is {lease_s}; make it {least_s} or more, or answer_timeout_s"
+            " shorter."
+        )
 
 
 def _shown(name: str, value: Any) -> str:

@@ -29,7 +29,7 @@ def test_defaults_alone_are_enough_to_start() -> None:
     assert read.listen == ("127.0.0.1", 9480)
     assert set(read.sources) == set(OPTIONS)
     assert set(read.sources.values()) == {"default"}
-    assert len(OPTIONS) <= 15
+    assert len(OPTIONS) <= 16
 
 
 def test_each_setting_has_a_sentence() -> None:
@@ -79,6 +79,36 @@ def test_all_faults_are_told_together_each_with_its_name(tmp_path: Path) -> None
         f"settle_hours ({config}) must be a whole number from 1 to 168, and is 'soon'.",
         f"raw_keep_days ({config}) must be a whole number from 2 to 3650, and is True.",
     ]
+
+
+def test_a_lease_that_ends_before_an_answer_may_come_is_told_with_the_other_faults(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "hopsmeter.toml"
+    config.write_text("lease_s = 149\n")
+    assert faults_of({"HOPSMETER_LOG_LEVEL": "loud"}, config) == [
+        (
+            "HOPSMETER_LOG_LEVEL (environment) must be one of debug, info, warning, error, and is"
+            " 'loud'."
+        ),
+        (
+            f"lease_s ({config}) must exceed answer_timeout_s, which is 120, by at least 30, and is"
+            " 149; make it 150 or more, or answer_timeout_s shorter."
+        ),
+    ]
+    assert load({"HOPSMETER_ANSWER_TIMEOUT_S": "119"}, config).lease_s == 149
+
+
+@pytest.mark.parametrize("given", ["34", "86401", "ten minutes"])
+def test_a_lease_is_at_most_a_day_and_never_shorter_than_any_answer(given: str) -> None:
+    (fault,) = faults_of({"HOPSMETER_LEASE_S": given, "HOPSMETER_ANSWER_TIMEOUT_S": "5"})
+    assert fault == (
+        f"HOPSMETER_LEASE_S (environment) must be a whole number from 35 to 86400, and is {given!r}."
+    )
+
+
+def test_the_default_lease_is_long_enough_for_the_longest_answer() -> None:
+    assert load({"HOPSMETER_ANSWER_TIMEOUT_S": "300"}).lease_s == 600
 
 
 @pytest.mark.parametrize(
