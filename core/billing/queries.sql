@@ -15,12 +15,6 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = %(lo
 SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
 
--- name: posting_no
--- Number this posting of the day.
-INSERT INTO hopsmeter.postings (day, no)
-SELECT %(day)s, coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s
-RETURNING no;
-
 -- name: unposted
 -- The hours of a day that were stored, or changed, since they were posted, and by which store.
 SELECT cluster_id, hour, stored_no, posted_no FROM hopsmeter.collection_windows
@@ -99,14 +93,9 @@ SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
 
 -- name: add_usage
 -- Hours that were never posted, added to the daily rows: most postings are of one new hour, and a
--- day's last hour should not cost 24 times its first.
-INSERT INTO hopsmeter.usage_daily AS u
-    (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
-     opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
-     opencost_total_nano, charge_nano)
-SELECT s.user_no, s.account_no, s.cluster_id, %(day)s, cpu, gpu, ram, pv, network,
-       total - cpu - gpu - ram - pv - network, total, charge
-FROM (
+-- day's last hour should not cost 24 times its first. Rows that are there are updated and the others
+-- inserted, since ON CONFLICT would lock, and log, each row twice; one poster at a time makes it so.
+WITH sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,
            sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
            sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
@@ -116,16 +105,33 @@ FROM (
     JOIN hopsmeter.allocations a ON a.hour = k.hour AND a.cluster_id = k.cluster_id
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
     WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.kind = 1
-    GROUP BY a.user_no, a.account_no, a.cluster_id) s
-ON CONFLICT (date, cluster_id, user_no, account_no) DO UPDATE
-SET opencost_cpu_nano = u.opencost_cpu_nano + excluded.opencost_cpu_nano,
-    opencost_gpu_nano = u.opencost_gpu_nano + excluded.opencost_gpu_nano,
-    opencost_ram_nano = u.opencost_ram_nano + excluded.opencost_ram_nano,
-    opencost_pv_nano = u.opencost_pv_nano + excluded.opencost_pv_nano,
-    opencost_network_nano = u.opencost_network_nano + excluded.opencost_network_nano,
-    opencost_other_nano = u.opencost_other_nano + excluded.opencost_other_nano,
-    opencost_total_nano = u.opencost_total_nano + excluded.opencost_total_nano,
-    charge_nano = u.charge_nano + excluded.charge_nano;
+    GROUP BY a.user_no, a.account_no, a.cluster_id),
+updated AS (
+    UPDATE hopsmeter.usage_daily u
+    SET opencost_cpu_nano = u.opencost_cpu_nano + s.cpu,
+        opencost_gpu_nano = u.opencost_gpu_nano + s.gpu,
+        opencost_ram_nano = u.opencost_ram_nano + s.ram,
+        opencost_pv_nano = u.opencost_pv_nano + s.pv,
+        opencost_network_nano = u.opencost_network_nano + s.network,
+        opencost_other_nano =
+            u.opencost_other_nano + s.total - s.cpu - s.gpu - s.ram - s.pv - s.network,
+        opencost_total_nano = u.opencost_total_nano + s.total,
+        charge_nano = u.charge_nano + s.charge
+    FROM sums s
+    WHERE u.date = %(day)s AND u.cluster_id = s.cluster_id AND u.user_no = s.user_no
+      AND u.account_no = s.account_no
+    RETURNING u.cluster_id, u.user_no, u.account_no),
+inserted AS (
+    INSERT INTO hopsmeter.usage_daily
+        (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
+         opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
+         opencost_total_nano, charge_nano)
+    SELECT s.user_no, s.account_no, s.cluster_id, %(day)s, cpu, gpu, ram, pv, network,
+           total - cpu - gpu - ram - pv - network, total, charge
+    FROM sums s
+    WHERE NOT EXISTS (SELECT FROM updated u WHERE u.cluster_id = s.cluster_id
+                      AND u.user_no = s.user_no AND u.account_no = s.account_no))
+SELECT count(*) FROM sums;
 
 -- name: mark_posted
 -- These hours are posted as of the stores that were seen before the daily rows were computed.
@@ -138,10 +144,15 @@ WITH seen AS MATERIALIZED (
 UPDATE hopsmeter.collection_windows w SET posted_no = seen.stored_no
 FROM seen WHERE w.cluster_id = seen.cluster_id AND w.hour = seen.hour;
 
--- name: open_days
--- These cluster-days have been posted.
-INSERT INTO hopsmeter.cluster_days (cluster_id, day)
-SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING;
+-- name: posted
+-- What follows from a posting: its number, its cluster-days, and the word that it happened.
+WITH opened AS (
+    INSERT INTO hopsmeter.cluster_days (cluster_id, day)
+    SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
+numbered AS (
+    INSERT INTO hopsmeter.postings (day, no)
+    SELECT %(day)s, coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s)
+SELECT pg_notify('hopsmeter_books', 'posted');
 
 -- name: days_to_close
 -- Days that are over and whose rows per namespace were not written yet.

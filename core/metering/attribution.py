@@ -7,16 +7,17 @@ used again without a query.
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from core.clock import day_of
 from core.db.queries import queries_beside
-from core.metering.hours import Fetched
+from core.metering.hours import Claim
 from core.metering.pack import Attributed
-from core.opencost.answer import SYSTEM, UNMAPPED, USER, Answer
+from core.opencost.answer import SYSTEM, UNMAPPED, USER
 
 _SQL = queries_beside(__file__)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +28,15 @@ CLUSTERS_MAX = 5_000
 Connection = psycopg.Connection[Any]
 
 
+class Names(Protocol):
+    """The namespaces of an answer, and which of its rows are OpenCost's own."""
+
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def special(self) -> NDArray[np.int16]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class _Resolved:
     epoch: int
@@ -35,6 +45,10 @@ class _Resolved:
     names: list[str]
     whose: Attributed
     seen_day: date
+
+    def good_for(self, hour: datetime, names: Names, epoch: int) -> bool:
+        alike = self.epoch == epoch and self.since <= hour < self.until
+        return alike and self.names == names.names
 
 
 class Attribution:
@@ -49,23 +63,26 @@ class Attribution:
         self._ids.clear()
         self._resolved.clear()
 
-    def of(self, connection: Connection, each: Fetched, epoch: int) -> Attributed:
-        """Return whose the answer's rows are in its hour, under the lock ATTRIBUTION."""
-        cluster_id, hour, answer = each.claim.cluster_id, each.claim.hour, each.answer
+    def known(self, claim: Claim, names: Names, epoch: int) -> Attributed | None:
+        """Return whose an answer's rows are, where it takes no question to the database."""
+        known = self._resolved.get(claim.cluster_id)
+        if known is None or not known.good_for(claim.hour, names, epoch):
+            return None
+        return known.whose if known.seen_day == day_of(claim.hour) else None
+
+    def of(self, connection: Connection, claim: Claim, names: Names, epoch: int) -> Attributed:
+        """Return whose the rows of an answer are in its hour, under the lock ATTRIBUTION.
+
+        `names` is the answer, or what was opened of it.
+        """
+        cluster_id, hour = claim.cluster_id, claim.hour
         known = self._resolved.get(cluster_id)
-        if (
-            known is not None
-            and known.epoch == epoch
-            and known.since <= hour < known.until
-            and known.names == answer.names
-        ):
-            if known.seen_day == day_of(hour):
-                return known.whose
-            ids = known.whose.namespace_ids
-        else:
-            known = self._resolve(connection, cluster_id, hour, answer, epoch)
-            ids = known.whose.namespace_ids
-        connection.execute(_SQL["seen_namespaces"], {"ids": ids.tolist(), "hour": hour})
+        if known is None or not known.good_for(hour, names, epoch):
+            known = self._resolve(connection, cluster_id, hour, names, epoch)
+        elif known.seen_day == day_of(hour):
+            return known.whose
+        ids = known.whose.namespace_ids.tolist()
+        connection.execute(_SQL["seen_namespaces"], {"ids": ids, "hour": hour})
         self._remember(cluster_id, known, day_of(hour))
         return known.whose
 
@@ -77,7 +94,7 @@ class Attribution:
         )
 
     def _resolve(
-        self, connection: Connection, cluster_id: int, hour: datetime, answer: Answer, epoch: int
+        self, connection: Connection, cluster_id: int, hour: datetime, answer: Names, epoch: int
     ) -> _Resolved:
         at = {"cluster_id": cluster_id, "hour": hour}
         ids = self._numbers(connection, cluster_id, hour, answer.names)
@@ -107,7 +124,7 @@ class Attribution:
 
 
 def _attribute(
-    answer: Answer,
+    answer: Names,
     ids: list[int],
     owners: dict[str, int],
     system: frozenset[str],

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from core.opencost.answer import Answer, Limits
+from core.opencost.read import read_answer
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,22 @@ class RawAnswer:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """An answer as it came, to be read and stored; `limits` say what is plausible of it."""
+
+    claim: Claim
+    body: bytes
+    limits: Limits
+    raw: RawAnswer
+
+    def read(self) -> "Fetched":
+        """Read it with care; AnswerRefused where it cannot be believed."""
+        answer = read_answer(self.body, self.claim.hour, self.limits)
+        answer.require_believable()
+        return Fetched(self.claim, answer, self.raw)
+
+
+@dataclass(frozen=True)
 class Fetched:
     """An answer that may be stored: it was read, and found believable or accepted."""
 
@@ -73,6 +90,8 @@ class Stored:
     rows: int
     cost_nano: int
     why: str = ""
+    source: str | None = None
+    """OpenCost's own id of the cluster, as the answer gives it."""
 
 
 LimitsOf = Callable[[int], Limits]

@@ -1,7 +1,7 @@
-"""Rows as PostgreSQL's binary COPY wants them, a whole answer at a time.
+"""Rows as PostgreSQL's binary COPY wants them, a block at a time.
 
 A record is its number of columns (int16), then for each column its length (int32) and value, all
-big-endian. numpy writes the records of an answer in one go; rows that are somebody's and rows
+big-endian. numpy writes the records of a block in one go; rows that are somebody's and rows
 that are nobody's (null user, account and plan) differ in length and are written apart.
 """
 
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.metering.hours import Fetched
+from core.metering.hours import Claim
 from core.opencost.answer import MONEY_COLUMNS, QUANTITY_COLUMNS, USER
+from core.opencost.stream import Block
 
 COLUMNS = (
     "hour",
@@ -44,8 +45,8 @@ _TYPES = {
     "efficiency_ppm": _INT,
 }
 _NULLABLE = frozenset({"user_no", "account_no", "plan_version_id"})
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 Ints = NDArray[np.int32]
@@ -62,22 +63,31 @@ class Attributed:
     plan_version_id: int
 
 
+_FIGURES = (*MONEY_COLUMNS, *QUANTITY_COLUMNS)
+_FIGURE = np.dtype([("length", _INT), ("value", _BIG)])
+
+
 def _record(*, nobody: bool) -> np.dtype[np.void]:
-    fields: list[tuple[str, str]] = [("columns", _SHORT)]
+    """Lay out a record; the figures, which stand side by side, are one field of all of them."""
+    fields: list[tuple[Any, ...]] = [("columns", _SHORT)]
     for name in COLUMNS:
+        if name == _FIGURES[0]:
+            fields.append(("figures", _FIGURE, (len(_FIGURES),)))
+        if name in _FIGURES:
+            continue
         fields.append((f"{name}_length", _INT))
         if not (nobody and name in _NULLABLE):
-            fields.append((name, _TYPES.get(name, _BIG)))
+            fields.append((name, _TYPES[name]))
     return np.dtype(fields)
 
 
 def _template(record: np.dtype[np.void]) -> NDArray[np.void]:
     row = np.zeros(1, record)
     row["columns"] = len(COLUMNS)
+    row["figures"]["length"] = np.dtype(_BIG).itemsize
     names = record.names or ()
-    for name in COLUMNS:
-        size = np.dtype(_TYPES.get(name, _BIG)).itemsize if name in names else -1
-        row[f"{name}_length"] = size
+    for name, form in _TYPES.items():
+        row[f"{name}_length"] = np.dtype(form).itemsize if name in names else -1
     return row
 
 
@@ -91,47 +101,55 @@ def postgres_time(at: datetime) -> int:
     return (gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds
 
 
-def pack_rows(stored: Sequence[tuple[Fetched, Attributed]], *, revision: int) -> bytes:
-    """Return the records of some answers, without header and trailer.
+def pack_block(block: Block, owned: Sequence[tuple[Claim, Attributed]], *, revision: int) -> bytes:
+    """Return the records of a block, without header and trailer.
 
-    All of them at once: for 200 small answers that is a tenth of the work of one by one.
+    `owned` tells of each part of the block which hour it is of, and whose its answer's rows are.
     """
-    answers = [each.answer for each, _ in stored]
-    counts = [len(answer.names) for answer in answers]
+    counts = [part.count for part in block.parts]
     columns: dict[str, NDArray[Any]] = {
-        "hour": np.repeat([postgres_time(each.claim.hour) for each, _ in stored], counts),
-        "cluster_id": np.repeat([each.claim.cluster_id for each, _ in stored], counts),
-        "plan_version_id": np.repeat([whose.plan_version_id for _, whose in stored], counts),
-        "namespace_id": np.concatenate([whose.namespace_ids for _, whose in stored]),
-        "kind": np.concatenate([whose.kinds for _, whose in stored]),
-        "user_no": np.concatenate([whose.user_nos for _, whose in stored]),
-        "account_no": np.concatenate([whose.account_nos for _, whose in stored]),
-        "flags": np.concatenate([answer.flags for answer in answers]),
-        "efficiency_ppm": np.concatenate([answer.efficiency_ppm for answer in answers]),
+        "hour": np.repeat([postgres_time(claim.hour) for claim, _ in owned], counts),
+        "cluster_id": np.repeat([claim.cluster_id for claim, _ in owned], counts),
+        "plan_version_id": np.repeat([whose.plan_version_id for _, whose in owned], counts),
+        "namespace_id": _joined(block, [whose.namespace_ids for _, whose in owned]),
+        "kind": _joined(block, [whose.kinds for _, whose in owned]),
+        "user_no": _joined(block, [whose.user_nos for _, whose in owned]),
+        "account_no": _joined(block, [whose.account_nos for _, whose in owned]),
+        "flags": block.flags,
+        "efficiency_ppm": block.efficiency_ppm,
         "revision": np.full(sum(counts), revision),
     }
-    money = np.concatenate([answer.money for answer in answers])
-    quantities = np.concatenate([answer.quantities for answer in answers])
-    columns.update(zip(MONEY_COLUMNS, money.T, strict=True))
-    columns.update(zip(QUANTITY_COLUMNS, quantities.T, strict=True))
     somebody = columns["kind"] == USER
-    return _part(columns, somebody, _SOMEBODY) + _part(columns, ~somebody, _NOBODY)
+    figures = np.hstack((block.money, block.quantities))
+    return b"".join(
+        _part(columns, figures, mask, template)
+        for mask, template in ((somebody, _SOMEBODY), (~somebody, _NOBODY))
+    )
+
+
+def _joined(block: Block, arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return what the parts' rows have, of arrays that are as long as their answers."""
+    return np.concatenate(
+        [
+            array[part.first : part.first + part.count]
+            for part, array in zip(block.parts, arrays, strict=True)
+        ]
+    )
 
 
 def _part(
-    columns: dict[str, NDArray[Any]], mask: NDArray[np.bool_], template: NDArray[np.void]
+    columns: dict[str, NDArray[Any]],
+    figures: NDArray[np.int64],
+    mask: NDArray[np.bool_],
+    template: NDArray[np.void],
 ) -> bytes:
     rows = np.repeat(template, int(mask.sum()))
+    rows["figures"]["value"] = figures[mask]
     named = template.dtype.names or ()
     for name, column in columns.items():
         if name in named:
             rows[name] = column[mask]
     return rows.tobytes()
-
-
-def copy_stream(records: bytes) -> bytes:
-    """Wrap records into one binary COPY."""
-    return b"".join((_HEADER, records, _TRAILER))
 
 
 COPY_COLUMNS = ", ".join(COLUMNS)

@@ -11,10 +11,11 @@ import psycopg
 
 from core.clock import hour_text
 from core.db.queries import queries_beside
-from core.metering.hours import Fetched, Stored
-from core.metering.pack import COLUMNS, COPY_COLUMNS, Attributed, copy_stream, pack_rows
+from core.metering.hours import Fetched, Outcome, Stored
+from core.metering.pack import COLUMNS, COPY_COLUMNS, HEADER, TRAILER, Attributed, pack_block
 from core.metering.policy import Policy
 from core.money import text_from_nano
+from core.opencost.stream import block_of
 from core.opencost.words import some
 
 _SQL = queries_beside(__file__)
@@ -54,12 +55,13 @@ def revise(
     at = {"cluster_id": claim.cluster_id, "hour": claim.hour}
     connection.execute(_SQL["staging"])
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.write(copy_stream(pack_rows([(each, whose)], revision=revision + 1)))
+        records = pack_block(block_of([answer]), [(claim, whose)], revision=revision + 1)
+        copy.write(HEADER + records + TRAILER)
     if each.accepted_by is None:
         why = _shrinkage(connection, at, policy)
         if why:
             connection.execute("TRUNCATE hopsmeter_staging")
-            return Stored(claim, "held", 0, answer.total_nano, why)
+            return Stored(claim, "held", 0, answer.total_nano, why, answer.cluster_id)
     connection.execute(_SQL["stage_vanished"], at)
     found = connection.execute(_CHANGED, at).fetchone()
     assert found is not None
@@ -70,7 +72,8 @@ def revise(
         connection.execute(_KEEP_REPLACED, values)
         connection.execute(_REPLACE, {"revision": revision + 1})
     connection.execute("TRUNCATE hopsmeter_staging")
-    return Stored(claim, "revised" if changed else "unchanged", changed, answer.total_nano)
+    outcome: Outcome = "revised" if changed else "unchanged"
+    return Stored(claim, outcome, changed, answer.total_nano, source=answer.cluster_id)
 
 
 def _shrinkage(connection: psycopg.Connection[Any], at: dict[str, Any], policy: Policy) -> str:

@@ -1,26 +1,32 @@
 """Store: raw answers, allocations with their owners frozen in, and windows, in one transaction.
 
-Several clusters that are ready together share one COPY and one commit. The transaction's last
-statement checks every lease; one that was lost rolls everything back, and the caller then stores
-one by one, so that a bad cluster blocks no other.
+Several clusters that are ready together share one COPY and one commit; answers are read while the
+database takes in those before them. The transaction's last statement checks every lease; one that
+was lost rolls everything back, and the caller then stores one by one, so that a bad cluster blocks
+no other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import psycopg
 
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
-from core.errors import LeaseLost
+from core.errors import AnswerRefused, LeaseLost
 from core.metering.attribution import Attribution
-from core.metering.hours import Claim, Fetched, RawAnswer, Stored, key_of, keys_of
-from core.metering.pack import COPY_COLUMNS, copy_stream, pack_rows
+from core.metering.hours import Asked, Claim, Fetched, RawAnswer, Stored, key_of, keys_of
+from core.metering.pack import COPY_COLUMNS, HEADER, TRAILER, Attributed, pack_block
 from core.metering.policy import Policy
 from core.metering.revise import revise
+from core.opencost.answer import Summary
+from core.opencost.read import Question
+from core.opencost.stream import NotPlain, Stream, block_of
 
 _SQL = queries_beside(__file__)
 _COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -40,10 +46,57 @@ class _Locked:
 class _End:
     """What `finish` writes of one window."""
 
-    fetched: Fetched
+    claim: Claim
+    raw: RawAnswer
+    summary: Summary
     revision: int
     changed: bool
     raw_sha256: bytes
+    accepted_by: str | None = None
+    why: str = ""
+
+
+def store_answers(
+    connection: Connection,
+    asked: Sequence[Asked],
+    *,
+    attribution: Attribution,
+    policy: Policy,
+    now: datetime,
+) -> dict[UUID, Stored | AnswerRefused]:
+    """Read and store answers of different (cluster, hour)s; return what came of each, by token.
+
+    Those that are refused are left out, of the others all or nothing is stored, in one transaction.
+    LeaseLost where an hour is no longer ours. Needs an autocommit connection of its own.
+    """
+    ordered = sorted(asked, key=lambda each: (each.claim.cluster_id, each.claim.hour))
+    try:
+        with _storing(connection, [each.claim for each in ordered], attribution):
+            done = _stream_within(connection, ordered, attribution, policy, now)
+        return {each.claim.token: each for each in done}
+    except NotPlain:
+        return _store_with_care(connection, ordered, attribution, policy, now)
+
+
+def _store_with_care(
+    connection: Connection,
+    ordered: Sequence[Asked],
+    attribution: Attribution,
+    policy: Policy,
+    now: datetime,
+) -> dict[UUID, Stored | AnswerRefused]:
+    """Read all of each answer before anything is stored; what is refused says so."""
+    came: dict[UUID, Stored | AnswerRefused] = {}
+    fetched = []
+    for each in ordered:
+        try:
+            fetched.append(each.read())
+        except AnswerRefused as refused:
+            came[each.claim.token] = refused
+    if fetched:
+        stored = store_hours(connection, fetched, attribution=attribution, policy=policy, now=now)
+        came.update((each.claim.token, each) for each in stored)
+    return came
 
 
 def store_hours(
@@ -54,16 +107,25 @@ def store_hours(
     policy: Policy,
     now: datetime,
 ) -> list[Stored]:
-    """Store answers of different (cluster, hour)s in one transaction; all or nothing.
+    """Store answers that were read, of different (cluster, hour)s; all or nothing.
 
-    LeaseLost where an hour is no longer ours. Needs an autocommit connection of its own.
+    LeaseLost and the connection as in `store_answers`.
     """
     ordered = sorted(fetched, key=lambda each: (each.claim.cluster_id, each.claim.hour))
-    name_backend(connection, [each.claim for each in ordered])
+    with _storing(connection, [each.claim for each in ordered], attribution):
+        take(connection, Lock.ATTRIBUTION, shared=True)
+        return store_within(connection, ordered, attribution, policy, now)
+
+
+@contextmanager
+def _storing(
+    connection: Connection, claims: Sequence[Claim], attribution: Attribution
+) -> Iterator[None]:
+    """Hold a transaction; what it learned of owners ends with it where it fails."""
+    name_backend(connection, claims)
     try:
         with connection.transaction():
-            take(connection, Lock.ATTRIBUTION, shared=True)
-            return store_within(connection, ordered, attribution, policy, now)
+            yield
     except BaseException:
         attribution.forget()
         raise
@@ -86,42 +148,164 @@ def store_within(
     now: datetime,
 ) -> list[Stored]:
     """Store inside the caller's transaction, which holds ATTRIBUTION at least shared."""
-    locked, epoch = _lock(connection, ordered)
+    keys = keys_of([each.claim for each in ordered])
+    locked, epoch = _locked(connection.execute(_SQL["lock_claimed"], keys), len(ordered))
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
-    again = [each for each in ordered if locked[each.claim.token].revision > 0]
-    done = [_fresh_outcome(each) for each in fresh]
-    ends = [_End(each, 1, changed=True, raw_sha256=each.raw.sha256) for each in fresh]
     if fresh:
-        owned = [(each, attribution.of(connection, each, epoch)) for each in fresh]
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(copy_stream(pack_rows(owned, revision=1)))
-    for each in again:
-        whose = attribution.of(connection, each, epoch)
+        owned = [
+            (each.claim, attribution.of(connection, each.claim, each.answer, epoch))
+            for each in fresh
+        ]
+        with _Sink(connection) as sink:
+            block = block_of([each.answer for each in fresh])
+            sink.write(pack_block(block, owned, revision=1))
+    done = [_stored(each.claim, each.answer.summary) for each in fresh]
+    ends = [_end(each, 1, changed=True, raw_sha256=each.raw.sha256) for each in fresh]
+    for each in ordered:
         before = locked[each.claim.token]
-        outcome = revise(connection, each, whose, before.revision, policy)
-        done.append(outcome)
-        if outcome.outcome == "held":
-            keep_raw(connection, [(each.claim, each.raw)], "held")
-            _hold(connection, each, outcome.why)
-        elif outcome.outcome == "revised":
-            ends.append(_End(each, before.revision + 1, True, each.raw.sha256))
-        else:
-            assert before.raw_sha256 is not None
-            ends.append(_End(each, before.revision, False, before.raw_sha256))
+        if before.revision:
+            whose = attribution.of(connection, each.claim, each.answer, epoch)
+            done.append(_revise(connection, each, whose, before, policy, ends))
     _finish(connection, ends, policy, now)
     return done
 
 
-def _lock(connection: Connection, ordered: Sequence[Fetched]) -> tuple[dict[UUID, _Locked], int]:
-    keys = keys_of([each.claim for each in ordered])
-    rows = connection.execute(_SQL["lock_claimed"], keys).fetchall()
-    if len(rows) != len(ordered):
+def _stream_within(
+    connection: Connection,
+    ordered: Sequence[Asked],
+    attribution: Attribution,
+    policy: Policy,
+    now: datetime,
+) -> list[Stored]:
+    """As `store_within`, reading as it goes; NotPlain where that will not do."""
+    fresh = [each for each in ordered if each.claim.revision == 0]
+    stream = Stream(Question(each.body, each.claim.hour, each.limits) for each in fresh)
+    with connection.pipeline():
+        take(connection, Lock.ATTRIBUTION, shared=True)
+        cursor = connection.execute(_SQL["lock_claimed"], keys_of([each.claim for each in ordered]))
+        stream.look_ahead()
+        locked, epoch = _locked(cursor, len(ordered))
+    if any(locked[each.claim.token].revision for each in fresh):
+        raise LeaseLost
+    summaries = _stream(connection, fresh, stream, attribution, epoch) if fresh else []
+    done = [_stored(each.claim, told) for each, told in zip(fresh, summaries, strict=True)]
+    ends = [
+        _End(each.claim, each.raw, told, 1, True, each.raw.sha256)
+        for each, told in zip(fresh, summaries, strict=True)
+    ]
+    for each in ordered:
+        before = locked[each.claim.token]
+        if before.revision:
+            fetched = _read(each)
+            whose = attribution.of(connection, each.claim, fetched.answer, epoch)
+            done.append(_revise(connection, fetched, whose, before, policy, ends))
+    _finish(connection, ends, policy, now)
+    return done
+
+
+def _read(asked: Asked) -> Fetched:
+    try:
+        return asked.read()
+    except AnswerRefused:
+        raise NotPlain from None
+
+
+def _stream(
+    connection: Connection,
+    fresh: Sequence[Asked],
+    stream: Stream,
+    attribution: Attribution,
+    epoch: int,
+) -> list[Summary]:
+    """Read and COPY, block after block; the server takes in one while the next is read."""
+    whose: dict[int, Attributed] = {}
+    with _Sink(connection) as sink:
+        for block in stream.blocks():
+            for part in block.parts:
+                if part.number not in whose:
+                    claim, opened = fresh[part.number].claim, stream.opened(part.number)
+                    known = attribution.known(claim, opened, epoch)
+                    if known is None:
+                        sink.pause()
+                        known = attribution.of(connection, claim, opened, epoch)
+                    whose[part.number] = known
+            owned = [(fresh[part.number].claim, whose[part.number]) for part in block.parts]
+            sink.write(pack_block(block, owned, revision=1))
+    return stream.summaries()
+
+
+class _Sink:
+    """A COPY into allocations that opens with what is written, and can be left for a question."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stack = ExitStack()
+        self._copy: psycopg.Copy | None = None
+
+    def write(self, records: bytes) -> None:
+        if self._copy is None:
+            cursor = self._stack.enter_context(self._connection.cursor())
+            self._copy = self._stack.enter_context(cursor.copy(_COPY))
+            self._copy.write(HEADER)
+        self._copy.write(records)
+
+    def pause(self) -> None:
+        """End the COPY under way, so that the connection can be asked something."""
+        if self._copy is not None:
+            self._copy.write(TRAILER)
+            self._copy = None
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.pause()
+        self._stack.__exit__(kind, error, where)
+
+
+def _revise(
+    connection: Connection,
+    each: Fetched,
+    whose: Attributed,
+    before: _Locked,
+    policy: Policy,
+    ends: list[_End],
+) -> Stored:
+    """Revise one hour that is stored already; add to `ends` how, unless the re-read is held."""
+    outcome = revise(connection, each, whose, before.revision, policy)
+    if outcome.outcome == "held":
+        keep_raw(connection, [(each.claim, each.raw)], "held")
+        _hold(connection, each, outcome.why)
+    elif outcome.outcome == "revised":
+        ends.append(_end(each, before.revision + 1, changed=True, raw_sha256=each.raw.sha256))
+    else:
+        assert before.raw_sha256 is not None
+        ends.append(_end(each, before.revision, changed=False, raw_sha256=before.raw_sha256))
+    return outcome
+
+
+def _end(each: Fetched, revision: int, *, changed: bool, raw_sha256: bytes) -> _End:
+    told, accepted_by = each.answer.summary, each.accepted_by
+    return _End(each.claim, each.raw, told, revision, changed, raw_sha256, accepted_by, each.why)
+
+
+def _locked(cursor: psycopg.Cursor[Any], wanted: int) -> tuple[dict[UUID, _Locked], int]:
+    """Return the claimed windows by their tokens, and the epoch of ownership."""
+    rows = cursor.fetchall()
+    if len(rows) != wanted:
         raise LeaseLost
     return {row[0]: _Locked(row[1], row[2]) for row in rows}, rows[0][3]
 
 
-def _fresh_outcome(each: Fetched) -> Stored:
-    return Stored(each.claim, "stored", len(each.answer.names), each.answer.total_nano)
+def _stored(claim: Claim, told: Summary) -> Stored:
+    return Stored(claim, "stored", told.rows, told.total_nano, source=told.cluster_id)
 
 
 def keep_raw(
@@ -155,11 +339,10 @@ def _hold(connection: Connection, each: Fetched, why: str) -> None:
 def _finish(connection: Connection, ends: Sequence[_End], policy: Policy, now: datetime) -> None:
     if not ends:
         return
-    claims = [end.fetched.claim for end in ends]
-    raws = [end.fetched.raw for end in ends]
+    claims = [end.claim for end in ends]
+    raws = [end.raw for end in ends]
     settled = [
-        end.fetched.accepted_by is not None or now >= policy.settles_at(end.fetched.claim.hour)
-        for end in ends
+        end.accepted_by is not None or now >= policy.settles_at(end.claim.hour) for end in ends
     ]
     row = connection.execute(
         _SQL["finish"],
@@ -171,14 +354,14 @@ def _finish(connection: Connection, ends: Sequence[_End], policy: Policy, now: d
                 None if done else policy.settles_at(claim.hour)
                 for claim, done in zip(claims, settled, strict=True)
             ],
-            "why": [end.fetched.why for end in ends],
-            "deciders": [end.fetched.accepted_by for end in ends],
+            "why": [end.why for end in ends],
+            "deciders": [end.accepted_by for end in ends],
             # One text a row: arrays of arrays would have to be of one length.
-            "flags": [_array(end.fetched.answer.remarks) for end in ends],
+            "flags": [_array(end.summary.remarks) for end in ends],
             "revisions": [end.revision for end in ends],
             "named": [end.raw_sha256 for end in ends],
-            "row_counts": [len(end.fetched.answer.names) for end in ends],
-            "totals": [end.fetched.answer.total_nano for end in ends],
+            "row_counts": [end.summary.rows for end in ends],
+            "totals": [end.summary.total_nano for end in ends],
             "changed": [end.changed for end in ends],
             "hashes": [raw.sha256 for raw in raws],
             "sizes": [raw.size_bytes for raw in raws],

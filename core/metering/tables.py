@@ -30,7 +30,10 @@ class UserProject(Table, table=True):
     """Whose a namespace is, from when to when, in whole hours."""
 
     __tablename__ = "user_projects"
-    __table_args__ = (Index("user_projects_user", "user_no"),)
+    __table_args__ = (
+        Index("user_projects_user", "user_no"),
+        Index("user_projects_cluster", "cluster_id"),
+    )
 
     id: int | None = numbered(big=True)
     cluster_id: int = Field(foreign_key=column_of(HopsworksCluster, "id"))

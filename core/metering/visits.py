@@ -16,13 +16,12 @@ from core.clusters.connection import ClusterAccess, Reach
 from core.db.queries import queries_beside
 from core.errors import AnswerRefused, ClusterFault, HopsmeterError, LeaseLost
 from core.metering import windows
-from core.metering.hours import Claim, Fetched, RawAnswer, Stored
+from core.metering.hours import Asked, Claim, RawAnswer, Stored
 from core.metering.policy import Policy, pause
 from core.metering.windows import ClusterWork, cluster_pause
 from core.metering.writer import Writer
 from core.opencost.answer import Complaint, Limits
 from core.opencost.ask import allocation_path
-from core.opencost.read import read_answer
 
 _SQL = queries_beside(__file__)
 HOURS_MAX = 1_000
@@ -60,6 +59,15 @@ class Tools:
     stopping: threading.Event
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """An answer that was handed over to be stored."""
+
+    claim: Claim
+    raw: RawAnswer
+    done: "Future[Stored]"
+
+
 @dataclass
 class _Tally:
     asked: int = 0
@@ -68,7 +76,7 @@ class _Tally:
     failures: int = 0
     source: str | None = None
     trouble: ClusterFault | None = None
-    waiting: list[tuple[Claim, "Future[Stored]"]] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
 
 
 def visit_cluster(tools: Tools, work: ClusterWork) -> int:
@@ -142,22 +150,12 @@ def _ask_one(
         tally.failures = 0
         return
     raw = _raw(body, sha256, now, tools.policy)
-    try:
-        # The first answer of all tells which cluster this is; another one's is then refused.
-        known = replace(limits, cluster_id=limits.cluster_id or tally.source)
-        answer = read_answer(body, claim.hour, known)
-        answer.require_believable()
-    except AnswerRefused as refused:
-        complaint = Complaint(refused.fault, refused.message)  # type: ignore[arg-type]  # from one
-        state = windows.refuse(connection, claim, raw, complaint, now, tools.policy)
-        told = {"fault": refused.fault, "why": refused.message}
-        tools.tell(f"hour_{state}", cluster=claim.cluster, hour=hour_text(claim.hour), **told)
-        tally.failures = 0
-        return
     tally.failures = 0
-    tally.source = tally.source or answer.cluster_id
-    tally.waiting.append((claim, tools.writer.store(Fetched(claim, answer, raw))))
-    if len(tally.waiting) >= IN_FLIGHT_MAX:
+    # The first answer of all tells which cluster this is; another one's is then refused.
+    known = replace(limits, cluster_id=limits.cluster_id or tally.source)
+    done = tools.writer.store(Asked(claim, body, known, raw))
+    tally.waiting.append(_Waiting(claim, raw, done))
+    if known.cluster_id is None or len(tally.waiting) >= IN_FLIGHT_MAX:
         _await_stored(tools, connection, tally)
 
 
@@ -193,26 +191,45 @@ def _failed(
 
 
 def _await_stored(tools: Tools, connection: Connection, tally: _Tally) -> None:
-    for claim, future in tally.waiting:
+    for each in tally.waiting:
+        told = {"cluster": each.claim.cluster, "hour": hour_text(each.claim.hour)}
         try:
-            stored = future.result(STORED_TIMEOUT_S)
+            stored = _outcome(tools, connection, each, told)
         except LeaseLost:
-            tools.tell("lease_lost", cluster=claim.cluster, hour=hour_text(claim.hour))
-        except (HopsmeterError, psycopg.Error, TimeoutError) as error:
-            # Nothing of it was kept; it is asked for again after a pause, not after its lease.
-            if isinstance(error, psycopg.OperationalError) and _went_away(error):
-                tools.tell("store_lost", cluster=claim.cluster, why=first_line(error))
-                windows.release(connection, [claim])
-                continue
-            why = f"The answer could not be stored: {first_line(error)}"
-            told = {"cluster": claim.cluster, "hour": hour_text(claim.hour)}
-            tools.tell("store_failed", **told, why=why)
-            again_at = tools.clock() + pause(claim.tries)
-            windows.fail(connection, claim, "not-stored", why, again_at)
-        else:
+            tools.tell("lease_lost", **told)
+            continue
+        if stored is not None:
             tally.stored += 1
+            tally.source = tally.source or stored.source
             _tell_stored(tools, stored)
     tally.waiting.clear()
+
+
+def _outcome(
+    tools: Tools, connection: Connection, each: _Waiting, told: dict[str, str]
+) -> Stored | None:
+    """Wait until an answer is stored, or write down why it is not."""
+    claim = each.claim
+    try:
+        return each.done.result(STORED_TIMEOUT_S)
+    except LeaseLost:
+        raise
+    except AnswerRefused as refused:
+        complaint = Complaint(refused.fault, refused.message)  # type: ignore[arg-type]  # from one
+        now = tools.clock()
+        state = windows.refuse(connection, claim, each.raw, complaint, now, tools.policy)
+        tools.tell(f"hour_{state}", **told, fault=refused.fault, why=refused.message)
+    except (HopsmeterError, psycopg.Error, TimeoutError) as error:
+        # Nothing of it was kept; it is asked for again after a pause, not after its lease.
+        if isinstance(error, psycopg.OperationalError) and _went_away(error):
+            tools.tell("store_lost", cluster=claim.cluster, why=first_line(error))
+            windows.release(connection, [claim])
+            return None
+        why = f"The answer could not be stored: {first_line(error)}"
+        tools.tell("store_failed", **told, why=why)
+        again_at = tools.clock() + pause(claim.tries)
+        windows.fail(connection, claim, "not-stored", why, again_at)
+    return None
 
 
 def _went_away(error: psycopg.OperationalError) -> bool:

@@ -1,4 +1,4 @@
-"""One thread that stores what the visits bring: those that are ready together share a commit.
+"""One thread that reads and stores what the visits bring: those that are ready together share a commit.
 
 A commit costs a flush to disk; 200 clusters that each commit by themselves cost more than twice
 what they cost together. A batch that fails is stored one by one, so that a bad cluster blocks no
@@ -15,13 +15,14 @@ from typing import Any
 import psycopg
 
 from core.clock import Clock
-from core.errors import HopsmeterError
+from core.errors import AnswerRefused, HopsmeterError
 from core.metering.attribution import Attribution
-from core.metering.hours import Fetched, Stored
+from core.metering.hours import Asked, Stored
 from core.metering.policy import Policy
-from core.metering.store import store_hours
+from core.metering.store import store_answers
 
 WAITING_MAX = 64
+WAITING_BYTES_MAX = 128 * 2**20
 """Answers that wait to be stored; a visit that brings one more waits for room."""
 BATCH_MAX = 256
 BATCH_BYTES_MAX = 64 * 2**20
@@ -34,8 +35,12 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class _Order:
-    fetched: Fetched
+    asked: Asked
     done: "Future[Stored]"
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.asked.body)
 
 
 class Writer:
@@ -46,6 +51,8 @@ class Writer:
     ) -> None:
         self._connect, self._name, self._policy, self._clock = connect, name, policy, clock
         self._orders: queue.Queue[_Order | None] = queue.Queue(WAITING_MAX)
+        self._room = threading.Condition()
+        self._waiting_bytes = 0
         self._attribution = Attribution()
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="hopsmeter-store", daemon=True)
@@ -58,11 +65,29 @@ class Writer:
         alive = connection is not None and not connection.closed
         return (connection.info.backend_pid if connection and alive else 0), self._name
 
-    def store(self, fetched: Fetched) -> "Future[Stored]":
-        """Hand over one answer; the future holds what storing it did, or the error."""
-        done: Future[Stored] = Future()
-        self._orders.put(_Order(fetched, done), timeout=ROOM_TIMEOUT_S)
-        return done
+    def store(self, asked: Asked) -> "Future[Stored]":
+        """Hand over one answer; the future holds what storing it did, or the error.
+
+        AnswerRefused is the error of an answer that cannot be believed; nothing of it was kept.
+        """
+        order = _Order(asked, Future())
+        with self._room:
+            if not self._room.wait_for(lambda: self._has_room(order), ROOM_TIMEOUT_S):
+                raise TimeoutError("nothing was stored for minutes: no room for one more answer")
+            self._waiting_bytes += order.size_bytes
+        self._orders.put(order, timeout=ROOM_TIMEOUT_S)
+        return order.done
+
+    def _has_room(self, order: _Order) -> bool:
+        """One answer alone always has room."""
+        waiting = self._waiting_bytes
+        return not waiting or waiting + order.size_bytes <= WAITING_BYTES_MAX
+
+    def _took(self, order: _Order) -> _Order:
+        with self._room:
+            self._waiting_bytes -= order.size_bytes
+            self._room.notify_all()
+        return order
 
     def close(self) -> None:
         """Store what waits, then end."""
@@ -93,7 +118,7 @@ class Writer:
         first = self._orders.get()
         if first is None:
             return None
-        batch, size = [first], first.fetched.raw.size_bytes
+        batch, size = [self._took(first)], first.size_bytes
         while len(batch) < BATCH_MAX and size < BATCH_BYTES_MAX:
             try:
                 order = self._orders.get_nowait()
@@ -102,24 +127,27 @@ class Writer:
             if order is None:
                 self._orders.put(None)
                 break
-            batch.append(order)
-            size += order.fetched.raw.size_bytes
+            batch.append(self._took(order))
+            size += order.size_bytes
         return batch
 
     def _store(self, batch: list[_Order]) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
             self._attribution.forget()
-        stored = store_hours(
+        came = store_answers(
             self._connection,
-            [order.fetched for order in batch],
+            [order.asked for order in batch],
             attribution=self._attribution,
             policy=self._policy,
             now=self._clock(),
         )
-        by_token = {each.claim.token: each for each in stored}
         for order in batch:
-            order.done.set_result(by_token[order.fetched.claim.token])
+            outcome = came[order.asked.claim.token]
+            if isinstance(outcome, AnswerRefused):
+                order.done.set_exception(outcome)
+            else:
+                order.done.set_result(outcome)
 
     def _one_by_one(self, batch: list[_Order]) -> None:
         for order in batch:

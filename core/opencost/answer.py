@@ -90,6 +90,16 @@ class Limits:
     """OpenCost's own id of the cluster, None until the first answer told it."""
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What the window of an hour keeps of its answer."""
+
+    rows: int
+    total_nano: int
+    remarks: list[str]
+    cluster_id: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The rows of one answer: row i is namespace `names[i]`, in OpenCost's order.
@@ -114,6 +124,10 @@ class Answer:
     @property
     def total_nano(self) -> int:
         return sum(self.money[:, TOTAL].tolist())
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(len(self.names), self.total_nano, self.remarks, self.cluster_id)
 
     @property
     def refusal(self) -> Complaint | None:

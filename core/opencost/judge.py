@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.money import NANO_MAX, text_from_nano
-from core.opencost.answer import IDLE, Answer, Complaint, Limits
+from core.opencost.answer import IDLE, Answer, Complaint, IntArray, Limits
 from core.opencost.words import some
 
 _CORE_HOURS, _GPU_HOURS, _RAM_BYTE_HOURS = 0, 1, 2
@@ -29,26 +29,56 @@ def judge_limits(answer: Answer, limits: Limits, hours: float) -> None:
             )
         )
     _judge_names(answer)
-    # Almost every answer is far below every limit, which two rough looks tell: floating-point sums
-    # err by less than the part that they leave here.
-    spent = np.abs(answer.money).sum(axis=0, dtype=np.float64)
+    spent = spent_nano(answer.money).sum(axis=0)
+    used = used_most(answer.quantities).max(axis=0, initial=0)
     if spent.sum() > HOUR_MAX_NANO:
         _refuse_sum(answer)
-    if spent.max(initial=0) > limits.cost_max_nano * hours * SURELY_BELOW:
-        _judge_cost(answer, limits.cost_max_nano * hours, limits)
-    used = np.abs(answer.quantities[:, :3]).max(axis=0, initial=0)
+    if surely_plausible(spent, used, limits, hours):
+        return
+    _judge_cost(answer, limits.cost_max_nano * hours, limits)
+    _judge_hours(answer, limits, hours)
+
+
+def spent_nano(money: IntArray) -> NDArray[np.float64]:
+    """Return what each figure of money is, its sign aside, for a rough sum over rows."""
+    return np.abs(money).astype(np.float64)
+
+
+def used_most(quantities: IntArray) -> IntArray:
+    """Return the CPU, GPU and memory hours of each row, signs aside."""
+    return np.abs(quantities[:, :3])
+
+
+def surely_plausible(
+    spent: NDArray[np.float64], used: IntArray, limits: Limits, hours: float
+) -> bool:
+    """Say whether nothing can be beyond `limits`, from the sums of `spent_nano` and most used.
+
+    Almost every answer is far below every limit, which two rough looks tell: floating-point sums
+    err by less than the part that they leave here.
+    """
     most = (limits.cores_max * 10**6, limits.gpus_max * 10**6, limits.ram_max_bytes)
-    if any(each > limit * hours for each, limit in zip(used.tolist(), most, strict=True)):
-        _judge_hours(answer, limits, hours)
+    figures = spent.tolist()
+    return (
+        sum(figures) <= HOUR_MAX_NANO
+        and max(figures) <= limits.cost_max_nano * hours * SURELY_BELOW
+        and all(each <= limit * hours for each, limit in zip(used.tolist(), most, strict=True))
+    )
 
 
 def _judge_names(answer: Answer) -> None:
     """Structural: no database and no screen can hold them."""
-    cluster, names = answer.cluster_id or "", answer.names
-    if not _usable("".join(names), names) or not _usable(cluster, [cluster or "none"]):
+    names = answer.names
+    if not names_usable(answer.cluster_id, names):
         wrong = [name or "(empty)" for name in names if not _usable(name, [name])]
         message = f"{len(wrong)} namespaces ({some(wrong)}) or the cluster's id cannot be names."
         answer.complaints.append(Complaint("no-name", message))
+
+
+def names_usable(cluster_id: str | None, names: list[str]) -> bool:
+    """Say whether a database and a screen can hold these names."""
+    cluster = cluster_id or ""
+    return _usable("".join(names), names) and _usable(cluster, [cluster or "none"])
 
 
 def _usable(text: str, names: list[str]) -> bool:

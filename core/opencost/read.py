@@ -6,16 +6,23 @@ without failing the hour, and is then told in the remarks.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from operator import attrgetter
 from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.clock import HOUR
 from core.errors import AnswerRefused
+from core.opencost import matrix
 from core.opencost.answer import Answer, Complaint, Fault, Limits
-from core.opencost.columns import columns_of
+from core.opencost.columns import FIGURES
 from core.opencost.judge import judge_limits
-from core.opencost.rows import exact_rows
-from core.opencost.shape import Row, decode
+from core.opencost.rows import exact_rows, special_rows
+from core.opencost.shape import Row, decode, span_of
 from core.opencost.words import some
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -24,21 +31,63 @@ ROWS_MAX = 200_000
 """Namespaces in one cluster: more is no cluster that Kubernetes could run."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """The bytes of one answer, the hour that was asked for, and what is plausible of it."""
+
+    body: bytes
+    hour: datetime | None
+    """None takes whatever window the answer says it is of."""
+    limits: Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An answer whose rows are decoded, and its figures not looked at yet."""
+
+    question: Question
+    rows: list[Row]
+    names: list[str]
+    cluster_id: str | None
+    complaints: list[Complaint]
+    """About its names and its window; more may come of its figures."""
+
+    @cached_property
+    def special(self) -> NDArray[np.int16]:
+        """Return IDLE or UNMOUNTED for OpenCost's own rows and 0 for the others."""
+        return special_rows(self.names)
+
+    @property
+    def first_window(self) -> bytes:
+        return bytes(self.rows[0].window)
+
+
+def open_answer(question: Question) -> Opened:
+    """Decode the rows of an answer; AnswerRefused where there are none to show."""
+    by_key = _rows(question.body)
+    complaints: list[Complaint] = []
+    cluster_id, names = _names(list(by_key), question.limits, complaints)
+    return Opened(question, list(by_key.values()), names, cluster_id, complaints)
+
+
 def read_answer(body: bytes, hour: datetime | None, limits: Limits) -> Answer:
     """Read what OpenCost said of `hour`; None takes whatever window the answer says it is of.
 
     AnswerRefused only where there are no rows to show; all else stands in `complaints`, and
     `Answer.require_believable` raises what decides.
     """
-    by_key = _rows(body)
-    complaints: list[Complaint] = []
-    cluster_id, names = _names(list(by_key), limits, complaints)
-    columns = columns_of(list(by_key.values()))
-    window = _window(columns.spans, hour, complaints)
-    rows = exact_rows(columns.figures, names, _length_minutes(window), complaints)
-    answer = Answer(window=window, cluster_id=cluster_id, complaints=complaints, **rows)
+    opened = open_answer(Question(body, hour, limits))
+    complaints = opened.complaints
+    windows = {bytes(row.window) for row in opened.rows}
+    window = window_of(windows, hour, complaints)
+    figures = matrix.table([_figures_of(row) for row in opened.rows], len(FIGURES))
+    rows = exact_rows(figures, opened.names, _length_minutes(window), complaints)
+    answer = Answer(window=window, cluster_id=opened.cluster_id, complaints=complaints, **rows)
     judge_limits(answer, limits, _length_minutes(window) / 60)
     return answer
+
+
+_figures_of = attrgetter(*FIGURES)
 
 
 def _refuse(fault: Fault, message: str) -> AnswerRefused:
@@ -71,6 +120,11 @@ def _names(
     keys: list[str], limits: Limits, complaints: list[Complaint]
 ) -> tuple[str | None, list[str]]:
     """Split the keys `cluster/namespace`; a namespace cannot hold a slash, a cluster id may."""
+    alike = _of_one_cluster(keys)
+    if alike is not None:
+        found, names = alike
+        _judge_cluster(found, limits, complaints)
+        return found, names
     pairs = [key.rpartition("/") for key in keys]
     clusters = {cluster for cluster, slash, _ in pairs if slash}
     names = [name for _, _, name in pairs]
@@ -86,7 +140,23 @@ def _names(
     elif len(set(names)) != len(names):
         doubles = sorted({name for name in names if names.count(name) > 1})
         complaints.append(Complaint("double-name", f"{some(doubles)}: more than one row."))
-    found = next(iter(clusters)) if len(clusters) == 1 else None
+    only = next(iter(clusters)) if len(clusters) == 1 else None
+    _judge_cluster(only, limits, complaints)
+    return only, names
+
+
+def _of_one_cluster(keys: list[str]) -> tuple[str, list[str]] | None:
+    """Split the keys in one go where all begin alike, as almost always; None where they do not."""
+    cluster, slash, _ = keys[0].rpartition("/")
+    start = f"\n{cluster}{slash}"
+    text = "\n" + "\n".join(keys)
+    as_many = text.count(start) == text.count("\n") == len(keys)
+    if not slash or not as_many or text.count("/") != len(keys) * start.count("/"):
+        return None
+    return cluster, text[len(start) :].split(start)
+
+
+def _judge_cluster(found: str | None, limits: Limits, complaints: list[Complaint]) -> None:
     if limits.cluster_id and found and found != limits.cluster_id:
         complaints.append(
             Complaint(
@@ -96,14 +166,13 @@ def _names(
                 " `hopsmeter cluster edit … --opencost-cluster-id`.",
             )
         )
-    return found, names
 
 
-def _window(
-    spans: frozenset[tuple[str | None, str | None]],
-    hour: datetime | None,
-    complaints: list[Complaint],
+def window_of(
+    windows: set[bytes], hour: datetime | None, complaints: list[Complaint]
 ) -> tuple[datetime, datetime] | None:
+    """Return the one window of all rows, from their JSON; a complaint where it is not `hour`'s."""
+    spans = {(span.start, span.end) for span in map(span_of, windows)}
     texts = sorted(f"{start}/{end}" for start, end in spans)
     parsed = [(_instant(start), _instant(end)) for start, end in spans]
     if len(parsed) != 1 or None in parsed[0]:

@@ -1,5 +1,6 @@
 """From decoded rows to exact integers, with a complaint for each figure that is no number."""
 
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -10,6 +11,7 @@ from core.opencost.answer import (
     FLAG_NEGATIVE_COST,
     FLAG_NEGATIVE_MINUTES,
     IDLE,
+    QUANTITY_COLUMNS,
     TOTAL,
     UNMOUNTED,
     Complaint,
@@ -55,27 +57,33 @@ def exact_rows(
     the remarks: nobody pays for it.
     """
     remarks: list[str] = []
-    special = _special(names)
+    special = special_rows(names)
     idle = np.flatnonzero(special == IDLE)
     if len(idle) and not _usable(figures[idle[0]]):
         remarks.append("idle-unreadable")
         figures, special = np.delete(figures, idle, axis=0), np.delete(special, idle)
         names = [name for name in names if name != "__idle__"]
-    money, quantities = _exact(figures, names, complaints)
-    flags = _flags(money, figures[:, _MINUTES], special, names, minutes_max, complaints)
-    remarks += _remarks(money, flags)
+    exact = exact_figures(figures)
+    if exact.bad.any():
+        _complain(figures, exact.bad, names, complaints)
+    money, flags = exact.money, flag_rows(exact.money, figures)
+    odd = odd_minutes(exact.money, figures, minutes_max) & (special != IDLE)
+    if odd.any():
+        _complain_minutes(figures[:, _MINUTES], odd, names, complaints)
+    remarks += remarks_of(int(np.bitwise_or.reduce(flags)), int(rounding_nano(money).max()))
     return {
         "names": names,
         "special": special,
         "flags": flags,
         "money": money,
-        "quantities": quantities,
-        "efficiency_ppm": _efficiency(figures[:, _ALL]),
+        "quantities": exact.quantities,
+        "efficiency_ppm": efficiency_ppm(figures),
         "remarks": remarks,
     }
 
 
-def _special(names: list[str]) -> Shorts:
+def special_rows(names: list[str]) -> Shorts:
+    """Return IDLE or UNMOUNTED for OpenCost's own rows and 0 for the others."""
     special = np.zeros(len(names), np.int16)
     for name, kind in _SPECIAL.items():
         if name in names:
@@ -90,21 +98,30 @@ def _usable(figures: matrix.Floats) -> bool:
     )
 
 
-def _exact(
-    figures: matrix.Floats, names: list[str], complaints: list[Complaint]
-) -> tuple[IntArray, IntArray]:
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """`money` and `quantities` as in an Answer; `bad` where a figure (rows, _ALL) is no number."""
+
+    money: IntArray
+    quantities: IntArray
+    bad: matrix.Bad
+
+
+def exact_figures(figures: matrix.Floats) -> Exact:
+    """Turn figures (columns as in `columns.FIGURES`) into exact integers; 0 where one is bad."""
     found, bad_five = matrix.exact(figures[:, :_FIVE], _MONEY)
     whole, bad_whole = matrix.wholes(figures[:, _FIVE:_ALL])
-    if bad_five.any() or bad_whole.any():
-        _complain(figures, np.hstack((bad_five, bad_whole)), names, complaints)
-    money_in, five = found[:, :_MONEY], found[:, _MONEY:]
     money = np.empty((len(figures), TOTAL + 1), np.int64)
-    money[:, :_KINDS] = money_in[:, :_KINDS]
-    money[:, _KINDS] = money_in[:, _KINDS : _MONEY - 1].sum(axis=1)
-    money[:, TOTAL] = money_in[:, _MONEY - 1]
+    money[:, :_KINDS] = found[:, :_KINDS]
+    money[:, _KINDS] = found[:, _KINDS : _MONEY - 1].sum(axis=1)
+    money[:, TOTAL] = found[:, _MONEY - 1]
     money[:, TOTAL - 1] = money[:, TOTAL] - money[:, : TOTAL - 1].sum(axis=1)
+    quantities = np.empty((len(figures), len(QUANTITY_COLUMNS)), np.int64)
     # Columns: core-hours, GPU-hours | the four whole ones | minutes.
-    return money, np.hstack((five[:, :2], whole, five[:, 2:]))
+    quantities[:, :2] = found[:, _MONEY : _MONEY + 2]
+    quantities[:, 2:-1] = whole
+    quantities[:, -1] = found[:, _MONEY + 2]
+    return Exact(money, quantities, np.hstack((bad_five, bad_whole)))
 
 
 def _complain(
@@ -123,39 +140,56 @@ def _complain(
             )
 
 
-def _flags(
-    money: IntArray,
-    minutes: NDArray[np.float64],
-    special: Shorts,
-    names: list[str],
-    minutes_max: float,
-    complaints: list[Complaint],
-) -> Shorts:
-    flags = np.where((money[:, :_KINDS] < 0).any(axis=1) | (money[:, TOTAL] < 0), 1, 0)
+def flag_rows(money: IntArray, figures: matrix.Floats) -> Shorts:
+    """Return the bits of FLAG_WORDS: a cost below zero, or minutes below zero without any money."""
+    below = (money[:, :_KINDS] < 0).any(axis=1) | (money[:, TOTAL] < 0)
+    flags = below.astype(np.int16)
     assert FLAG_NEGATIVE_COST == 1
-    free = ~money.any(axis=1)
-    flags[(minutes < 0) & free] |= FLAG_NEGATIVE_MINUTES
-    odd = ((minutes < 0) & ~free) | (minutes > minutes_max + MINUTES_SLACK)
-    odd &= special != IDLE
-    if odd.any():
-        said = [f"{names[row]} ({minutes[row]:g} minutes)" for row in np.flatnonzero(odd)]
-        message = f"{some(said)}: an hour has 0 to 60 minutes, and these cost money."
-        complaints.append(Complaint("minutes", message))
-    return flags.astype(np.int16)
+    negative = figures[:, _MINUTES] < 0
+    if negative.any():
+        flags[negative & ~money.any(axis=1)] |= FLAG_NEGATIVE_MINUTES
+    return flags
 
 
-def _remarks(money: IntArray, flags: Shorts) -> list[str]:
+def odd_minutes(money: IntArray, figures: matrix.Floats, minutes_max: float) -> matrix.Bad:
+    """Say which rows have more minutes than the hour, or cost something below none."""
+    minutes = figures[:, _MINUTES]
+    odd: matrix.Bad = minutes > minutes_max + MINUTES_SLACK
+    negative = minutes < 0
+    if negative.any():
+        odd |= negative & money.any(axis=1)
+    return odd
+
+
+def _complain_minutes(
+    minutes: NDArray[np.float64], odd: matrix.Bad, names: list[str], complaints: list[Complaint]
+) -> None:
+    said = [f"{names[row]} ({minutes[row]:g} minutes)" for row in np.flatnonzero(odd)]
+    message = f"{some(said)}: an hour has 0 to 60 minutes, and these cost money."
+    complaints.append(Complaint("minutes", message))
+
+
+def rounding_nano(money: IntArray) -> NDArray[np.int64]:
+    """Return how far each row's parts are from its total."""
+    return np.abs(money[:, TOTAL - 1])
+
+
+def remarks_of(flags: int, rounding_max_nano: int) -> list[str]:
+    """Return the words for what is odd and kept, from all rows' flags and widest rounding."""
     remarks = []
-    if (flags & FLAG_NEGATIVE_COST).any():
+    if flags & FLAG_NEGATIVE_COST:
         remarks.append("negative-cost")
-    if (flags & FLAG_NEGATIVE_MINUTES).any():
+    if flags & FLAG_NEGATIVE_MINUTES:
         remarks.append("negative-minutes")
-    if (np.abs(money[:, TOTAL - 1]) > ROUNDING_MAX_NANO).any():
+    if rounding_max_nano > ROUNDING_MAX_NANO:
         remarks.append("parts-differ")
     return remarks
 
 
-def _efficiency(figures: NDArray[np.float64]) -> NDArray[np.int32]:
+def efficiency_ppm(figures: matrix.Floats) -> NDArray[np.int32]:
     """Return parts per million, -1 where there is none; what is beyond 2000 means nothing."""
-    known = (figures >= 0) & (figures <= EFFICIENCY_MAX)
-    return np.where(known, np.rint(np.where(known, figures, 0) * 1e6), -1).astype(np.int32)
+    said = figures[:, _ALL]
+    known = (said >= 0) & (said <= EFFICIENCY_MAX)
+    if known.all():
+        return np.rint(said * 1e6).astype(np.int32)
+    return np.where(known, np.rint(np.where(known, said, 0) * 1e6), -1).astype(np.int32)

@@ -11,11 +11,10 @@ from core.billing.post import post_due
 from core.clock import HOUR
 from core.metering import windows
 from core.metering.attribution import Attribution
-from core.metering.hours import Claim, Fetched, RawAnswer
+from core.metering.hours import Asked, Claim, RawAnswer, Stored
 from core.metering.policy import Policy
-from core.metering.store import store_hours
+from core.metering.store import store_answers
 from core.opencost.answer import Limits
-from core.opencost.read import read_answer
 from tests.bench.bodies import of_hour
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
@@ -67,22 +66,25 @@ class Fleet:
         ]
 
     def store(self, *, raw: bool) -> None:
-        fetched = [
-            Fetched(claim, read_answer(body, claim.hour, LIMITS), _raw(body, kept=raw))
-            for claim, body in zip(self.claims, self.answers, strict=True)
-        ]
-        stored = store_hours(
-            self.connection, fetched, attribution=self.attribution, policy=POLICY, now=NOW
+        self._store(
+            [
+                Asked(claim, body, LIMITS, _raw(body, kept=raw))
+                for claim, body in zip(self.claims, self.answers, strict=True)
+            ]
         )
-        assert all(each.outcome == "stored" for each in stored)
 
     def store_apart(self) -> None:
         """As `store`, but each cluster in a commit of its own."""
         for claim, body in zip(self.claims, self.answers, strict=True):
-            fetched = Fetched(claim, read_answer(body, claim.hour, LIMITS), _raw(body, kept=True))
-            store_hours(
-                self.connection, [fetched], attribution=self.attribution, policy=POLICY, now=NOW
-            )
+            self._store([Asked(claim, body, LIMITS, _raw(body, kept=True))])
+
+    def _store(self, asked: list[Asked]) -> None:
+        """As the daemon's writer does."""
+        came = store_answers(
+            self.connection, asked, attribution=self.attribution, policy=POLICY, now=NOW
+        )
+        outcomes = {each.outcome for each in came.values() if isinstance(each, Stored)}
+        assert (len(came), outcomes) == (len(asked), {"stored"})
 
     def forget_posting(self) -> None:
         """So that another way's posting does not find the hours that this one only stored."""

@@ -119,7 +119,7 @@ def test_an_hour_stored_while_a_day_is_computed_is_counted_once(
     site.collect()
     compute = post._write_usage
 
-    def store_meanwhile(*arguments: Any) -> int:
+    def store_meanwhile(*arguments: Any) -> Any:
         monkeypatch.undo()
         site.until(1)
         site.collect()
@@ -144,7 +144,7 @@ def test_an_hour_restated_while_it_is_added_is_counted_once(
     site.collect()
     compute = post._write_usage
 
-    def restate_meanwhile(*arguments: Any) -> int:
+    def restate_meanwhile(*arguments: Any) -> Any:
         monkeypatch.undo()
         site.say({"a": 4}, 0)
         site.again(0)

@@ -4,11 +4,11 @@ import pytest
 
 from core.clock import HOUR
 from core.db.locks import Lock, take
-from core.errors import LeaseLost
+from core.errors import AnswerRefused, LeaseLost
 from core.metering import windows
 from core.metering.attribution import Attribution
-from core.metering.hours import Claim, Fetched, Stored
-from core.metering.store import store_hours
+from core.metering.hours import Asked, Claim, Fetched, Stored
+from core.metering.store import store_answers, store_hours
 from core.opencost.read import read_answer
 from tests.answers import LIMITS, allocation, body, body_of, raw_of
 from tests.core.metering.site import NAME, POLICY, Row, Site, away, hour
@@ -180,6 +180,11 @@ def fetched(claim: Claim, costs: list[str]) -> Fetched:
     return Fetched(claim, read_answer(content, claim.hour, LIMITS), raw_of(content, claim.hour))
 
 
+def asked(claim: Claim, costs: list[str]) -> Asked:
+    content = body(costs, claim.hour)
+    return Asked(claim, content, LIMITS, raw_of(content, claim.hour))
+
+
 def claims_of(site: Site) -> list[Claim]:
     site.open_windows()
     found: list[Claim] = []
@@ -265,7 +270,7 @@ def test_a_lease_that_ends_while_storing_rolls_back_at_the_last_word(site: Site)
 def test_a_cluster_that_cannot_be_stored_blocks_no_other(site: Site) -> None:
     for name in ("eu-1", "eu-2", "eu-3"):
         site.cluster(name)
-    first, good, bad = (fetched(claim, ["a"]) for claim in claims_of(site))
+    first, good, bad = (asked(claim, ["a"]) for claim in claims_of(site))
     site.connection.execute(
         "UPDATE collection_windows SET lease_token = NULL WHERE cluster_id = %s",
         [bad.claim.cluster_id],
@@ -283,6 +288,55 @@ def test_a_cluster_that_cannot_be_stored_blocks_no_other(site: Site) -> None:
         ["collected"],
         ["due"],
     ]
+    site.must_balance()
+
+
+def test_what_is_refused_leaves_the_others_of_its_batch_alone(site: Site) -> None:
+    for name in ("eu-1", "eu-2", "eu-3"):
+        site.cluster(name)
+    first, bad, last = claims_of(site)
+    refused = Asked(bad, body_of({"a": allocation(bad.hour)}), LIMITS, raw_of(b"", bad.hour))
+    came = store_answers(
+        site.connection,
+        [asked(first, ["a"]), refused, asked(last, ["b"])],
+        attribution=Attribution(),
+        policy=POLICY,
+        now=site.now,
+    )
+    outcomes = [came[claim.token] for claim in (first, bad, last)]
+    assert isinstance(outcomes[1], AnswerRefused)
+    assert outcomes[1].fault == "no-sentinel"
+    assert [each.outcome for each in outcomes if isinstance(each, Stored)] == ["stored"] * 2
+    assert [site.states(name) for name in ("eu-1", "eu-2", "eu-3")] == [
+        ["collected"],
+        ["due"],
+        ["collected"],
+    ]
+    site.must_balance()
+
+
+@pytest.mark.parametrize("what", ["new names", "a new day", "a new owner"])
+def test_a_question_in_mid_stream_changes_nothing(site: Site, what: str) -> None:
+    """Owners that have to be looked up end one COPY and begin another, in one transaction."""
+    anna = site.user()
+    names = [f"n-{number:04}" for number in range(700)]
+    for name in ("eu-1", "eu-2", "eu-3"):
+        site.cluster(name)
+    attribution = Attribution()
+    hours = 26 if what == "a new day" else 2
+    for number in range(hours):
+        site.until(number)
+        if what == "new names" and number:
+            names = [*names, "late-one"]
+        if what == "a new owner" and number:
+            site.map(names[0], anna, 1, cluster="eu-2")
+        ready = [asked(claim, names) for claim in claims_of(site)]
+        store_answers(site.connection, ready, attribution=attribution, policy=POLICY, now=site.now)
+    for name in ("eu-1", "eu-2", "eu-3"):
+        rows = site.rows(hours - 1, cluster=name)
+        assert len(rows) == len(names) + 2
+        owned = [each for each, row in rows.items() if row.user == anna.id]
+        assert owned == ([names[0]] if (what, name) == ("a new owner", "eu-2") else [])
     site.must_balance()
 
 

@@ -199,6 +199,8 @@ CREATE TABLE hopsmeter.user_projects (
         EXCLUDE USING gist (cluster_id WITH =, namespace WITH =, valid WITH &&)
 );
 CREATE INDEX user_projects_user ON hopsmeter.user_projects (user_no);
+-- For the owners of a whole cluster, which a store asks for: the other one takes 6 ms for it.
+CREATE INDEX user_projects_cluster ON hopsmeter.user_projects (cluster_id);
 
 -- Raised by everything that changes who owns what: lets the hot path keep what it resolved.
 CREATE TABLE hopsmeter.ownership_epoch (

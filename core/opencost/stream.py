@@ -1,0 +1,183 @@
+"""Read answers that are as they should be while they are being stored: block after block of rows.
+
+The database takes in one block while the next is read; small answers share a block, a large one has
+several. Anything that is not plain (a fault, a null, a figure beyond a limit) ends the stream with
+NotPlain, what was written is rolled back, and core.opencost.read reads the answers with care: it
+alone says what is wrong. So what this module yields is what that one would have said.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import AnswerRefused
+from core.opencost.answer import TOTAL, Answer, Complaint, IntArray, Summary
+from core.opencost.columns import columns_of
+from core.opencost.judge import names_usable, spent_nano, surely_plausible, used_most
+from core.opencost.read import Opened, Question, open_answer, window_of
+from core.opencost.rows import (
+    efficiency_ppm,
+    exact_figures,
+    flag_rows,
+    odd_minutes,
+    remarks_of,
+    rounding_nano,
+)
+
+BLOCK_ROWS = 512
+"""Some 150 kB on the wire: what a socket takes without waiting for the other end."""
+_HOURS = 1.0
+
+
+class NotPlain(Exception):  # no error: it says how to go on
+    """An answer has to be read with care; nothing that was yielded of any may be kept."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one answer in a block: `count` of them, from its row `first` on."""
+
+    number: int
+    """Of the answer, in the order of the questions."""
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of some answers, part after part; the arrays as in an Answer."""
+
+    parts: list[Part]
+    flags: NDArray[np.int16]
+    money: IntArray
+    quantities: IntArray
+    efficiency_ppm: NDArray[np.int32]
+
+
+def block_of(answers: list[Answer]) -> Block:
+    """Return answers that were read with care as one block."""
+    return Block(
+        [Part(number, 0, len(answer.names)) for number, answer in enumerate(answers)],
+        np.concatenate([answer.flags for answer in answers]),
+        np.concatenate([answer.money for answer in answers]),
+        np.concatenate([answer.quantities for answer in answers]),
+        np.concatenate([answer.efficiency_ppm for answer in answers]),
+    )
+
+
+@dataclass(eq=False)
+class _Tally:
+    """What is known of an answer so far."""
+
+    opened: Opened
+    left: int
+    spent: NDArray[np.float64] = field(default_factory=lambda: np.zeros(TOTAL + 1))
+    used: IntArray = field(default_factory=lambda: np.zeros(3, np.int64))
+    total_nano: int = 0
+    flags: int = 0
+    rounding_nano: int = 0
+
+
+class Stream:
+    """Opens answers as their turn comes, and yields their rows; `summaries` are for afterwards."""
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self._opening = map(self._open, questions)
+        self._ahead: list[Opened] = []
+        self._tallies: list[_Tally] = []
+
+    def look_ahead(self) -> None:
+        """Open the first answer, while there is something to wait for; NotPlain as in `blocks`."""
+        self._ahead += islice(self._opening, 1)
+
+    def opened(self, number: int) -> Opened:
+        """Return an answer of which rows were yielded."""
+        return self._tallies[number].opened
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all rows of all answers; NotPlain where one of them is not plain."""
+        parts: list[Part] = []
+        waiting = 0
+        for number, opened in enumerate(chain(self._ahead, self._opening)):
+            rows = len(opened.rows)
+            for first in range(0, rows, BLOCK_ROWS):
+                parts.append(Part(number, first, min(BLOCK_ROWS, rows - first)))
+                waiting += parts[-1].count
+                if waiting >= BLOCK_ROWS:
+                    yield self._block(parts)
+                    parts, waiting = [], 0
+        if parts:
+            yield self._block(parts)
+
+    def summaries(self) -> list[Summary]:
+        """Return what is to be told of each answer, once all blocks were yielded."""
+        return [
+            Summary(
+                len(tally.opened.names),
+                tally.total_nano,
+                remarks_of(tally.flags, tally.rounding_nano),
+                tally.opened.cluster_id,
+            )
+            for tally in self._tallies
+        ]
+
+    def _open(self, question: Question) -> Opened:
+        complaints: list[Complaint] = []
+        try:
+            opened = open_answer(question)
+            window_of({opened.first_window}, question.hour, complaints)
+        except AnswerRefused:
+            raise NotPlain from None
+        sentinel = question.limits.sentinel
+        if (
+            question.hour is None
+            or complaints
+            or opened.complaints
+            or not names_usable(opened.cluster_id, opened.names)
+            or (sentinel and sentinel not in opened.names)
+        ):
+            raise NotPlain
+        self._tallies.append(_Tally(opened, len(opened.rows)))
+        return opened
+
+    def _block(self, parts: list[Part]) -> Block:
+        windows, rows = [], []
+        for part in parts:
+            opened = self.opened(part.number)
+            rows += opened.rows[part.first : part.first + part.count]
+            windows.append((opened.first_window, part.count))
+        figures = columns_of(rows, windows)
+        if figures is None:
+            raise NotPlain
+        exact = exact_figures(figures)
+        if exact.bad.any() or odd_minutes(exact.money, figures, _HOURS * 60).any():
+            raise NotPlain
+        flags = flag_rows(exact.money, figures)
+        self._count(parts, exact.money, exact.quantities, flags)
+        return Block(parts, flags, exact.money, exact.quantities, efficiency_ppm(figures))
+
+    def _count(
+        self, parts: list[Part], money: IntArray, quantities: IntArray, flags: NDArray[np.int16]
+    ) -> None:
+        """Add a block to its answers' tallies, and judge those that are complete."""
+        starts = np.cumsum([0, *(part.count for part in parts[:-1])])
+        spent = np.add.reduceat(spent_nano(money), starts)
+        used = np.maximum.reduceat(used_most(quantities), starts)
+        # A sum that overflows here is beyond what `surely_plausible` lets pass.
+        totals = np.add.reduceat(money[:, TOTAL], starts).tolist()
+        flagged = np.bitwise_or.reduceat(flags, starts).tolist()
+        rounding = np.maximum.reduceat(rounding_nano(money), starts).tolist()
+        for at, part in enumerate(parts):
+            tally = self._tallies[part.number]
+            tally.left -= part.count
+            tally.spent += spent[at]
+            np.maximum(tally.used, used[at], out=tally.used)
+            tally.total_nano += totals[at]
+            tally.flags |= flagged[at]
+            tally.rounding_nano = max(tally.rounding_nano, rounding[at])
+            limits = tally.opened.question.limits
+            if not tally.left and not surely_plausible(tally.spent, tally.used, limits, _HOURS):
+                raise NotPlain
