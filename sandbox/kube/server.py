@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from core.clock import Clock
 from sandbox.faults import FaultBook, Moment
@@ -133,8 +134,13 @@ class ApiServer:
                         return
                 else:
                     response = await self._resources.answer(request, route, user, moment)
-            if not await write_response(writer, response, self.now()):
+            if not await write_response(writer, response, self._date(moment)):
                 return
+
+    def _date(self, moment: Moment) -> datetime:
+        """Return what the clock of this server says."""
+        lie = self.faults.take(["wrong_date"], moment).get("wrong_date")
+        return self.now() + timedelta(seconds=lie.seconds if lie else 0)
 
     def _gate(self, request: Request, user: User | None, moment: Moment) -> Response | None:
         """Return the refusal that needs no look at what is asked for, if there is one."""

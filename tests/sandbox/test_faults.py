@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_no_endpoints_is_told_apart(cluster: Cluster, http: httpx.Client, hour: 
     refused = ask(cluster, http, hour)
     assert refused.status_code == 503
     assert refused.json()["message"] == 'no endpoints available for service "opencost"'
+
+
+def test_a_wrong_date_stands_over_right_answers(
+    cluster: Cluster, http: httpx.Client, now: datetime
+) -> None:
+    cluster.faults.add("wrong_date", seconds=-900, times=1)
+    lying, honest = (parsedate_to_datetime(http.get("/version").headers["date"]) for _ in "12")
+    assert lying == (now - timedelta(seconds=900)).replace(microsecond=0)
+    assert honest == now.replace(microsecond=0)
 
 
 def test_a_cut_proxy_answer_breaks_off(

@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ import urllib3.exceptions
 import websocket
 from kubernetes.client import ApiClient, ApiException, Configuration
 
-from core.clock import monotonic_s
+from core.clock import monotonic_s, utc_now
 from core.clusters.connection import rules, trouble
 from core.clusters.connection.trouble import Trouble
 
@@ -51,9 +52,13 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Reply:
+    """An answer, and when by our clock it was asked for and began to arrive."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
+    asked_at: datetime
+    answered_at: datetime
 
     def json(self, step: str) -> Any:
         try:
@@ -133,7 +138,7 @@ class KubeClient:
         # Until it has answered once, what hangs is the way there.
         where = step if self._answered else "connect"
         self._announce(where)
-        left_s = max(deadline_s - monotonic_s(), 0.001)
+        left_s, asked_at = max(deadline_s - monotonic_s(), 0.001), utc_now()
         try:
             response = self._api.call_api(
                 "GET" if body is None else "POST",
@@ -142,20 +147,14 @@ class KubeClient:
                 body=body,
                 _request_timeout=(min(self.connect_s, left_s), left_s),
             ).response
+            answered_at = utc_now()
             self._answered, where = True, step
             self._announce(step)
             with response:
                 data = _read(response, size_max_bytes, step)
-                return Reply(response.status, response.headers, data)
+                return Reply(response.status, response.headers, data, asked_at, answered_at)
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
             raise trouble.of_network(error, where) from error
-
-    def ask(self, path: str, step: str, deadline_s: float, rule: rules.Rule) -> Any:
-        """GET and return the JSON; any other status than 2xx is trouble that names `rule`."""
-        reply = self.call(path, step, deadline_s)
-        if reply.status // 100 != 2:
-            raise trouble.of_status(reply.status, reply.body, rule, step)
-        return reply.json(step)
 
     def websocket(
         self, path: str, query: list[tuple[str, str]], deadline_s: float, rule: rules.Rule

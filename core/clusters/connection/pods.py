@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from core.clusters.connection import rules
+from core.clusters.connection import clocks, rules, trouble
 from core.clusters.connection.access import SELECTORS
 from core.clusters.connection.client import KubeClient
 from core.clusters.connection.trouble import Trouble, short
@@ -33,8 +33,11 @@ def find_pod(client: KubeClient, namespace: str, selector: str, deadline_s: floa
     for labels in tried:
         query = urlencode({"labelSelector": labels, "limit": PODS_MAX})
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods?{query}"
-        found = client.ask(path, "pod", deadline_s, rules.list_pods(namespace))
-        pods = found.get("items") or []
+        reply = client.call(path, "pod", deadline_s)
+        if reply.status // 100 != 2:
+            raise trouble.of_status(reply.status, reply.body, rules.list_pods(namespace), "pod")
+        clocks.require_not_ahead(reply)
+        pods = reply.json("pod").get("items") or []
         able = [pod for pod in pods if _ready(pod)]
         if able:
             return max(able, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))

@@ -10,11 +10,10 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from core.clock import monotonic_s, utc_now
-from core.clusters.connection import rules, trouble
+from core.clusters.connection import clocks, rules, trouble
 from core.clusters.connection.client import Credentials, KubeClient, Reply
 from core.clusters.connection.fetch import ExecTransport, ProxyTransport
 from core.clusters.connection.trouble import Trouble, short
@@ -85,16 +84,14 @@ class Walk:
         )
 
     def _version_and_clock(self, client: KubeClient) -> Iterator[Found]:
-        begin_s = monotonic_s()
-        reply = client.call("/version", "version", self._deadline_s)
-        half = timedelta(seconds=(monotonic_s() - begin_s) / 2)
+        reply = client.call(clocks.PATH, "version", self._deadline_s)
         if reply.status == 200:
             said = reply.json("version")
             self._version = _version(said)
             yield ok("version", f"Kubernetes {short(str(said.get('gitVersion')))}.")
         else:
             yield warn("version", f"not told ({reply.status}).", "Nothing depends on it.")
-        yield _clock(reply.headers.get("date"), utc_now() - half)
+        yield clock_step(reply)
 
     def _permission(self, client: KubeClient) -> Found:
         missing, later = list[rules.Rule](), list[rules.Rule]()
@@ -236,17 +233,15 @@ def _expiry(credentials: Credentials) -> datetime | None:
     return x509.load_pem_x509_certificate(credentials.certificate_pem).not_valid_after_utc
 
 
-def _clock(date: str | None, ours: datetime) -> Found:
-    try:
-        theirs = parsedate_to_datetime(date or "")
-    except ValueError:
-        return warn("clock", "the API server does not tell the time.", "Nothing depends on it.")
-    # The header is cut to whole seconds, so on average the truth is half a second later.
-    off_s = (theirs + timedelta(seconds=0.5) - ours).total_seconds()
-    if abs(off_s) <= CLOCK_WARN_S:
+def clock_step(reply: Reply) -> Found:
+    """Compare the clocks; so far ahead that visits ask nothing, ours is Trouble here as there."""
+    clocks.require_not_ahead(reply)
+    compared = clocks.compare(reply)
+    if compared is None:
+        saw = "the API server does not tell the time."
+        return warn("clock", saw, "See to it that this host follows NTP; it is not compared.")
+    if abs(compared.ahead_s) <= CLOCK_WARN_S:
         return ok("clock", f"within {CLOCK_WARN_S:.0f} s of ours.")
-    return warn(
-        "clock",
-        f"the API server's is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} ours.",
-        "Let both hosts follow NTP: an hour is closed by the clock.",
-    )
+    where = "behind" if compared.ahead_s > 0 else "ahead of"
+    saw = f"the API server's is {abs(compared.ahead_s):.0f} s {where} ours."
+    return warn("clock", saw, "Let both hosts follow NTP: an hour is closed by the clock.")

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -132,7 +132,7 @@ def test_only_an_old_server_is_called_old(status: int, outcome: str, saw: str) -
         )  # fmt: skip
 
         def call(self, *_: object, **__: object) -> Reply:
-            return Reply(status, {}, body)
+            return Reply(status, {}, body, utc_now(), utc_now())
 
     found = walk.credentials_step(cast("KubeClient", Answering()), 1.0)
     assert found.outcome == outcome
@@ -220,3 +220,35 @@ def test_another_clock_is_a_warning_with_its_distance(launcher: Launcher) -> Non
     assert steps["clock"].outcome == "warn"
     assert "s ahead of ours" in steps["clock"].saw
     assert steps["exec"].outcome == "ok"
+
+
+@pytest.mark.parametrize("transport", ["exec", "proxy"])
+def test_a_clock_that_is_ahead_fails_as_it_does_in_a_visit(
+    launcher: Launcher, cluster: Cluster, transport: Transport
+) -> None:
+    cluster.faults.add("wrong_date", seconds=-300)
+    steps = check(launcher, cluster, transport)
+    assert steps["clock"].outcome == "fail"
+    assert "s ahead, so nothing is asked" in steps["clock"].saw
+    assert "NTP" in steps["clock"].cure
+    assert steps[transport].outcome == "not reached"
+
+
+@pytest.mark.parametrize(
+    ("date", "outcome"),
+    [
+        (None, "warn"),
+        ("half past two", "warn"),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", "warn"),
+        ("Mon, 01 Mar 2027 12:00:07 GMT", "ok"),
+        ("Mon, 01 Mar 2027 12:00:07 -0000", "ok"),
+        ("Mon, 01 Mar 2027 14:00:07 +0200", "ok"),
+        ("Mon, 01 Mar 2027 12:00:17 GMT", "warn"),
+        ("Mon, 01 Mar 2027 11:59:50 GMT", "warn"),
+    ],
+)
+def test_clocks_are_compared_by_whatever_date_comes(date: str | None, outcome: str) -> None:
+    at = datetime(2027, 3, 1, 12, 0, 0, tzinfo=UTC)
+    headers = {"date": date} if date else {}
+    slow = Reply(200, headers, b"", at, at + timedelta(seconds=10))
+    assert walk.clock_step(slow).outcome == outcome

@@ -29,7 +29,7 @@ Answer = Callable[[ssl.SSLSocket, bytes], None]
 
 
 class Hostile:
-    """Lists one pod as a good server does, and answers all else as it was told."""
+    """Lists one pod and tells its version as a good server does; all else is as it was told."""
 
     def __init__(self, answer: Answer) -> None:
         self.heads: list[bytes] = []
@@ -71,6 +71,8 @@ class Hostile:
             self.heads.append(head)
             if b"/pods?" in head:
                 connection.sendall(_http(200, json.dumps({"items": [POD]}).encode()))
+            elif b"GET /version " in head:
+                connection.sendall(_http(200, b"{}"))
             else:
                 self._answer(connection, head)
 

@@ -1,17 +1,19 @@
 """Both transports on the sandbox: its API server speaks the real protocol and has real faults."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from core.clock import HOUR, last_closed_hour, utc_now
 from core.clusters.connection import ClusterAccess, Launcher, Transport, VisitLimits, visit
+from core.clusters.connection.clocks import AHEAD_MAX_S
 from core.clusters.kubeconfig import read_kubeconfig
 from core.errors import ClusterFault, ClusterTimeout
 from core.secret import Secret
@@ -23,6 +25,7 @@ from sandbox.world import World
 HELD_WITHIN_S = 0.5
 SIDE_BY_SIDE = 20
 LIMITS = VisitLimits(answer_s=10)
+AHEAD_S = 300
 BOTH = pytest.mark.parametrize("transport", ["exec", "proxy"])
 
 
@@ -80,7 +83,7 @@ def test_an_hour_arrives_as_opencost_said_it(
 
 
 @BOTH
-def test_one_visit_asks_many_hours_and_looks_the_pod_up_once(
+def test_one_visit_asks_many_hours_and_looks_pod_or_clock_up_once(
     launcher: Launcher, cluster: Cluster, transport: Transport
 ) -> None:
     first = last_closed_hour(utc_now())
@@ -90,8 +93,37 @@ def test_one_visit_asks_many_hours_and_looks_the_pod_up_once(
             start = int((first - age * HOUR).timestamp())
             body = reach.get(f"/allocation?window={start},{start + 3600}&aggregate=namespace")
             assert json.loads(body)["code"] == 200
-    looked_up = 1 if transport == "exec" else 0
-    assert cluster.server.requests - before == 24 + looked_up
+    assert cluster.server.requests - before == 24 + 1
+
+
+@BOTH
+def test_a_clock_that_is_ahead_has_nothing_asked_until_it_is_right(
+    launcher: Launcher, cluster: Cluster, transport: Transport
+) -> None:
+    lie = cluster.faults.add("wrong_date", seconds=-AHEAD_S)
+    asked = len(cluster.asks)
+    with visit(access(cluster, transport), LIMITS, launcher) as reach:
+        with pytest.raises(ClusterFault) as raised:
+            reach.get(last_hour())
+        assert len(cluster.asks) == asked
+        cluster.faults.remove(lie)
+        assert json.loads(reach.get(last_hour()))["code"] == 200
+    assert (raised.value.step, type(raised.value)) == ("clock", ClusterFault)
+    ours, theirs = (
+        datetime.fromisoformat(f"{said}Z")
+        for said in re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", raised.value.said)
+    )
+    assert AHEAD_S - 1 <= (ours - theirs).total_seconds() <= AHEAD_S + 2
+    assert "NTP" in raised.value.cure
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [AHEAD_S, -(AHEAD_MAX_S - 5)], ids=["behind", "a little ahead"])
+def test_a_clock_that_lets_no_open_hour_be_asked_for_is_left_to_the_check(
+    launcher: Launcher, cluster: Cluster, transport: Transport, seconds: float
+) -> None:
+    cluster.faults.add("wrong_date", seconds=seconds)
+    assert json.loads(ask(launcher, access(cluster, transport), last_hour()))["code"] == 200
 
 
 @BOTH

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from core.clock import utc_now
 from core.clusters.connection import pods, rules, trouble
+from core.clusters.connection.client import Reply
 from core.clusters.connection.trouble import Trouble
 
 GUIDE = Path(__file__).resolve().parents[4] / trouble.GUIDE
@@ -39,9 +41,10 @@ class Listing:
     def __init__(self, **by_selector: list[dict[str, Any]]) -> None:
         self._pods = by_selector
 
-    def ask(self, path: str, *_: Any) -> dict[str, Any]:
+    def call(self, path: str, *_: Any) -> Reply:
         key = "helm" if "app.kubernetes.io" in path else "plain"
-        return {"items": self._pods.get(key)}
+        body = json.dumps({"items": self._pods.get(key)}).encode()
+        return Reply(200, {}, body, utc_now(), utc_now())
 
 
 def find(**by_selector: list[dict[str, Any]]) -> str:
