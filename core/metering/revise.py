@@ -85,10 +85,8 @@ def _shrinkage(connection: psycopg.Connection[Any], at: dict[str, Any], policy: 
     assert row is not None
     lost, before, after, names, currency = row
     if lost:
-        return (
-            f"The re-read of {hour_text(at['hour'])} no longer has {lost} namespaces"
-            f" ({some(names)})."
-        )
+        namespaces = "1 namespace" if lost == 1 else f"{lost} namespaces"
+        return f"The re-read of {hour_text(at['hour'])} no longer has {namespaces} ({some(names)})."
     if (before - after) * 100 > abs(before) * policy.shrink_max_percent:
         return (
             f"The re-read of {hour_text(at['hour'])} fell from {text_from_nano(before, 5)}"

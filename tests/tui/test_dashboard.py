@@ -98,6 +98,18 @@ async def test_each_list_opens_its_own_screen(small_world: Database) -> None:
         assert crumbs == ["eu-1", "eu-1", "anna@example.test", "eu-1/lost"]
 
 
+async def test_a_held_hour_names_what_decides_about_it(database: Database) -> None:
+    connection = database.connect()
+    eu = add_cluster(connection)
+    why = "The re-read of 2026-03-14T08Z no longer has 1 namespace (b)."
+    add_window(connection, eu, NEWEST, "held", fault="shrank", why=why)
+    async with of(database).run_test(size=(160, 45)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert f"{why} · `hopsmeter hours accept|keep` decides" in on_screen(pilot)
+
+
 async def test_a_new_hour_appears_when_the_daemon_says_so(
     small_world: Database, impatient: None
 ) -> None:

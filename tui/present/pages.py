@@ -180,6 +180,8 @@ def _why(line: HourLine, now: datetime) -> str:
     parts = [line.why or line.fault]
     if line.accepted and line.decided_by:
         parts.append(f"accepted by {line.decided_by}")
+    if line.state == "held":
+        parts.append("`hopsmeter hours accept|keep` decides")
     if line.fault and line.next_try_at is not None:
         wait = line.next_try_at - now
         parts.append(f"try {line.tries + 1} in {fmt.age(wait)}" if wait.total_seconds() > 0 else "")

@@ -191,7 +191,7 @@ def test_a_refused_decision_advises_what_may_be_done(site: Site) -> None:
 
 def test_a_held_hour_says_what_fell_and_leaves_the_way_out_to_who_tells_it(site: Site) -> None:
     held(site)
-    assert site.window()["why"] == ("The re-read of 2026-03-01T00Z no longer has 1 namespaces (b).")
+    assert site.window()["why"] == ("The re-read of 2026-03-01T00Z no longer has 1 namespace (b).")
     site.decide("keep")
     site.say({"a": 0.25, "b": 0.25})
     site.again(0)
