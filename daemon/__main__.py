@@ -22,7 +22,7 @@ from daemon import log
 from daemon.agenda import TICKS
 from daemon.database import Database
 from daemon.deps import Deps
-from daemon.opening import make_deps, sole_owner
+from daemon.opening import make_deps, require_keyring_and_port, sole_owner
 from daemon.service import Service
 from daemon.supervisor import Supervisor
 
@@ -49,6 +49,7 @@ def run(config: Path | None) -> None:
     settings = _settings(config)
     log.configure(settings.log_format, settings.log_level)
     with _sentences(), sole_owner(settings):
+        require_keyring_and_port(settings)
         database, stored = Database(settings), threading.Event()
         try:
             deps = make_deps(settings, database, stored=stored)
@@ -116,9 +117,13 @@ def _settings(config: Path | None) -> Settings:
 
 @contextlib.contextmanager
 def _sentences() -> Iterator[None]:
-    """Tell what was foreseen as a sentence in the log, and leave with 1."""
+    """Tell what was foreseen as a sentence in the log, faults of settings each; leave with 1."""
     try:
         yield
+    except SettingsFault as faults:
+        for line in faults.message.splitlines():
+            log.get("process").error("it cannot go on", why=line)
+        _leave(1)
     except (HopsmeterError, psycopg.Error) as fault:
         log.get("process").error("it cannot go on", why=str(fault).strip())
         _leave(1)

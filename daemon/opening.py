@@ -13,13 +13,14 @@ from importlib.metadata import version
 
 from core.clock import utc_now
 from core.clusters.keys import open_keyring, prove_keyring
-from core.errors import Conflict, SettingsFault
+from core.errors import Conflict, HopsmeterError, SettingsFault
 from core.settings import Settings
 from daemon.collecting import Collecting
 from daemon.database import Database
 from daemon.deps import Deps, Report
 from daemon.jobs import heartbeat
 from daemon.tally import Tally
+from daemon.web.server import bind
 
 
 @contextlib.contextmanager
@@ -48,6 +49,25 @@ def sole_owner(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def require_keyring_and_port(settings: Settings) -> None:
+    """Look at what a start needs of this machine; SettingsFault, a sentence a line, of all faults.
+
+    Each is met again where it is used, but there the first one would hide the others.
+    """
+    faults: list[str] = []
+    for look in (open_keyring, _free_port):
+        try:
+            look(settings)
+        except HopsmeterError as fault:
+            faults.append(fault.message)
+    if faults:
+        raise SettingsFault("\n".join(faults))
+
+
+def _free_port(settings: Settings) -> None:
+    bind(*settings.listen).close()
 
 
 def make_deps(

@@ -36,7 +36,7 @@ class Page:
     """The pages for machines, for as long as the block runs."""
 
     def __init__(self, deps: Deps, contact: Contact, runner: Runner) -> None:
-        self._socket = _bind(*deps.settings.listen)
+        self._socket = bind(*deps.settings.listen)
         self.address = address(*self._socket.getsockname()[:2])
         self._server = _Server(
             uvicorn.Config(
@@ -69,7 +69,8 @@ class Page:
         await self._task
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address; SettingsFault where somebody else has it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -179,6 +179,19 @@ def test_a_port_in_use_is_named(daemon: Daemon, database: Database, tmp_path: Pa
     assert "HOPSMETER_LISTEN" in done.stderr
 
 
+def test_a_port_in_use_and_a_missing_keyring_are_told_together(
+    database: Database, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = once("run", around=environment(tmp_path, database_url=database.url, listen=listen))
+    assert done.returncode == 1
+    keyring, port = (json.loads(line)["why"] for line in done.stderr.splitlines())
+    assert "hopsmeter secrets init" in keyring
+    assert port.startswith(f"{listen} cannot be listened on")
+    assert "HOPSMETER_LISTEN" in port
+
+
 def test_one_job_can_be_run_beside_a_running_daemon(
     daemon: Daemon, database: Database, state: Path
 ) -> None:
