@@ -119,6 +119,8 @@ async def serve_plain(handler: Handler, now: Callable[[], datetime]) -> asyncio.
                 await write_response(writer, await handler(request), now())
         except (Broken, ConnectionError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            pass  # the world ends; asyncio of Python 3.11 would report it as a fault
         finally:
             writer.close()
 

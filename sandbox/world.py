@@ -126,6 +126,17 @@ class World:
         await self.control.stop()
         for cluster in self:
             await cluster.server.stop()
+        await _end_the_rest()
+
+
+async def _end_the_rest() -> None:
+    """End what still converses: left to the closed loop, it would complain as the process ends."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    # What was closed just now is told so in the loop's next turn.
+    await asyncio.sleep(0)
 
 
 def _specs(

@@ -1,6 +1,8 @@
 """The world as others start it: in a thread, and as a process."""
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -144,6 +146,43 @@ def test_a_world_process_obeys_sigterm(tmp_path: Path) -> None:
     assert until(port_file.exists)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(ENDS_S) == 0
+
+
+@pytest.mark.parametrize(
+    "ended_by", [signal.SIGTERM, signal.SIGINT, None], ids=["SIGTERM", "SIGINT", "its lifeline"]
+)
+def test_a_world_process_ends_without_a_word_though_clients_hang_on(
+    tmp_path: Path, ended_by: signal.Signals | None
+) -> None:
+    port_file = tmp_path / "world.json"
+    command = [sys.executable, "-W", "always", "-m", "sandbox", "--port-file", str(port_file)]
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*command, "--clusters", "1", "--lifeline", "stdin"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(process.kill)
+        assert until(port_file.exists)
+        described = json.loads(port_file.read_text())
+        (cluster,) = described["clusters"]
+        trusted = ssl.create_default_context(cadata=cluster["ca_pem"])
+        client = stack.enter_context(httpx.Client(verify=trusted, trust_env=False))
+        assert client.get(f"{described['control_url']}/sandbox/asks").status_code == 200
+        assert client.get(f"{cluster['api_url']}/version").status_code == 200
+        address = ("127.0.0.1", int(cluster["api_url"].rpartition(":")[2]))
+        stack.enter_context(socket.create_connection(address))  # never shakes hands
+        if ended_by:
+            process.send_signal(ended_by)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(ENDS_S) == 0
 
 
 async def test_fifty_slow_clusters_answer_side_by_side() -> None:
