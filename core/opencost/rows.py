@@ -64,7 +64,7 @@ def exact_rows(
         figures, special = np.delete(figures, idle, axis=0), np.delete(special, idle)
         names = [name for name in names if name != "__idle__"]
     exact = exact_figures(figures)
-    if exact.bad.any():
+    if exact.bad is not None:
         _complain(figures, exact.bad, names, complaints)
     money, flags = exact.money, flag_rows(exact.money, figures)
     odd = odd_minutes(exact.money, figures, minutes_max) & (special != IDLE)
@@ -100,11 +100,14 @@ def _usable(figures: matrix.Floats) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """`money` and `quantities` as in an Answer; `bad` where a figure (rows, _ALL) is no number."""
+    """`money` and `quantities` as in an Answer; `bad` where a figure (rows, _ALL) is no number.
+
+    None where all are.
+    """
 
     money: IntArray
     quantities: IntArray
-    bad: matrix.Bad
+    bad: matrix.Bad | None
 
 
 def exact_figures(figures: matrix.Floats) -> Exact:
@@ -121,7 +124,8 @@ def exact_figures(figures: matrix.Floats) -> Exact:
     quantities[:, :2] = found[:, _MONEY : _MONEY + 2]
     quantities[:, 2:-1] = whole
     quantities[:, -1] = found[:, _MONEY + 2]
-    return Exact(money, quantities, np.hstack((bad_five, bad_whole)))
+    wrong = bad_five.any() or bad_whole.any()
+    return Exact(money, quantities, np.hstack((bad_five, bad_whole)) if wrong else None)
 
 
 def _complain(

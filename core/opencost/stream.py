@@ -27,8 +27,10 @@ from core.opencost.rows import (
     rounding_nano,
 )
 
-BLOCK_ROWS = 512
-"""Some 150 kB on the wire: what a socket takes without waiting for the other end."""
+FIRST_ROWS = 128
+BLOCK_ROWS = 1024
+"""Of the first block, so that the other end begins soon, and of the largest: each has twice the rows
+of the one before. Some 300 kB on the wire, which is what the connection's buffer has room for."""
 _HOURS = 1.0
 
 
@@ -100,15 +102,17 @@ class Stream:
     def blocks(self) -> Iterator[Block]:
         """Yield all rows of all answers; NotPlain where one of them is not plain."""
         parts: list[Part] = []
-        waiting = 0
+        room = full = FIRST_ROWS
         for number, opened in enumerate(chain(self._ahead, self._opening)):
-            rows = len(opened.rows)
-            for first in range(0, rows, BLOCK_ROWS):
-                parts.append(Part(number, first, min(BLOCK_ROWS, rows - first)))
-                waiting += parts[-1].count
-                if waiting >= BLOCK_ROWS:
+            first, rows = 0, len(opened.rows)
+            while first < rows:
+                parts.append(Part(number, first, min(room, rows - first)))
+                first += parts[-1].count
+                room -= parts[-1].count
+                if not room:
                     yield self._block(parts)
-                    parts, waiting = [], 0
+                    room = full = min(full * 2, BLOCK_ROWS)
+                    parts = []
         if parts:
             yield self._block(parts)
 
@@ -153,7 +157,7 @@ class Stream:
         if figures is None:
             raise NotPlain
         exact = exact_figures(figures)
-        if exact.bad.any() or odd_minutes(exact.money, figures, _HOURS * 60).any():
+        if exact.bad is not None or odd_minutes(exact.money, figures, _HOURS * 60).any():
             raise NotPlain
         flags = flag_rows(exact.money, figures)
         self._count(parts, exact.money, exact.quantities, flags)

@@ -54,8 +54,19 @@ def _rows(part: module.Part) -> range:
 figures = st.floats(-1e4, 1e4).map(lambda each: round(each, 5)) | st.floats(-1e3, 1e3)
 odd = st.none() | st.sampled_from([1e30, -5.0, 61.0, 10_001.0, 2.0**51])
 fields = st.sampled_from(
-    "cpuCost totalCost ramCost minutes cpuCoreHours ramByteHours pvCost networkTransferBytes"
-    " totalEfficiency cpuCostAdjustment gpuHours".split()
+    [
+        "cpuCost",
+        "totalCost",
+        "ramCost",
+        "minutes",
+        "cpuCoreHours",
+        "ramByteHours",
+        "pvCost",
+        "networkTransferBytes",
+        "totalEfficiency",
+        "cpuCostAdjustment",
+        "gpuHours",
+    ]
 )
 rows_plain = st.dictionaries(fields, st.floats(0, 60), max_size=3)
 rows_any = st.dictionaries(fields, figures | odd, max_size=3)
@@ -74,7 +85,8 @@ def bodies_of(rows: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[byte
 @given(st.lists(bodies_of(rows_plain), min_size=1, max_size=6), st.sampled_from([1, 3, 7, 512]))
 def test_what_is_streamed_is_what_is_read(bodies: list[bytes], rows: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_ROWS", rows)
+        patch.setattr(module, "FIRST_ROWS", rows)
+        patch.setattr(module, "BLOCK_ROWS", 2 * rows)
         require_alike([Question(each, HOUR_0, LIMITS) for each in bodies])
 
 
