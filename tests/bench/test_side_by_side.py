@@ -2,8 +2,9 @@
 
 import multiprocessing
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
@@ -22,6 +23,7 @@ from core.db.embedded import start
 from core.db.migrate import upgrade
 from core.metering.collect import Collector
 from core.metering.policy import Policy
+from core.opencost.shape import decode
 from sandbox.remote import RemoteWorld, world_process
 from tests.bench.bodies import template
 from tests.bench.fleet import Fleet, add_cluster
@@ -30,6 +32,9 @@ pytestmark = pytest.mark.bench
 
 CLUSTERS, NAMESPACES, ROUNDS = 200, 100, 5
 FOUR_AGAINST_ONE = 1.6
+"""On two cores that are two: where two processes that share nothing reach less than twice of one,
+as on threads of one core, the same part of that is asked for."""
+DECODES = 3_000
 SLOW_CLUSTERS, AT_ONCE, ANSWER_S = 50, 10, 1.0
 SLOW_BOUND = 1.3
 GROWTH_MAX_BYTES = 4 * 2**20
@@ -67,6 +72,10 @@ def _seconds(url: str, collectors: int, tag: str) -> list[float]:
         context.Process(target=_collector, args=(url, f"{tag}-{number}", share, meet))
         for number in range(collectors)
     ]
+    return _rounds_of(meet, workers)
+
+
+def _rounds_of(meet: Barrier, workers: Sequence[BaseProcess]) -> list[float]:
     for worker in workers:
         worker.start()
     taken = []
@@ -81,6 +90,27 @@ def _seconds(url: str, collectors: int, tag: str) -> list[float]:
     return taken
 
 
+def _decoder(meet: Barrier) -> None:
+    """Work that shares nothing, not even the memory of what it reads."""
+    bodies = [template(NAMESPACES, seed) for seed in range(20)]
+    for _ in range(ROUNDS):
+        meet.wait(START_S)
+        for number in range(DECODES):
+            decode(bodies[number % len(bodies)])
+        meet.wait(START_S)
+
+
+def _two_cores() -> float:
+    """Return how much more two processes that share nothing do than one; 2 is what one hopes for."""
+    context = multiprocessing.get_context("spawn")
+    taken = []
+    for processes in (1, 2):
+        meet = context.Barrier(processes + 1)
+        workers = [context.Process(target=_decoder, args=(meet,)) for _ in range(processes)]
+        taken.append(median(_rounds_of(meet, workers)))
+    return 2 * taken[0] / taken[1]
+
+
 def _deadlocks(url: str) -> int:
     with connect(url, name="bench") as connection:
         row = connection.execute(
@@ -92,13 +122,15 @@ def _deadlocks(url: str) -> int:
 def test_four_collectors_beat_one(server: str) -> None:
     one = _seconds(server, 1, "alone")
     four = _seconds(server, 4, "four")
-    faster = median(one) / median(four)
+    faster, possible = median(one) / median(four), min(_two_cores(), 2.0)
+    bound = FOUR_AGAINST_ONE * possible / 2
     print(  # noqa: T201  # what a benchmark is for
         f"\n{CLUSTERS} clusters × {NAMESPACES}: one collector {median(one) * 1000:.0f} ms,"
-        f" four {median(four) * 1000:.0f} ms: {faster:.2f} × (bound {FOUR_AGAINST_ONE})"
+        f" four {median(four) * 1000:.0f} ms: {faster:.2f} × (bound {bound:.2f}:"
+        f" {FOUR_AGAINST_ONE} on two cores that do twice of one; these do {possible:.2f} ×)"
     )
     assert _deadlocks(server) == 0
-    assert faster >= FOUR_AGAINST_ONE
+    assert faster >= bound
 
 
 def test_slow_clusters_cost_only_their_own_time(server: str) -> None:
