@@ -112,7 +112,14 @@ def _write_usage(
         written.append(connection.execute(_SQL["post_usage"], values))
     if added:
         ids, hours = (list(column) for column in zip(*added, strict=True))
-        values = {"day": day, "ids": ids, "hours": hours}
+        values = {
+            "day": day,
+            "ids": ids,
+            "hours": hours,
+            # Each once: the planner thinks of as many rows for each as there are in the array.
+            "clusters": sorted(set(ids)),
+            "each_hour": sorted(set(hours)),
+        }
         written.append(connection.execute(_SQL["add_usage"], values))
     return written
 

@@ -25,13 +25,14 @@ ORDER BY cluster_id, hour;
 
 -- name: plan_for_sets
 -- A month's partition that is new has no statistics; told nothing, the planner thinks of one row
--- and loops over ten thousand for each of ten thousand.
+-- and loops over ten thousand for each of ten thousand, or reads the whole month for one hour.
 SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true),
-       set_config('work_mem', '64MB', true);
+       set_config('enable_seqscan', 'off', true), set_config('work_mem', '64MB', true);
 
 -- name: plan_as_usual
 -- What is found by its key is found by its key.
-SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true);
+SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true),
+       set_config('enable_seqscan', 'on', true);
 
 -- name: post_usage
 -- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
@@ -104,7 +105,7 @@ WITH sums AS MATERIALIZED (
     FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[]) AS k (cluster_id, hour)
     JOIN hopsmeter.allocations a ON a.hour = k.hour AND a.cluster_id = k.cluster_id
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
-    WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.kind = 1
+    WHERE a.hour = ANY (%(each_hour)s::timestamptz[]) AND a.kind = 1
     GROUP BY a.user_no, a.account_no, a.cluster_id),
 updated AS (
     UPDATE hopsmeter.usage_daily u
@@ -118,8 +119,8 @@ updated AS (
         opencost_total_nano = u.opencost_total_nano + s.total,
         charge_nano = u.charge_nano + s.charge
     FROM sums s
-    WHERE u.date = %(day)s AND u.cluster_id = s.cluster_id AND u.user_no = s.user_no
-      AND u.account_no = s.account_no
+    WHERE u.date = %(day)s AND u.cluster_id = ANY (%(clusters)s::int[])
+      AND u.cluster_id = s.cluster_id AND u.user_no = s.user_no AND u.account_no = s.account_no
     RETURNING u.cluster_id, u.user_no, u.account_no),
 inserted AS (
     INSERT INTO hopsmeter.usage_daily
