@@ -33,6 +33,8 @@ LIMIT_S = 30.0
 POLL_S = 0.02
 HOURS = 6
 WORK_S = 1.0
+LOST = {"store_failed", "store_lost", "lease_lost"}
+"""What a collector may tell of a store that was taken from it."""
 
 
 class Child:
@@ -158,7 +160,7 @@ def test_a_collector_frozen_within_copy_is_taken_over_and_changes_nothing_when_i
             kept = stored(connection)
             post_due(connection, utc_now())
             frozen.thaw()
-            until(lambda: {"store_failed", "lease_lost"} & set(frozen.told), lambda: frozen.told)
+            until(lambda: LOST & set(frozen.told), lambda: frozen.told)
             assert (beside.end(), frozen.end()) == (0, 0)
     assert "hour_stored" not in frozen.told
     assert stored(connection) == kept
