@@ -19,7 +19,7 @@ from core.db.queries import queries_beside
 _SQL = queries_beside(__file__)
 DAYS_MAX = 400
 """Days posted in one run; what is left stays marked and is taken up by the next."""
-PIPELINE_HOURS_MAX = 2_000
+PIPELINE_HOURS_MAX = 500
 FROZEN_S = 150.0
 """Above the longest statement: a poster whose backend waits for it so long is frozen."""
 
