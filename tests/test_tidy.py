@@ -36,6 +36,7 @@ STAYS_IN_ITS_ROOM = {
     "_DryRun": "core/commands/carry_out rolls a transaction back with it",
     "Told": "how a command of tui/cli ends the program; click shows it",
     "NotANumberError": "core/opencost/read turns it into an AnswerRefused",
+    "NotPlainError": "core/metering/store then reads with care",
 }
 MONEY_WITHOUT_FLOAT = ("core/billing/", "core/metering/", "core/money.py")
 ROOMS_WITH_IDEAS = tuple(

@@ -5,7 +5,6 @@ every hour or after a crash. Each hour's `posted_no` takes the `stored_no` that 
 same transaction as the rows.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -19,7 +18,6 @@ from core.db.queries import queries_beside
 _SQL = queries_beside(__file__)
 DAYS_MAX = 400
 """Days posted in one run; what is left stays marked and is taken up by the next."""
-PIPELINE_HOURS_MAX = 500
 FROZEN_S = 150.0
 """Above the longest statement: a poster whose backend waits for it so long is frozen."""
 
@@ -74,42 +72,27 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         if not seen:
             return 0, 0
         clusters = sorted({cluster_id for cluster_id, *_ in seen})
-        with _at_once(connection, len(seen)):
-            connection.execute(_SQL["plan_for_sets"])
-            written = _write_usage(connection, day, seen)
-            connection.execute(_SQL["plan_as_usual"])
-            ids, hours, numbers, _ = (list(column) for column in zip(*seen, strict=True))
-            marks = {"ids": ids, "hours": hours, "numbers": numbers}
-            connection.execute(_SQL["mark_posted"], marks)
-            connection.execute(_SQL["posted"], {"day": day, "clusters": clusters})
+        connection.execute(_SQL["plan_for_sets"])
+        written = _write_usage(connection, day, seen)
+        connection.execute(_SQL["plan_as_usual"])
+        ids, hours, numbers, _ = (list(column) for column in zip(*seen, strict=True))
+        marks = {"ids": ids, "hours": hours, "numbers": numbers}
+        connection.execute(_SQL["posted"], {**marks, "day": day, "clusters": clusters})
         if day < day_of(now):
             _close(connection, day, clusters, now)
-        return sum(row[0] for cursor in written for row in cursor.fetchall()), len(seen)
+        return written, len(seen)
 
 
-def _at_once(connection: Connection, hours: int) -> AbstractContextManager[object]:
-    """Send statements without waiting for each; not many hours, whose numbers fill the line.
-
-    A pipeline with a megabyte of parameters can hang: client and server wait for each other.
-    """
-    return connection.pipeline() if hours <= PIPELINE_HOURS_MAX else nullcontext()
-
-
-def _write_usage(
-    connection: Connection, day: date, seen: list[tuple[Any, ...]]
-) -> list[psycopg.Cursor[Any]]:
-    """Add hours that were never posted; compute anew the day of a cluster with a revised one.
-
-    Each cursor will hold a number of rows that were written.
-    """
+def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]]) -> int:
+    """Add hours that were never posted; compute anew the day of a cluster with a revised one."""
     revised = {cluster_id for cluster_id, _, _, posted_no in seen if posted_no}
     anew = [(each[0], each[1]) for each in seen if each[0] in revised]
     added = [(each[0], each[1]) for each in seen if each[0] not in revised]
-    written = []
+    written = 0
     if anew:
         ids, hours = (list(column) for column in zip(*anew, strict=True))
         values = {"day": day, "clusters": sorted(revised), "ids": ids, "hours": hours}
-        written.append(connection.execute(_SQL["post_usage"], values))
+        written += _count(connection.execute(_SQL["post_usage"], values))
     if added:
         ids, hours = (list(column) for column in zip(*added, strict=True))
         values = {
@@ -120,8 +103,14 @@ def _write_usage(
             "clusters": sorted(set(ids)),
             "each_hour": sorted(set(hours)),
         }
-        written.append(connection.execute(_SQL["add_usage"], values))
+        written += _count(connection.execute(_SQL["add_usage"], values))
     return written
+
+
+def _count(cursor: psycopg.Cursor[Any]) -> int:
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _close_over(connection: Connection, now: datetime, frozen_s: float) -> int:

@@ -47,11 +47,11 @@ WITH posted AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[])),
 sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,
-           sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
-           sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
-           sum(a.network_nano)::bigint AS network,
-           sum(a.total_nano)::bigint AS total,
-           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+           hopsmeter.sum_nano(a.cpu_nano) AS cpu, hopsmeter.sum_nano(a.gpu_nano) AS gpu,
+           hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
+           hopsmeter.sum_nano(a.network_nano) AS network,
+           hopsmeter.sum_nano(a.total_nano) AS total,
+           hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
     FROM hopsmeter.allocations a
     JOIN posted p ON p.cluster_id = a.cluster_id AND p.hour = a.hour
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
@@ -98,10 +98,10 @@ SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
 -- inserted, since ON CONFLICT would lock, and log, each row twice; one poster at a time makes it so.
 WITH sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,
-           sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
-           sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
-           sum(a.network_nano)::bigint AS network, sum(a.total_nano)::bigint AS total,
-           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+           hopsmeter.sum_nano(a.cpu_nano) AS cpu, hopsmeter.sum_nano(a.gpu_nano) AS gpu,
+           hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
+           hopsmeter.sum_nano(a.network_nano) AS network, hopsmeter.sum_nano(a.total_nano) AS total,
+           hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
     FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[]) AS k (cluster_id, hour)
     JOIN hopsmeter.allocations a ON a.hour = k.hour AND a.cluster_id = k.cluster_id
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
@@ -134,20 +134,19 @@ inserted AS (
                       AND u.user_no = s.user_no AND u.account_no = s.account_no))
 SELECT count(*) FROM sums;
 
--- name: mark_posted
--- These hours are posted as of the stores that were seen before the daily rows were computed.
--- Locked in the order in which everybody locks windows.
+-- name: posted
+-- These hours are posted as of the stores that were seen before the daily rows were computed: locked
+-- in the order in which everybody locks windows. And what follows: the posting's number, its
+-- cluster-days, the word that it happened.
 WITH seen AS MATERIALIZED (
     SELECT k.* FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[])
         AS k (cluster_id, hour, stored_no)
     JOIN hopsmeter.collection_windows w ON w.cluster_id = k.cluster_id AND w.hour = k.hour
-    ORDER BY k.cluster_id, k.hour FOR UPDATE OF w)
-UPDATE hopsmeter.collection_windows w SET posted_no = seen.stored_no
-FROM seen WHERE w.cluster_id = seen.cluster_id AND w.hour = seen.hour;
-
--- name: posted
--- What follows from a posting: its number, its cluster-days, and the word that it happened.
-WITH opened AS (
+    ORDER BY k.cluster_id, k.hour FOR UPDATE OF w),
+marked AS (
+    UPDATE hopsmeter.collection_windows w SET posted_no = seen.stored_no
+    FROM seen WHERE w.cluster_id = seen.cluster_id AND w.hour = seen.hour),
+opened AS (
     INSERT INTO hopsmeter.cluster_days (cluster_id, day)
     SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
 numbered AS (

@@ -26,7 +26,7 @@ from core.metering.policy import Policy
 from core.metering.revise import revise
 from core.opencost.answer import Summary
 from core.opencost.read import Question
-from core.opencost.stream import NotPlain, Stream, block_of
+from core.opencost.stream import NotPlainError, Stream, block_of
 
 _SQL = queries_beside(__file__)
 _COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -74,7 +74,7 @@ def store_answers(
         with _storing(connection, [each.claim for each in ordered], attribution):
             done = _stream_within(connection, ordered, attribution, policy, now)
         return {each.claim.token: each for each in done}
-    except NotPlain:
+    except NotPlainError:
         return _store_with_care(connection, ordered, attribution, policy, now)
 
 
@@ -148,8 +148,7 @@ def store_within(
     now: datetime,
 ) -> list[Stored]:
     """Store inside the caller's transaction, which holds ATTRIBUTION at least shared."""
-    keys = keys_of([each.claim for each in ordered])
-    locked, epoch = _locked(connection.execute(_SQL["lock_claimed"], keys), len(ordered))
+    locked, epoch = _lock(connection, [each.claim for each in ordered])
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
     if fresh:
         owned = [
@@ -177,17 +176,11 @@ def _stream_within(
     policy: Policy,
     now: datetime,
 ) -> list[Stored]:
-    """As `store_within`, reading as it goes; NotPlain where that will not do."""
-    fresh = [each for each in ordered if each.claim.revision == 0]
-    stream = Stream(Question(each.body, each.claim.hour, each.limits) for each in fresh)
-    with connection.pipeline():
-        take(connection, Lock.ATTRIBUTION, shared=True)
-        cursor = connection.execute(_SQL["lock_claimed"], keys_of([each.claim for each in ordered]))
-        stream.look_ahead()
-        locked, epoch = _locked(cursor, len(ordered))
-    if any(locked[each.claim.token].revision for each in fresh):
-        raise LeaseLost
-    summaries = _stream(connection, fresh, stream, attribution, epoch) if fresh else []
+    """As `store_within`, reading as it goes; NotPlainError where that will not do."""
+    take(connection, Lock.ATTRIBUTION, shared=True)
+    locked, epoch = _lock(connection, [each.claim for each in ordered])
+    fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
+    summaries = _stream(connection, fresh, attribution, epoch) if fresh else []
     done = [_stored(each.claim, told) for each, told in zip(fresh, summaries, strict=True)]
     ends = [
         _End(each.claim, each.raw, told, 1, True, each.raw.sha256)
@@ -207,17 +200,14 @@ def _read(asked: Asked) -> Fetched:
     try:
         return asked.read()
     except AnswerRefused:
-        raise NotPlain from None
+        raise NotPlainError from None
 
 
 def _stream(
-    connection: Connection,
-    fresh: Sequence[Asked],
-    stream: Stream,
-    attribution: Attribution,
-    epoch: int,
+    connection: Connection, fresh: Sequence[Asked], attribution: Attribution, epoch: int
 ) -> list[Summary]:
     """Read and COPY, block after block; the server takes in one while the next is read."""
+    stream = Stream(Question(each.body, each.claim.hour, each.limits) for each in fresh)
     whose: dict[int, Attributed] = {}
     with _Sink(connection) as sink:
         for block in stream.blocks():
@@ -296,10 +286,10 @@ def _end(each: Fetched, revision: int, *, changed: bool, raw_sha256: bytes) -> _
     return _End(each.claim, each.raw, told, revision, changed, raw_sha256, accepted_by, each.why)
 
 
-def _locked(cursor: psycopg.Cursor[Any], wanted: int) -> tuple[dict[UUID, _Locked], int]:
-    """Return the claimed windows by their tokens, and the epoch of ownership."""
-    rows = cursor.fetchall()
-    if len(rows) != wanted:
+def _lock(connection: Connection, claims: Sequence[Claim]) -> tuple[dict[UUID, _Locked], int]:
+    """Return the claimed windows by their tokens, locked, and the epoch of ownership."""
+    rows = connection.execute(_SQL["lock_claimed"], keys_of(claims)).fetchall()
+    if len(rows) != len(claims):
         raise LeaseLost
     return {row[0]: _Locked(row[1], row[2]) for row in rows}, rows[0][3]
 

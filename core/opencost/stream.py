@@ -2,13 +2,12 @@
 
 The database takes in one block while the next is read; small answers share a block, a large one has
 several. Anything that is not plain (a fault, a null, a figure beyond a limit) ends the stream with
-NotPlain, what was written is rolled back, and core.opencost.read reads the answers with care: it
+NotPlainError, what was written is rolled back, and core.opencost.read reads the answers with care: it
 alone says what is wrong. So what this module yields is what that one would have said.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ of the one before. Some 300 kB on the wire, which is what the connection's buffe
 _HOURS = 1.0
 
 
-class NotPlain(Exception):  # no error: it says how to go on
+class NotPlainError(Exception):
     """An answer has to be read with care; nothing that was yielded of any may be kept."""
 
 
@@ -87,23 +86,18 @@ class Stream:
     """Opens answers as their turn comes, and yields their rows; `summaries` are for afterwards."""
 
     def __init__(self, questions: Iterable[Question]) -> None:
-        self._opening = map(self._open, questions)
-        self._ahead: list[Opened] = []
+        self._questions = questions
         self._tallies: list[_Tally] = []
-
-    def look_ahead(self) -> None:
-        """Open the first answer, while there is something to wait for; NotPlain as in `blocks`."""
-        self._ahead += islice(self._opening, 1)
 
     def opened(self, number: int) -> Opened:
         """Return an answer of which rows were yielded."""
         return self._tallies[number].opened
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all rows of all answers; NotPlain where one of them is not plain."""
+        """Yield all rows of all answers; NotPlainError where one of them is not plain."""
         parts: list[Part] = []
         room = full = FIRST_ROWS
-        for number, opened in enumerate(chain(self._ahead, self._opening)):
+        for number, opened in enumerate(map(self._open, self._questions)):
             first, rows = 0, len(opened.rows)
             while first < rows:
                 parts.append(Part(number, first, min(room, rows - first)))
@@ -134,7 +128,7 @@ class Stream:
             opened = open_answer(question)
             window_of({opened.first_window}, question.hour, complaints)
         except AnswerRefused:
-            raise NotPlain from None
+            raise NotPlainError from None
         sentinel = question.limits.sentinel
         if (
             question.hour is None
@@ -143,7 +137,7 @@ class Stream:
             or not names_usable(opened.cluster_id, opened.names)
             or (sentinel and sentinel not in opened.names)
         ):
-            raise NotPlain
+            raise NotPlainError
         self._tallies.append(_Tally(opened, len(opened.rows)))
         return opened
 
@@ -155,10 +149,10 @@ class Stream:
             windows.append((opened.first_window, part.count))
         figures = columns_of(rows, windows)
         if figures is None:
-            raise NotPlain
+            raise NotPlainError
         exact = exact_figures(figures)
         if exact.bad is not None or odd_minutes(exact.money, figures, _HOURS * 60).any():
-            raise NotPlain
+            raise NotPlainError
         flags = flag_rows(exact.money, figures)
         self._count(parts, exact.money, exact.quantities, flags)
         return Block(parts, flags, exact.money, exact.quantities, efficiency_ppm(figures))
@@ -182,6 +176,10 @@ class Stream:
             tally.total_nano += totals[at]
             tally.flags |= flagged[at]
             tally.rounding_nano = max(tally.rounding_nano, rounding[at])
+            if tally.left:
+                continue
+            # Freed while the processor still knows them; hundreds of answers are half a million.
+            tally.opened.rows.clear()
             limits = tally.opened.question.limits
-            if not tally.left and not surely_plausible(tally.spent, tally.used, limits, _HOURS):
-                raise NotPlain
+            if not surely_plausible(tally.spent, tally.used, limits, _HOURS):
+                raise NotPlainError

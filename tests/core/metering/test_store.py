@@ -120,7 +120,7 @@ def test_a_namespace_that_vanished_is_held_for_an_admin(site: Site) -> None:
     assert site.rows() == before
     window = site.window()
     assert (window["state"], window["fault"], window["next_try_at"]) == ("held", "shrank", None)
-    assert "1 namespaces (b)" in window["why"]
+    assert "1 namespace (b)" in window["why"]
     assert window["pending_sha256"] != window["raw_sha256"]
     site.must_balance()
 

@@ -14,7 +14,7 @@ from core.errors import AnswerRefused
 from core.opencost import stream as module
 from core.opencost.answer import Limits
 from core.opencost.read import Question, read_answer
-from core.opencost.stream import Block, NotPlain, Stream, block_of
+from core.opencost.stream import Block, NotPlainError, Stream, block_of
 from tests.answers import HOUR_0, LIMITS, allocation, body, body_of
 from tests.core.opencost.test_read import SPOILT
 
@@ -23,7 +23,6 @@ ARRAYS = ("flags", "money", "quantities", "efficiency_ppm")
 
 def streamed(questions: Sequence[Question]) -> tuple[Stream, list[Block]]:
     stream = Stream(questions)
-    stream.look_ahead()
     return stream, list(stream.blocks())
 
 
@@ -95,7 +94,7 @@ def test_what_is_refused_is_never_streamed(content: bytes) -> None:
     question = Question(content, HOUR_0, LIMITS)
     try:
         streamed([question])
-    except NotPlain:
+    except NotPlainError:
         return
     require_alike([question])
 
@@ -103,7 +102,7 @@ def test_what_is_refused_is_never_streamed(content: bytes) -> None:
 @pytest.mark.parametrize("what", SPOILT)
 def test_no_spoilt_answer_is_streamed(what: str) -> None:
     good = Question(body(["a"]), HOUR_0, LIMITS)
-    with pytest.raises(NotPlain):
+    with pytest.raises(NotPlainError):
         streamed([good, Question(SPOILT[what][0], HOUR_0, LIMITS)])
 
 
@@ -119,7 +118,7 @@ def test_no_spoilt_answer_is_streamed(what: str) -> None:
     ],
 )
 def test_what_is_not_plain_is_read_with_care(content: bytes, limits: Limits) -> None:
-    with pytest.raises(NotPlain):
+    with pytest.raises(NotPlainError):
         streamed([Question(content, HOUR_0, limits)])
     with pytest.raises(AnswerRefused):
         read_answer(content, HOUR_0, limits).require_believable()
@@ -139,5 +138,5 @@ def test_a_limit_is_of_the_whole_answer_however_many_blocks_it_has() -> None:
     spent = read_answer(content, HOUR_0, LIMITS).total_nano
     enough = replace(LIMITS, cost_max_nano=int(spent * 1.01))
     require_alike([Question(content, HOUR_0, enough)])
-    with pytest.raises(NotPlain):
+    with pytest.raises(NotPlainError):
         streamed([Question(content, HOUR_0, replace(LIMITS, cost_max_nano=int(spent * 0.99)))])
