@@ -38,7 +38,7 @@ STAYS_IN_ITS_ROOM = {
     "NotANumberError": "core/opencost/read turns it into an AnswerRefused",
     "NotPlainError": "core/metering/store then reads with care",
 }
-MONEY_WITHOUT_FLOAT = ("core/billing/", "core/metering/", "core/money.py")
+MONEY_WITHOUT_FLOAT = ("core/billing/", "core/metering/", "core/money.py", "core/rates/")
 ROOMS_WITH_IDEAS = tuple(
     f"core/{room}"
     for room in (
@@ -51,6 +51,7 @@ ROOMS_WITH_IDEAS = tuple(
         "identity",
         "metering",
         "opencost",
+        "rates",
         "reports",
     )
 )

@@ -1,38 +1,13 @@
-"""The tables of rates, and of the daily rows, which are derived from facts in sets (queries.sql)."""
+"""The tables of the daily rows, which are derived from facts in sets (queries.sql)."""
 
 import datetime as dt
-from decimal import Decimal
 
-from sqlalchemy import Index, Numeric, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy import Index, PrimaryKeyConstraint, text
 from sqlmodel import Field
 
 from core.clusters.tables import HopsworksCluster
-from core.db.table import Big, Json, Small, Table, Words, column_of, numbered, stamped
+from core.db.table import Big, Json, Small, Table, column_of, stamped
 from core.identity.tables import User
-
-
-class RatePlan(Table, table=True):
-    __tablename__ = "rate_plans"
-    __table_args__ = (
-        Index("rate_plans_default", "is_default", unique=True, postgresql_where=text("is_default")),
-    )
-
-    id: int | None = numbered()
-    name: str = Field(sa_type=Text, unique=True)
-    kind: Words
-    is_default: bool = False
-
-
-class RatePlanVersion(Table, table=True):
-    """A plan from a moment on; it never changes once used."""
-
-    __tablename__ = "rate_plan_versions"
-    __table_args__ = (UniqueConstraint("plan_id", "valid_from"),)
-
-    id: int | None = numbered()
-    plan_id: int = Field(foreign_key=column_of(RatePlan, "id"))
-    valid_from: dt.datetime
-    factor: Decimal = Field(sa_type=Numeric(12, 6))
 
 
 class Posting(Table, table=True):

@@ -24,15 +24,17 @@ from core.errors import Conflict, DatabaseFault, InputFault
 AUDIT: Final = "hopsmeter_audit"
 DAEMON: Final = "hopsmeter_daemon"
 PERSON: Final = "hopsmeter_person"
-APPEND_ONLY: Final = ("audit_log", "allocation_history")
-NEVER_WRITTEN: Final = (
-    "alembic_version",
-    "allocation_kinds",
-    "rate_plans",
-    "rate_plan_versions",
-)
+APPEND_ONLY: Final = ("audit_log", "allocation_history", "rate_plans", "rate_plan_versions")
+NEVER_WRITTEN: Final = ("alembic_version", "allocation_kinds")
 """By the daemon: migrations fill them."""
-DELETED_FROM: Final = ("raw_answers", "user_projects", "usage_daily", "cost_daily", "logins")
+DELETED_FROM: Final = (
+    "raw_answers",
+    "user_projects",
+    "plan_assignments",
+    "usage_daily",
+    "cost_daily",
+    "logins",
+)
 SEALED: Final = {
     "commands": ("sealed",),
     "hopsworks_clusters": ("api_key_sealed", "kubeconfig_sealed"),

@@ -16,7 +16,7 @@ from core.db.table import SCHEMA
 from core.db.table import Table as TableClass
 from tests.database import Database
 
-ROOMS = ("audit", "billing", "clusters", "commands", "identity", "metering")
+ROOMS = ("audit", "billing", "clusters", "commands", "identity", "metering", "rates")
 WITHOUT_A_CLASS = {
     "alembic_version": "Alembic's own",
     "daemons": "each heartbeat is one plain statement of the daemon's; core only reads it",
@@ -49,8 +49,8 @@ def partitions(connection: Connection) -> set[str]:
 def differences(connection: Connection) -> list[Any]:
     """Compare tables, columns, types, nullability, keys, unique constraints and indexes.
 
-    What Alembic cannot see stands in the migrations alone: checks, the exclusion constraint of
-    user_projects, partitioning, triggers, functions, views. Partitions are seen through their
+    What Alembic cannot see stands in the migrations alone: checks, the exclusion constraints of
+    periods, partitioning, triggers, functions, views. Partitions are seen through their
     parents; columns of the type `name` look like varchar.
     """
     unseen = partitions(connection) | set(WITHOUT_A_CLASS)

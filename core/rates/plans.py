@@ -1,0 +1,128 @@
+"""Plans and their versions: found, begun, followed by the next; never changed."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+from sqlmodel import col, select
+
+from core.clock import HOUR, floor_hour, hour_text
+from core.db.ride import session_on
+from core.errors import Conflict, InputFault, Unknown
+from core.rates import tables
+from core.rates.factor import factor_text
+
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+"""From when a plan's first version holds where nobody says; the default plan's does too."""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One unit of cost is charged as `factor` units from `since` on, until the next version."""
+
+    id: int
+    since: datetime
+    factor: Decimal
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan and its versions, oldest first; there is always one."""
+
+    id: int
+    name: str
+    is_default: bool
+    versions: tuple[Version, ...]
+
+    def version_at(self, hour: datetime) -> Version | None:
+        """Return the version of an hour, None before the first."""
+        found = [each for each in self.versions if each.since <= hour]
+        return found[-1] if found else None
+
+
+def plan_named(connection: Connection, name: str) -> Plan | None:
+    """Return the plan of that name; inside a transaction, since it is read as objects."""
+    with session_on(connection) as session:
+        plan = session.exec(
+            select(tables.RatePlan).where(col(tables.RatePlan.name) == name)
+        ).first()
+        if plan is None:
+            return None
+        version = tables.RatePlanVersion
+        rows = session.exec(
+            select(version).where(version.plan_id == plan.id).order_by(col(version.valid_from))
+        ).all()
+    assert plan.id is not None
+    return Plan(
+        plan.id,
+        plan.name,
+        plan.is_default,
+        tuple(Version(row.id, row.valid_from, row.factor) for row in rows if row.id is not None),
+    )
+
+
+def find_plan(connection: Connection, name: str) -> Plan:
+    """Return the plan of that name; Unknown where there is none."""
+    found = plan_named(connection, name)
+    if found is None:
+        raise Unknown(
+            f"There is no plan {name[:80]!r}; `hopsmeter rates list` shows all. Nothing was changed."
+        )
+    return found
+
+
+def begin_of_version(
+    plan: Plan | None, from_hour: datetime | None, *, charged: bool, now: datetime
+) -> datetime:
+    """Return the hour with which a new version begins, or say why it cannot begin then.
+
+    A plan that somebody is charged by (`charged`) gets versions of hours to come only: what was
+    charged stays what it was. Without `from_hour`: a first version holds from ever, another one
+    from the coming hour on.
+    """
+    coming = floor_hour(now) + HOUR
+    since = from_hour or (coming if plan else BEGINNING)
+    if floor_hour(since) != since:
+        raise InputFault("A version begins with a whole hour. Nothing was changed.")
+    if plan is None:
+        return since
+    if charged and since < coming:
+        raise Conflict(
+            f"Hours are charged by the plan {plan.name} already, so a new version of it begins"
+            f" with {hour_text(coming)} at the earliest. Nothing was changed."
+        )
+    for each in plan.versions:
+        if each.since == since:
+            raise Conflict(
+                f"The plan {plan.name} has a version from {hour_text(since)} on"
+                f" (× {factor_text(each.factor)}), and none is ever changed: let the new one begin"
+                " another hour. Nothing was changed."
+            )
+    return since
+
+
+def add_version(
+    connection: Connection, plan: Plan | None, name: str, since: datetime, factor: Decimal
+) -> Plan:
+    """Write a version down, with its plan where there is none yet; return the plan as it is then."""
+    if plan is None and not _NAME.fullmatch(name):
+        raise InputFault(
+            f"{name[:80]!r} is no name for a plan: small letters, digits and hyphens, at most 63."
+            " Nothing was changed."
+        )
+    with session_on(connection) as session:
+        plan_id = plan.id if plan else None
+        if plan_id is None:
+            row = tables.RatePlan(name=name, kind="cost_plus")
+            session.add(row)
+            session.flush()
+            assert row.id is not None
+            plan_id = row.id
+        session.add(tables.RatePlanVersion(plan_id=plan_id, valid_from=since, factor=factor))
+    return find_plan(connection, name)
