@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -28,6 +29,9 @@ class Revision:
     revision: int
     total_nano: int
     user: str | None
+    plan: str
+    factor: str
+    charge_nano: int
     replaced_at: datetime
     why: str
     raw_sha256: str | None
@@ -51,6 +55,8 @@ class Explanation:
     period: str
     """The ownership that gave it to the user, in words."""
     plan: str
+    plan_since: datetime | None
+    """When the plan's version began that priced it; it charges `factor` for each unit of cost."""
     factor: str
     charge_nano: int
     revision: int
@@ -94,6 +100,7 @@ def explain(
         project=found["project"] or "",
         period=_period(found),
         plan=found["plan"] or "",
+        plan_since=found["plan_since"],
         factor=str(found["factor"]) if found["factor"] is not None else "",
         charge_nano=found["charge_nano"] or 0,
         revision=found["revision"],
@@ -113,12 +120,24 @@ def _revision(
     number: int,
     total_nano: int,
     user: str | None,
+    plan: str | None,
+    factor: Decimal | None,
+    charge_nano: int | None,
     replaced_at: datetime,
     why: str,
     sha256: bytes | None,
 ) -> Revision:
-    said = sha256.hex() if sha256 else None
-    return Revision(number, total_nano, user, replaced_at, why, said)
+    return Revision(
+        number,
+        total_nano,
+        user,
+        plan or "",
+        str(factor) if factor is not None else "",
+        charge_nano or 0,
+        replaced_at,
+        why,
+        sha256.hex() if sha256 else None,
+    )
 
 
 def _period(found: dict[str, Any]) -> str:

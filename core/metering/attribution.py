@@ -1,4 +1,5 @@
-"""Whose each row of an answer is, as the periods say at that hour; kept while nothing changes.
+"""Whose each row of an answer is, and what prices it, as the periods say at that hour; kept while
+nothing changes.
 
 A store holds the advisory lock ATTRIBUTION shared, so the epoch it reads cannot pass while it
 runs; what was resolved under the same epoch, for an hour in which no period begins or ends, is
@@ -22,6 +23,8 @@ from core.opencost.answer import SYSTEM, UNMAPPED, USER
 _SQL = queries_beside(__file__)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 1, 1, tzinfo=UTC)
+DEFAULT_PLAN = 0
+"""The number of no account: under it stands the version that prices all without a plan of their own."""
 CLUSTERS_MAX = 5_000
 """Clusters whose last answer is remembered; beyond it the oldest is resolved again."""
 
@@ -99,10 +102,11 @@ class Attribution:
         at = {"cluster_id": cluster_id, "hour": hour}
         ids = self._numbers(connection, cluster_id, hour, answer.names)
         owners = dict(connection.execute(_SQL["owners_at"], at).fetchall())
+        versions = dict(connection.execute(_SQL["plan_versions_at"], at).fetchall())
         span = connection.execute(_SQL["attribution_span"], at).fetchone()
         assert span is not None
-        system, plan_version_id, since, until = span
-        whose = _attribute(answer, ids, owners, frozenset(system), plan_version_id)
+        system, since, until = span
+        whose = _attribute(answer, ids, owners, frozenset(system), versions)
         return _Resolved(
             epoch, since or _BEGINNING, until or _END, answer.names, whose, day_of(hour)
         )
@@ -128,11 +132,15 @@ def _attribute(
     ids: list[int],
     owners: dict[str, int],
     system: frozenset[str],
-    plan_version_id: int,
+    plan_versions: dict[int, int],
 ) -> Attributed:
-    """Give each row its kind and owner: OpenCost's own rows, then system, then whoever owns it."""
+    """Give each row its kind and owner: OpenCost's own rows, then system, then whoever owns it.
+
+    `plan_versions` has those of accounts, and under 0 that of all who have none of their own.
+    """
     kinds = answer.special.copy()
     users = np.zeros(len(ids), np.int32)
+    versions = np.zeros(len(ids), np.int32)
     for row, name in enumerate(answer.names):
         if kinds[row]:
             continue
@@ -141,6 +149,8 @@ def _attribute(
             continue
         user = owners.get(name)
         kinds[row] = UNMAPPED if user is None else USER
-        users[row] = user or 0
+        if user is not None:
+            users[row] = user
+            versions[row] = plan_versions.get(user) or plan_versions[DEFAULT_PLAN]
     # A user's account is the user himself until memberships come (part 5).
-    return Attributed(np.array(ids, np.int32), kinds, users, users, plan_version_id)
+    return Attributed(np.array(ids, np.int32), kinds, users, users, versions)

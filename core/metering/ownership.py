@@ -1,6 +1,6 @@
 """Every change of who owns what, and the revision of the stored hours that it touches.
 
-All changes take the advisory lock ATTRIBUTION exclusively, write the periods, and revise the
+Changes of who pays by which plan are its twin, `assignments`. All of them take the advisory lock ATTRIBUTION exclusively, write the periods, and revise the
 stored hours in the same transaction: so no hour is ever stored by the old rule after the new one
 was written, and what was absorbed as unmapped is charged from the hour the admin says.
 """
@@ -18,11 +18,9 @@ from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.principal import Principal
+from core.metering.reattribute import reattribute
 
 _SQL = queries_beside(__file__)
-_REATTRIBUTE = _SQL["reattribute"].replace(
-    "{expected}", _SQL["expected_attribution"].removesuffix(";")
-)
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 Connection = psycopg.Connection[Any]
@@ -152,7 +150,8 @@ def reattribute_cluster(
     """
     principal.require_admin("change a cluster's system namespaces")
     take(connection, Lock.ATTRIBUTION)
-    return _reattribute(connection, cluster_id, None, None, None, why)
+    moved = reattribute(connection, cluster_id, None, None, None, why)
+    return moved.hours, moved.cost_nano
 
 
 def _cluster(connection: Connection, name: str) -> _Cluster:
@@ -240,7 +239,7 @@ def _revise(
     replaced: list[_Period],
 ) -> OwnershipChange:
     why = f"owner: {user_id or 'nobody'}"
-    hours, cost_nano = _reattribute(connection, place.id, [namespace], since, until, why)
+    moved = reattribute(connection, place.id, [namespace], since, until, why)
     numbers = [each.user_no for each in replaced]
     owners = connection.execute(
         "SELECT id FROM hopsmeter.users WHERE no = ANY (%s) ORDER BY id", [numbers]
@@ -251,35 +250,11 @@ def _revise(
         user=user_id,
         from_hour=since,
         until_hour=until,
-        hours=hours,
-        cost_nano=cost_nano,
+        hours=moved.hours,
+        cost_nano=moved.cost_nano,
         currency=place.currency,
         replaced=tuple(row[0] for row in owners),
     )
-
-
-def _reattribute(
-    connection: Connection,
-    cluster_id: int,
-    names: list[str] | None,
-    since: datetime | None,
-    until: datetime | None,
-    why: str,
-) -> tuple[int, int]:
-    connection.execute(_SQL["raise_epoch"])
-    values = {
-        "cluster_id": cluster_id,
-        "names": names,
-        "since": since or "-infinity",
-        "until": until or "infinity",
-        "why": why,
-    }
-    connection.execute(_SQL["lock_windows"], values)
-    row = connection.execute(_REATTRIBUTE, values).fetchone()
-    assert row is not None
-    connection.execute("SELECT pg_notify('hopsmeter_books', 'ownership')")
-    hours, cost_nano = row
-    return hours, cost_nano
 
 
 def _audit(

@@ -54,13 +54,13 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Attributed:
-    """Whose each row of an answer is, in the answer's order; 0 in user_no means nobody's."""
+    """Whose each row of an answer is, and by which plan version; 0 in user_no means nobody's."""
 
     namespace_ids: Ints
     kinds: NDArray[np.int16]
     user_nos: Ints
     account_nos: Ints
-    plan_version_id: int
+    plan_version_ids: Ints
 
 
 _FIGURES = (*MONEY_COLUMNS, *QUANTITY_COLUMNS)
@@ -110,11 +110,11 @@ def pack_block(block: Block, owned: Sequence[tuple[Claim, Attributed]], *, revis
     columns: dict[str, NDArray[Any]] = {
         "hour": np.repeat([postgres_time(claim.hour) for claim, _ in owned], counts),
         "cluster_id": np.repeat([claim.cluster_id for claim, _ in owned], counts),
-        "plan_version_id": np.repeat([whose.plan_version_id for _, whose in owned], counts),
         "namespace_id": _joined(block, [whose.namespace_ids for _, whose in owned]),
         "kind": _joined(block, [whose.kinds for _, whose in owned]),
         "user_no": _joined(block, [whose.user_nos for _, whose in owned]),
         "account_no": _joined(block, [whose.account_nos for _, whose in owned]),
+        "plan_version_id": _joined(block, [whose.plan_version_ids for _, whose in owned]),
         "flags": block.flags,
         "efficiency_ppm": block.efficiency_ppm,
         "revision": np.full(sum(counts), revision),

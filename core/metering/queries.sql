@@ -282,6 +282,23 @@ WHERE id = ANY (%(ids)s) AND (last_seen < %(hour)s OR first_seen > %(hour)s);
 SELECT namespace, user_no FROM hopsmeter.user_projects
 WHERE cluster_id = %(cluster_id)s AND valid @> %(hour)s::timestamptz;
 
+-- name: plan_versions_at
+-- Which plan version prices an account in one hour: of a cluster's accounts that have a plan of their
+-- own, and as account 0 of all others. Apart from the owners: joined, a planner without statistics looks each
+-- of ten thousand namespaces up by itself, which takes a hundred times as long.
+SELECT 0, id FROM hopsmeter.rate_plan_periods
+WHERE is_default AND valid @> %(hour)s::timestamptz
+UNION ALL
+SELECT s.account_no, v.id
+FROM hopsmeter.plan_assignments s
+CROSS JOIN LATERAL (
+    SELECT id FROM hopsmeter.rate_plan_versions
+    WHERE plan_id = s.plan_id AND valid_from <= %(hour)s
+    ORDER BY valid_from DESC LIMIT 1) v
+WHERE s.valid @> %(hour)s::timestamptz
+  AND s.account_no IN (SELECT user_no FROM hopsmeter.user_projects
+                       WHERE cluster_id = %(cluster_id)s);
+
 -- name: attribution_span
 -- The rules of one cluster at one hour, and from when to when nothing of them changes.
 WITH bounds AS (
@@ -290,12 +307,12 @@ WITH bounds AS (
     SELECT upper(valid) FROM hopsmeter.user_projects
     WHERE cluster_id = %(cluster_id)s AND NOT upper_inf(valid)
     UNION ALL
-    SELECT v.valid_from FROM hopsmeter.rate_plan_versions v
-    JOIN hopsmeter.rate_plans p ON p.id = v.plan_id AND p.is_default)
+    SELECT unnest(ARRAY[lower(valid), upper(valid)]) FROM hopsmeter.plan_assignments
+    WHERE account_no IN (SELECT user_no FROM hopsmeter.user_projects
+                         WHERE cluster_id = %(cluster_id)s)
+    UNION ALL
+    SELECT valid_from FROM hopsmeter.rate_plan_versions)
 SELECT c.system_namespaces,
-       (SELECT v.id FROM hopsmeter.rate_plan_versions v
-        JOIN hopsmeter.rate_plans p ON p.id = v.plan_id AND p.is_default
-        WHERE v.valid_from <= %(hour)s ORDER BY v.valid_from DESC LIMIT 1),
        (SELECT max(at) FROM bounds WHERE at <= %(hour)s),
        (SELECT min(at) FROM bounds WHERE at > %(hour)s)
 FROM hopsmeter.hopsworks_clusters c WHERE c.id = %(cluster_id)s;
@@ -364,10 +381,7 @@ SELECT a.hour, a.namespace_id, a.kind AS old_kind, a.user_no AS old_user_no,
             WHEN p.user_no IS NOT NULL THEN 1 ELSE 0 END::smallint AS kind,
        CASE WHEN n.name = ANY (c.system_namespaces) THEN NULL ELSE p.user_no END AS user_no,
        CASE WHEN n.name = ANY (c.system_namespaces) OR p.user_no IS NULL THEN NULL
-            ELSE (SELECT v.id FROM hopsmeter.rate_plan_versions v
-                  JOIN hopsmeter.rate_plans r ON r.id = v.plan_id AND r.is_default
-                  WHERE v.valid_from <= a.hour ORDER BY v.valid_from DESC LIMIT 1)
-       END AS plan_version_id
+            ELSE v.id END AS plan_version_id
 FROM hopsmeter.collection_windows w
 CROSS JOIN LATERAL (
     SELECT * FROM hopsmeter.allocations
@@ -380,12 +394,19 @@ JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
 LEFT JOIN hopsmeter.user_projects p
     ON p.cluster_id = w.cluster_id AND p.namespace = n.name AND p.valid @> w.hour
+LEFT JOIN hopsmeter.plan_assignments s ON s.account_no = p.user_no AND s.valid @> w.hour
+LEFT JOIN LATERAL (
+    SELECT id FROM hopsmeter.rate_plan_versions
+    WHERE plan_id = coalesce(s.plan_id, (SELECT id FROM hopsmeter.rate_plans WHERE is_default))
+      AND valid_from <= w.hour
+    ORDER BY valid_from DESC LIMIT 1) v ON true
 WHERE w.cluster_id = %(cluster_id)s AND w.hour >= %(since)s AND w.hour < %(until)s
   AND w.revision > 0;
 
 -- name: reattribute
 -- Revise the stored rows of one cluster whose owner, kind or plan the rules now say otherwise:
--- the old ones to history, the new ones under the hour's next revision.
+-- the old ones to history, the new ones under the hour's next revision. Returns how many hours they
+-- are of, what they cost, and what is charged for them before and after.
 WITH expected AS MATERIALIZED ({expected}),
 wrong AS MATERIALIZED (
     SELECT * FROM expected
@@ -412,8 +433,13 @@ revised AS (
     WHERE a.hour = x.hour AND a.namespace_id = x.namespace_id
       AND a.hour = ANY (ARRAY(SELECT DISTINCT hour FROM wrong))
       AND a.namespace_id = ANY (ARRAY(SELECT DISTINCT namespace_id FROM wrong))
-    RETURNING a.hour, a.total_nano)
-SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0)::bigint FROM revised;
+    RETURNING a.hour, a.total_nano, x.old_plan_version_id, x.plan_version_id)
+SELECT count(DISTINCT r.hour)::int, coalesce(sum(r.total_nano), 0)::bigint,
+       coalesce(sum(hopsmeter.charge_nano(r.total_nano, before.factor)), 0)::bigint,
+       coalesce(sum(hopsmeter.charge_nano(r.total_nano, now.factor)), 0)::bigint
+FROM revised r
+LEFT JOIN hopsmeter.rate_plan_versions before ON before.id = r.old_plan_version_id
+LEFT JOIN hopsmeter.rate_plan_versions now ON now.id = r.plan_version_id;
 
 -- name: lock_windows
 -- Hours of one cluster, in the order in which everybody locks windows, before many are revised.
@@ -459,8 +485,57 @@ INSERT INTO hopsmeter.user_projects
 VALUES (%(cluster_id)s, %(namespace)s, %(user_no)s, %(project)s,
         tstzrange(%(since)s, %(until)s), %(source)s, %(by)s);
 
+-- name: assignments_touching
+-- The plans of one account whose periods are not over before `since`, oldest first.
+SELECT s.id, p.name, lower(s.valid), upper(s.valid) FROM hopsmeter.plan_assignments s
+JOIN hopsmeter.rate_plans p ON p.id = s.plan_id
+WHERE s.account_no = %(account_no)s AND (upper_inf(s.valid) OR upper(s.valid) > %(since)s)
+ORDER BY lower(s.valid)
+FOR UPDATE OF s;
+
+-- name: end_assignment
+-- End a plan's period at an hour.
+UPDATE hopsmeter.plan_assignments SET valid = tstzrange(lower(valid), %(until)s)
+WHERE id = %(id)s;
+
+-- name: drop_assignment
+-- Take away a plan's period of which nothing is left.
+DELETE FROM hopsmeter.plan_assignments WHERE id = %(id)s;
+
+-- name: add_assignment
+-- Let an account pay by a plan; without an end it goes on until somebody ends it.
+INSERT INTO hopsmeter.plan_assignments (account_no, plan_id, valid, created_by)
+VALUES (%(account_no)s, %(plan_id)s, tstzrange(%(since)s, %(until)s), %(by)s);
+
+-- name: paid_namespaces
+-- What an account pays for within a span, by cluster, in the order in which everybody locks windows.
+SELECT c.id, c.currency, array_agg(DISTINCT p.namespace)
+FROM hopsmeter.user_projects p JOIN hopsmeter.hopsworks_clusters c ON c.id = p.cluster_id
+WHERE p.user_no = %(account_no)s AND p.valid && tstzrange(%(since)s, %(until)s)
+GROUP BY c.id ORDER BY c.id;
+
+-- name: plan_charged
+-- Whether a stored hour is priced by one of the versions of a plan that accounts were assigned to.
+-- Hour by hour, by the key of allocations; see expected_attribution.
+SELECT EXISTS (
+    SELECT FROM hopsmeter.plan_assignments s
+    JOIN hopsmeter.user_projects p ON p.user_no = s.account_no AND p.valid && s.valid
+    JOIN hopsmeter.namespaces n ON n.cluster_id = p.cluster_id AND n.name = p.namespace
+    JOIN hopsmeter.collection_windows w
+        ON w.cluster_id = p.cluster_id AND w.revision > 0 AND s.valid * p.valid @> w.hour
+    CROSS JOIN LATERAL (
+        SELECT FROM hopsmeter.allocations
+        WHERE hour = w.hour AND namespace_id = n.id AND plan_version_id = ANY (%(versions)s)
+        OFFSET 0) a
+    WHERE s.plan_id = %(plan_id)s);
+
+-- name: default_charged
+-- The same for the default plan. It ends at the first row of somebody's, which is near where most
+-- people pay by it; where nobody does, it reads all there is.
+SELECT EXISTS (SELECT FROM hopsmeter.allocations WHERE plan_version_id = ANY (%(versions)s));
+
 -- name: raise_epoch
--- Whoever resolved owners before this must resolve them again.
+-- Whoever resolved owners or plans before this must resolve them again.
 UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1;
 
 -- name: decided_window

@@ -227,3 +227,45 @@ SELECT current_database() AS database, session_user AS role,
 FROM (SELECT 1) one
 LEFT JOIN hopsmeter.logins l ON l.role = session_user
 LEFT JOIN hopsmeter.users u ON u.id = l.user_id;
+
+-- name: rate_plans
+-- Every plan: its factor at an instant, the next one that is known, how many accounts pay by it.
+SELECT p.name AS plan, p.kind, p.is_default, v.factor, lower(v.valid) AS since,
+       n.factor AS next_factor, lower(n.valid) AS next_since,
+       (SELECT count(*) FROM hopsmeter.plan_assignments s
+        WHERE s.plan_id = p.id AND s.valid @> %(now)s::timestamptz)::int AS accounts
+FROM hopsmeter.rate_plans p
+LEFT JOIN hopsmeter.rate_plan_periods v
+    ON v.plan_id = p.id AND v.valid @> %(now)s::timestamptz
+LEFT JOIN LATERAL (
+    SELECT factor, valid FROM hopsmeter.rate_plan_periods
+    WHERE plan_id = p.id AND lower(valid) > %(now)s ORDER BY lower(valid) LIMIT 1) n ON true
+ORDER BY p.is_default DESC, p.name;
+
+-- name: rate_plan_versions
+-- The versions of a plan, newest first.
+SELECT factor, lower(valid) AS since, upper(valid) AS until
+FROM hopsmeter.rate_plan_periods WHERE plan = %(plan)s ORDER BY lower(valid) DESC;
+
+-- name: rate_plan_accounts
+-- Who was, is or will be assigned to a plan, newest period first.
+SELECT u.id AS account_id, u.email, lower(s.valid) AS since, upper(s.valid) AS until,
+       s.created_by, s.created_at
+FROM hopsmeter.plan_assignments s
+JOIN hopsmeter.rate_plans p ON p.id = s.plan_id
+JOIN hopsmeter.users u ON u.no = s.account_no
+WHERE p.name = %(plan)s ORDER BY lower(s.valid) DESC, u.id;
+
+-- name: rate_quote
+-- What prices an account in one hour, and what one unit of cost is charged as.
+SELECT u.id AS account_id, u.email, %(hour)s::timestamptz AS hour, v.plan, v.is_default, v.factor,
+       lower(v.valid) AS version_since, upper(v.valid) AS version_until,
+       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until,
+       hopsmeter.charge_nano(1000000000, v.factor) AS charge_of_one_nano
+FROM hopsmeter.users u
+LEFT JOIN hopsmeter.plan_assignments s
+    ON s.account_no = u.no AND s.valid @> %(hour)s::timestamptz
+JOIN hopsmeter.rate_plan_periods v
+    ON v.plan_id = coalesce(s.plan_id, (SELECT id FROM hopsmeter.rate_plans WHERE is_default))
+    AND v.valid @> %(hour)s::timestamptz
+WHERE u.id = %(account)s;

@@ -4,6 +4,7 @@ One rule after the other as the design tells them; slow, small and easy to belie
 """
 
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
 Verdict = Literal["good", "judgement", "structural", "nothing", "away"]
@@ -46,7 +47,8 @@ class Hour:
 class Period:
     since: int
     until: int | None
-    user: str
+    whose: str
+    """A user's, or a plan's."""
 
 
 @dataclass
@@ -55,6 +57,10 @@ class Oracle:
     hours: dict[Place, Hour] = field(default_factory=dict)
     periods: dict[tuple[str, str], list[Period]] = field(default_factory=dict)
     system: dict[str, set[str]] = field(default_factory=dict)
+    plans: dict[str, dict[int, Decimal]] = field(default_factory=dict)
+    """Each plan's factors by the hour that they begin with; `default` is one of them."""
+    payments: dict[str, list[Period]] = field(default_factory=dict)
+    """Which plan each user pays by, where it is not the default one."""
 
     # ── an answer comes ─────────────────────────────────────────────────────────────────────
 
@@ -102,22 +108,27 @@ class Oracle:
     # ── whose it is ─────────────────────────────────────────────────────────────────────────
 
     def owner(self, cluster: str, namespace: str, number: int) -> str | None:
-        for period in self.periods.get((cluster, namespace), []):
-            if period.since <= number and (period.until is None or number < period.until):
-                return period.user
-        return None
+        return at(self.periods.get((cluster, namespace), []), number)
 
     def mapped(self, cluster: str, namespace: str, user: str, since: int) -> bool:
-        if namespace in self.system[cluster] or self.owner(cluster, namespace, since) == user:
+        if namespace in self.system[cluster]:
             return False
-        periods = self.periods.setdefault((cluster, namespace), [])
+        return self._begun(self.periods.setdefault((cluster, namespace), []), user, since)
+
+    def _begun(self, periods: list[Period], whose: str, since: int) -> bool:
+        """Let something be somebody's from an hour on, until what begins later."""
+        if at(periods, since) == whose:
+            return False
         until = min((each.since for each in periods if each.since > since), default=None)
         self._end(periods, since, later=False)
-        periods.append(Period(since, until, user))
+        periods.append(Period(since, until, whose))
         return True
 
     def unmapped(self, cluster: str, namespace: str, since: int) -> bool:
-        periods = self.periods.get((cluster, namespace), [])
+        return self._ended(self.periods.get((cluster, namespace), []), since)
+
+    def _ended(self, periods: list[Period], since: int) -> bool:
+        """Let it be nobody's from an hour on, for good."""
         if not any(each.until is None or each.until > since for each in periods):
             return False
         self._end(periods, since, later=True)
@@ -133,6 +144,36 @@ class Oracle:
             elif period.since < since:
                 period.until = since
 
+    # ── what it is charged as ───────────────────────────────────────────────────────────────
+
+    def plan(self, user: str, number: int) -> tuple[str, Decimal]:
+        """Return which plan a user pays by in an hour, and the factor of its version then."""
+        plan = at(self.payments.get(user, []), number) or "default"
+        since = max(each for each in self.plans[plan] if each <= number)
+        return plan, self.plans[plan][since]
+
+    def versioned(self, plan: str, factor: Decimal, since: int) -> bool:
+        """All hours of a story have begun: only a plan that nobody is charged by may change."""
+        if since in self.plans[plan] or plan in self._charged():
+            return False
+        self.plans[plan][since] = factor
+        return True
+
+    def _charged(self) -> set[str]:
+        owned = [
+            (self.kind(cluster, name, number)[1], number)
+            for cluster, number, name, _ in self._rows()
+        ]
+        return {self.plan(user, number)[0] for user, number in owned if user}
+
+    def assigned(self, user: str, plan: str, since: int) -> bool:
+        if min(self.plans[plan]) > since:
+            return False
+        return self._begun(self.payments.setdefault(user, []), plan, since)
+
+    def unassigned(self, user: str, since: int) -> bool:
+        return self._ended(self.payments.get(user, []), since)
+
     # ── what must stand in the books ────────────────────────────────────────────────────────
 
     def kind(self, cluster: str, namespace: str, number: int) -> tuple[str, str | None]:
@@ -144,7 +185,9 @@ class Oracle:
         return ("user", user) if user else ("unmapped", None)
 
     def allocations(self) -> dict[tuple[str, int, str], tuple[object, ...]]:
-        """(cluster, hour, namespace) → (kind, user, cpu, ram, rounding, total, minutes, flags)."""
+        """(cluster, hour, namespace) → kind, user, plan, factor; cpu, ram, rounding, total; minutes,
+        flags.
+        """
         found: dict[tuple[str, int, str], tuple[object, ...]] = {}
         for (cluster, number), at in self.hours.items():
             for name, row in (at.stored or {}).items():
@@ -153,7 +196,9 @@ class Oracle:
                 flags = VANISHED if row is None else NEGATIVE if negative else 0
                 minutes = (row.minutes if row else 0) * 10**6
                 key = (cluster, number, name)
-                found[key] = (*self.kind(cluster, name, number), *money, minutes, flags)
+                kind, user = self.kind(cluster, name, number)
+                plan = self.plan(user, number) if user else (None, None)
+                found[key] = (kind, user, *plan, *money, minutes, flags)
         return found
 
     def usage(self) -> dict[tuple[str, str, int], tuple[int, ...]]:
@@ -165,7 +210,7 @@ class Oracle:
                 cpu, ram, rounding, total = nano(row)
                 key = (user, cluster, number // DAY_HOURS)
                 sums = found.get(key, (0,) * 5)
-                more = (cpu, ram, rounding, total, total)
+                more = (cpu, ram, rounding, total, self.charge(user, number, total))
                 found[key] = tuple(a + b for a, b in zip(sums, more, strict=True))
         return found
 
@@ -177,8 +222,14 @@ class Oracle:
             total = nano(row)[-1]
             key = (number // DAY_HOURS, cluster, name, kind, user or "")
             hours, costs, charge = found.get(key, (0, 0, 0))
-            found[key] = (hours + 1, costs + total, charge + (total if user else 0))
+            more = self.charge(user, number, total) if user else 0
+            found[key] = (hours + 1, costs + total, charge + more)
         return found
+
+    def charge(self, user: str, number: int, total: int) -> int:
+        """Return cost × factor, half-even to the nano."""
+        _, factor = self.plan(user, number)
+        return int((total * factor).quantize(Decimal(1), ROUND_HALF_EVEN))
 
     def _rows(self) -> list[tuple[str, int, str, Figures | None]]:
         return [
@@ -186,6 +237,14 @@ class Oracle:
             for (cluster, number), at in self.hours.items()
             for name, row in (at.stored or {}).items()
         ]
+
+
+def at(periods: list[Period], number: int) -> str | None:
+    """Return whose an hour is."""
+    for period in periods:
+        if period.since <= number and (period.until is None or number < period.until):
+            return period.whose
+    return None
 
 
 def nano(row: Figures | None) -> tuple[int, int, int, int]:

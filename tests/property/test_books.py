@@ -22,6 +22,13 @@ from tests.property.oracle import Figures, Hour, Oracle, Place, Said, Verdict
 FIRST, LAST = 23, 25
 """The hours around a midnight: one of a day that is over, two of the day that is open."""
 CLUSTERS, USERS, NAMESPACES = ("eu-1", "eu-2"), ("anna", "ben"), ("a", "b", "c")
+PLANS = {
+    "default": {0: "1"},
+    "free": {0: "0"},
+    "odd": {0: "1.000001", FIRST + 1: "0.333333"},
+    "late": {FIRST + 1: "1.234567"},
+}
+"""Their factors by the hour that they begin with: one changes with the day, one begins then."""
 STEPS_MIN, STEPS_MAX = 8, 24
 _OF_PROFILE = settings().max_examples
 """A scenario takes as long as a hundred examples elsewhere; `--hypothesis-profile=deep` has more."""
@@ -56,6 +63,10 @@ def fresh(admin: Connection, postgres: Server) -> Callable[[], Any]:
                 site.cluster(name, metering_since=hour(FIRST))
             for name in USERS:
                 site.user(name)
+            for plan, versions in PLANS.items():
+                for number, factor in versions.items():
+                    if plan != "default":
+                        site.plan(plan, factor, number)
             site.until(LAST)
             site.open_windows()
             site.connection.execute("UPDATE collection_windows SET next_try_at = NULL")
@@ -92,6 +103,8 @@ owned = st.sampled_from(["a", "a", "b", "c"])
 restated = st.sampled_from(["a", "a", "b", "c", "__idle__"])
 hours = st.integers(FIRST - 1, LAST + 1)
 users = st.sampled_from(USERS)
+assigned = st.sampled_from(["odd", "odd", "late", "free", "default"])
+versioned = st.sampled_from(["0", "1.000001", "2.5", "0.000003"])
 
 
 @st.composite
@@ -110,6 +123,12 @@ def steps(draw: st.DrawFn) -> Step:
         return what, draw(clusters), draw(owned), draw(users), draw(hours)
     if what == "unmap":
         return what, draw(clusters), draw(owned), draw(hours)
+    if what == "assign":
+        return what, draw(users), draw(assigned), draw(hours)
+    if what == "unassign":
+        return what, draw(users), draw(hours)
+    if what == "version":
+        return what, draw(st.sampled_from([*PLANS])), draw(versioned), draw(hours)
     if what == "system":
         return what, draw(clusters), draw(st.sets(owned, max_size=1))
     return (what,)
@@ -122,6 +141,9 @@ HAPPENS = [
     *["decide"] * 4,
     *["map"] * 4,
     "unmap",
+    *["assign"] * 4,
+    "unassign",
+    "version",
     "system",
     *["post"] * 3,
 ]
@@ -203,6 +225,18 @@ class Both:
         with self._expecting(self.oracle.unmapped(cluster, namespace, since)):
             self.site.unmap(namespace, since, cluster)
 
+    def _assign(self, user: str, plan: str, since: int) -> None:
+        with self._expecting(self.oracle.assigned(user, plan, since)):
+            self.site.assign(self.users[user], plan, since)
+
+    def _unassign(self, user: str, since: int) -> None:
+        with self._expecting(self.oracle.unassigned(user, since)):
+            self.site.unassign(self.users[user], since)
+
+    def _version(self, plan: str, factor: str, since: int) -> None:
+        with self._expecting(self.oracle.versioned(plan, Decimal(factor), since)):
+            self.site.plan(plan, factor, since)
+
     def _system(self, cluster: str, namespaces: set[str]) -> None:
         self.oracle.system[cluster] = {"kube-system", *namespaces}
         connection = self.site.connection
@@ -241,15 +275,19 @@ class Both:
     def _allocations(self) -> dict[tuple[str, int, str], tuple[object, ...]]:
         rows = self.site.all(
             "SELECT c.name AS cluster, a.hour, n.name, k.name AS kind, u.email,"
-            " a.cpu_nano, a.ram_nano, a.rounding_nano, a.total_nano, a.minutes_micro, a.flags"
+            " p.name AS plan, v.factor, a.cpu_nano, a.ram_nano, a.rounding_nano, a.total_nano, a.minutes_micro, a.flags"
             " FROM allocations a JOIN namespaces n ON n.id = a.namespace_id"
             " JOIN hopsworks_clusters c ON c.id = a.cluster_id"
             " JOIN allocation_kinds k ON k.kind = a.kind LEFT JOIN users u ON u.no = a.user_no"
+            " LEFT JOIN rate_plan_versions v ON v.id = a.plan_version_id"
+            " LEFT JOIN rate_plans p ON p.id = v.plan_id"
         )
         return {
             (row["cluster"], number_of(row["hour"]), row["name"]): (
                 row["kind"],
                 row["email"] and row["email"].partition("@")[0],
+                row["plan"],
+                row["factor"],
                 row["cpu_nano"],
                 row["ram_nano"],
                 row["rounding_nano"],
@@ -313,6 +351,10 @@ def day_of(date: Any) -> int:
 
 def side_by_side(site: Site) -> Both:
     oracle = Oracle(FIRST)
+    oracle.plans = {
+        plan: {number: Decimal(factor) for number, factor in versions.items()}
+        for plan, versions in PLANS.items()
+    }
     oracle.system = {cluster: {"kube-system"} for cluster in CLUSTERS}
     numbers = range(FIRST, LAST + 1)
     oracle.hours = {(cluster, number): Hour() for cluster in CLUSTERS for number in numbers}
@@ -356,6 +398,8 @@ def facts(draw: st.DrawFn) -> tuple[list[Step], list[Step]]:
         since, later = draw(st.permutations(range(FIRST - 1, LAST + 2)))[:2]
         happened.append(("map", cluster, namespace, "anna", since))
         happened.append(("map", cluster, namespace, "ben", later))
+    since, later = draw(st.permutations(range(FIRST - 1, LAST + 2)))[:2]
+    happened += [("assign", "anna", "odd", since), ("assign", "anna", "free", later)]
     happened += [("post",)] * 2 + [("answer", *each) for each in list(said.items())[:2]]
     return list(draw(st.permutations(happened))), list(draw(st.permutations(happened)))
 
@@ -386,7 +430,9 @@ def test_doing_everything_again_changes_nothing(
         for step in happened:
             both.take(step)
         both.must_agree()
-        tables = ("allocations", "allocation_history", "usage_daily", "cost_daily", "user_projects")
+        plans = ("plan_assignments", "rate_plan_versions")
+        days = ("usage_daily", "cost_daily")
+        tables = ("allocations", "allocation_history", *days, "user_projects", *plans)
         before = {table: site.versions(table) for table in tables}
         for place, at in both.oracle.hours.items():
             if at.raw is not None and both.said[place] == at.raw:

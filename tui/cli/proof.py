@@ -77,7 +77,7 @@ def _tell(found: "Explanation") -> None:
             ("owned", found.period),
             ("project", found.project),
             ("account", found.account or ""),
-            ("plan", f"{found.plan} × {found.factor}" if found.plan else ""),
+            ("plan", _plan(found)),
             ("charge", amount(found.charge_nano)),
             *(
                 (name.removesuffix("_nano").replace("_", " "), amount(nano))
@@ -93,13 +93,20 @@ def _tell(found: "Explanation") -> None:
     for each in found.history:
         click.echo(
             clean(
-                f"before    revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'};"
-                f" replaced {instant(each.replaced_at)}: {each.why}"
+                f"before    revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'}"
+                + (f", {each.plan} × {each.factor}" if each.plan else "")
+                + f"; replaced {instant(each.replaced_at)}: {each.why}"
             )
         )
     if found.raw_row:
         click.echo("\nOpenCost said:")
         click.echo(json.dumps(json.loads(found.raw_row), ensure_ascii=True))
+
+
+def _plan(found: "Explanation") -> str:
+    if found.plan_since is None:
+        return ""
+    return f"{found.plan} × {found.factor}, its version from {hour_text(found.plan_since)} on"
 
 
 @click.group()

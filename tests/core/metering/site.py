@@ -22,9 +22,11 @@ from core.db.connect import connect
 from core.errors import ClusterFault
 from core.identity.principal import Principal
 from core.metering import windows
+from core.metering.assignments import PlanChange, assign_plan, unassign_plan
 from core.metering.decisions import Decision, Word, ask_again, decide
 from core.metering.ownership import OwnershipChange, map_namespace, unmap_namespace
 from core.metering.policy import Policy
+from core.metering.pricing import VersionAdded, new_version
 from core.metering.visits import Tools, visit_cluster
 from core.metering.writer import Writer
 from core.secret import Secret
@@ -201,6 +203,42 @@ class Site:
                 namespace=namespace,
                 from_hour=None if number is None else hour(number),
                 why="asked for",
+                now=self.now,
+            )
+
+    def plan(self, name: str, factor: str, number: int | None = None) -> VersionAdded:
+        """Make a plan, or its next version, from an hour on."""
+        with self.connection.transaction():
+            return new_version(
+                self.connection,
+                ADMIN,
+                plan=name,
+                factor=factor,
+                from_hour=None if number is None else hour(number),
+                why="agreed",
+                now=self.now,
+            )
+
+    def assign(self, user: factories.User, plan: str, number: int | None = None) -> PlanChange:
+        with self.connection.transaction():
+            return assign_plan(
+                self.connection,
+                ADMIN,
+                account=user.id,
+                plan=plan,
+                from_hour=None if number is None else hour(number),
+                why="agreed",
+                now=self.now,
+            )
+
+    def unassign(self, user: factories.User, number: int | None = None) -> PlanChange:
+        with self.connection.transaction():
+            return unassign_plan(
+                self.connection,
+                ADMIN,
+                account=user.id,
+                from_hour=None if number is None else hour(number),
+                why="agreed",
                 now=self.now,
             )
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from core.db.queries import queries_beside
-from core.metering import ownership, revise
+from core.metering import ownership, reattribute, revise
 from tests.core.metering.site import FIRST, Site, hour
 
 HOURS = 24 * 40
@@ -27,11 +27,11 @@ QUESTIONS: dict[str, tuple[Callable[[], str], dict[str, Any]]] = {
         {"cluster_id": 4, "namespace": "ns-3"},
     ),
     "a new owner from the first hour on": (
-        lambda: ownership._REATTRIBUTE,
+        lambda: reattribute._REATTRIBUTE,
         SPAN | {"names": ["ns-3"]},
     ),
     "a new owner of this month": (
-        lambda: ownership._REATTRIBUTE,
+        lambda: reattribute._REATTRIBUTE,
         SPAN | {"names": ["ns-3"], "since": hour(HOURS - 100)},
     ),
     "what a re-read would lose": (lambda: _SQL["shrinkage"], AT),

@@ -1,0 +1,118 @@
+"""Each migration on a database that has data of the one before."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from alembic import command
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from core.db import migrate
+from core.db.embedded_files import OWNER
+from core.db.roles import DAEMON, ensure_roles
+from tests.core.metering.site import FIRST, Site, hour, opened
+from tests.database import Database, Server, administer
+from tests.factories import User
+
+COST_NANO = 10**9
+
+
+@pytest.fixture
+def empty(postgres: Server) -> Iterator[Database]:
+    """A database that hopsmeter was never set up in."""
+    database = Database(f"test_migrations_{os.getpid()}", postgres)
+    name = sql.Identifier(database.name)
+    with closing(administer(postgres)) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(OWNER)))
+        try:
+            yield database
+        finally:
+            database.close()
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def upgrade_to(revision: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = command.upgrade
+
+    def only_to(config: Any, _head: str) -> None:
+        upgrade(config, revision)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", only_to)
+        migrate.upgrade(database.url)
+
+
+FILL = """
+INSERT INTO users (id, email) VALUES ('auth0|anna', 'anna@example.test');
+INSERT INTO hopsworks_clusters (name, api_url, kubeconfig_sealed, server_url, system_namespaces,
+    cost_max_nano, cores_max, gpus_max, ram_max_bytes, metering_since)
+VALUES ('eu-1', 'https://eu-1.test', '', 'https://eu-1.test:6443', '{kube-system}',
+    1e15, 1000, 100, 1e15, '2026-03-01 00:00Z');
+INSERT INTO namespaces (cluster_id, name, first_seen, last_seen)
+VALUES (1, 'a', '2026-03-01 00:00Z', '2026-03-01 00:00Z');
+INSERT INTO user_projects (cluster_id, namespace, user_no, valid, created_by)
+VALUES (1, 'a', 1, '[2026-03-01 00:00Z,)', 'boss');
+INSERT INTO collection_windows (cluster_id, hour, state, revision, row_count, total_nano, stored_no)
+SELECT 1, hour, 'settled', 1, 1, 1e9, 1
+FROM generate_series('2026-03-01 00:00Z'::timestamptz, '2026-03-01 01:00Z', '1 hour') hour;
+SELECT ensure_partitions('2026-03-01 00:00Z');
+INSERT INTO allocations
+SELECT hour, 1, 1, 1, 0, 1, 1, 1, 1, 1e9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1e9,
+       0, 0, 0, 0, 0, 0, 60000000, -1
+FROM generate_series('2026-03-01 00:00Z'::timestamptz, '2026-03-01 01:00Z', '1 hour') hour;
+"""
+
+
+@pytest.fixture
+def of_0001(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Two hours of anna's, stored and posted by the first release."""
+    upgrade_to("0001", empty, monkeypatch)
+    with opened(empty) as site:
+        site.connection.execute(FILL)
+        site.post()
+        site.until(1)
+        yield site
+
+
+def test_what_0001_stored_is_charged_and_repriced_after_0002(of_0001: Site) -> None:
+    site = of_0001
+    facts, charged = site.versions("allocations"), site.usage()
+    assert migrate.upgrade(site.database.url) == "0002"
+    assert site.versions("allocations") == facts
+    assert site.usage() == charged == {("auth0|anna", "eu-1", str(FIRST.date())): 2 * COST_NANO}
+    site.must_balance()
+    (anna,) = site.all("SELECT no, id, email FROM users")
+    site.plan("team", "1.5", 0)
+    change = site.assign(User(**anna), "team", 1)
+    assert [(each.hours, each.charge_after_nano) for each in change.moved] == [
+        (1, COST_NANO * 3 // 2)
+    ]
+    site.post()
+    assert sum(site.usage().values()) == COST_NANO + COST_NANO * 3 // 2
+    site.must_balance()
+
+
+def test_0002_locks_the_versions_of_0001(of_0001: Site) -> None:
+    site = of_0001
+    of_0001.connection.execute(
+        "INSERT INTO rate_plan_versions (plan_id, valid_from, factor) VALUES (1, %s, 1.25)",
+        [hour(5)],
+    )
+    migrate.upgrade(site.database.url)
+    assert site.value("SELECT count(*) FROM rate_plan_periods") == 2
+    with pytest.raises(
+        InsufficientPrivilege, match="rate_plan_versions is append-only: UPDATE is refused"
+    ):
+        site.connection.execute("UPDATE rate_plan_versions SET factor = 2")
+
+
+def test_an_upgrade_goes_on_where_the_roles_are_set_up(of_0001: Site) -> None:
+    ensure_roles(of_0001.connection)
+    migrate.upgrade(of_0001.database.url)
+    ensure_roles(of_0001.connection)
+    daemon = of_0001.database.connect(role=DAEMON)
+    daemon.execute("INSERT INTO rate_plans (name, kind) VALUES ('team', 'cost_plus')")
+    assert of_0001.value("SELECT count(*) FROM rate_plans") == 2
