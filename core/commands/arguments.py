@@ -106,6 +106,32 @@ class NamespaceUnmap(Arguments, frozen=True):
     from_hour: str | None = None
 
 
+class RatesNew(Arguments, frozen=True):
+    """From `from_hour` on a plan charges `factor` (text, `1.25`) for each unit of cost.
+
+    Without an hour a plan that is new does so from ever, another one from the coming hour on.
+    """
+
+    plan: str
+    factor: str
+    from_hour: str | None = None
+
+
+class RatesAssign(Arguments, frozen=True):
+    """From `from_hour` on (without: the hour that runs) `account` pays by `plan`."""
+
+    account: str
+    plan: str
+    from_hour: str | None = None
+
+
+class RatesUnassign(Arguments, frozen=True):
+    """From `from_hour` on (without: the hour that runs) `account` pays by the default plan."""
+
+    account: str
+    from_hour: str | None = None
+
+
 class HourDecide(Arguments, frozen=True):
     """One hour that waits for a person."""
 
@@ -132,6 +158,9 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "login.remove": LoginRemove,
     "namespace.map": NamespaceMap,
     "namespace.unmap": NamespaceUnmap,
+    "rates.new": RatesNew,
+    "rates.assign": RatesAssign,
+    "rates.unassign": RatesUnassign,
     "hours.accept": HourDecide,
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from core.commands.effects import clusters, hours, people
+from core.commands.effects import clusters, hours, people, rates
 from core.commands.kinds import Kind
 
 KINDS: Final[dict[str, Kind[Any]]] = {
@@ -16,6 +16,9 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "login.remove": Kind("remove logins", people.logout),
     "namespace.map": Kind("map namespaces", people.map_),
     "namespace.unmap": Kind("unmap namespaces", people.unmap),
+    "rates.new": Kind("change rates", rates.new),
+    "rates.assign": Kind("assign plans", rates.assign),
+    "rates.unassign": Kind("assign plans", rates.unassign),
     "hours.accept": Kind("decide about hours", hours.deciding("accept"), why_needed=True),
     "hours.keep": Kind("decide about hours", hours.deciding("keep"), why_needed=True),
     "hours.gap": Kind("decide about hours", hours.deciding("gap"), why_needed=True),

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "cluster": "tui.cli.cluster:cluster",
     "user": "tui.cli.user:user",
     "namespace": "tui.cli.namespace:namespace",
+    "rates": "tui.cli.rates:rates",
     "hours": "tui.cli.hours:hours",
     "collect": "tui.cli.hours:collect",
     "usage": "tui.cli.usage:usage",

@@ -14,6 +14,7 @@ from core.errors import DatabaseFault
 from core.reports.clusters import clusters
 from core.reports.costs import cost_by_account, cost_by_user, namespaces, unmapped
 from core.reports.hours import cluster_hours, hours_map
+from core.reports.rates import plan_story, plans
 from core.reports.session import daemons, session
 from core.reports.usage import usage
 from tests.database import Connection, Database
@@ -97,6 +98,9 @@ def test_a_person_cannot_read_what_is_sealed(person: Connection, query: str) -> 
         "INSERT INTO hopsmeter.user_projects (cluster_id) VALUES (1)",
         "UPDATE hopsmeter.hopsworks_clusters SET api_url = 'https://evil.test'",
         "UPDATE hopsmeter.rate_plan_versions SET factor = 0",
+        "INSERT INTO hopsmeter.rate_plans (name, kind) VALUES ('mine', 'cost_plus')",
+        "INSERT INTO hopsmeter.plan_assignments (account_no) VALUES (1)",
+        "DELETE FROM hopsmeter.plan_assignments",
         "SELECT hopsmeter.ensure_partitions(now())",
         "CREATE TABLE hopsmeter.mine ()",
         "DROP TABLE hopsmeter.audit_log",
@@ -130,14 +134,26 @@ def test_a_person_reads_what_the_screens_show(database: Database, person: Connec
     assert cost_by_user(person, day_of(NOW), NOW) == cost_by_account(person, day_of(NOW), NOW)
     assert namespaces(person, day_of(NOW), day_of(NOW)) == ()
     assert usage(person, day_of(NOW), day_of(NOW)) == ()
+    assert [line.plan for line in plans(person, NOW)] == ["default"]
+    assert plan_story(person, "default", NOW).accounts == ()
     # Its hours have no rows yet, which is what the last invariant is about.
     assert [line.number for line in check_books(person, NOW) if not line.ok] == [7]
-    for table in ("audit_log", "raw_answers", "logins", "allocations", "cost_daily"):
+    for table in (
+        "audit_log",
+        "raw_answers",
+        "logins",
+        "allocations",
+        "cost_daily",
+        "plan_assignments",
+    ):
         assert person.execute(f"SELECT * FROM hopsmeter.{table} LIMIT 1").fetchone() is None
     assert person.execute("SELECT public_key FROM hopsmeter.secret_keys").fetchall() == []
 
 
-@pytest.mark.parametrize("table", ["audit_log", "allocation_history"])
+COLUMNS = {"audit_log": "at", "allocation_history": "hour", "rate_plan_versions": "valid_from"}
+
+
+@pytest.mark.parametrize("table", COLUMNS)
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE {} SET id = 1", "DELETE FROM {}", "TRUNCATE {}", "DROP TABLE {}",
@@ -146,7 +162,7 @@ def test_a_person_reads_what_the_screens_show(database: Database, person: Connec
 def test_the_daemon_can_only_append_to_what_is_append_only(
     daemon: Connection, table: str, statement: str
 ) -> None:
-    statement = statement.replace("SET id", "SET hour" if table != "audit_log" else "SET at")
+    statement = statement.replace("SET id", f"SET {COLUMNS[table]}")
     statement = statement.replace("= 1", "= now()")
     with pytest.raises(REFUSED):
         daemon.execute(statement.format(f"hopsmeter.{table}").encode())
@@ -161,6 +177,11 @@ def test_the_daemon_may_do_what_storing_and_posting_need(daemon: Connection) -> 
         b"INSERT INTO hopsmeter.allocation_history SELECT *, now(), '', ''::bytea FROM staging",
         b"DELETE FROM hopsmeter.raw_answers",
         b"DELETE FROM hopsmeter.user_projects",
+        b"INSERT INTO hopsmeter.rate_plans (name, kind) VALUES ('team', 'cost_plus')",
+        b"INSERT INTO hopsmeter.rate_plan_versions (plan_id, valid_from, factor) VALUES (1, 'today', 1)",
+        b"UPDATE hopsmeter.plan_assignments SET valid = tstzrange(lower(valid), upper(valid))",
+        b"DELETE FROM hopsmeter.plan_assignments",
+        b"SELECT * FROM hopsmeter.rate_plan_periods",
         b"DELETE FROM hopsmeter.usage_daily",
         b"DELETE FROM hopsmeter.cost_daily",
         b"UPDATE hopsmeter.collection_windows SET tries = 0",
@@ -175,6 +196,8 @@ def test_the_daemon_cannot_make_roles_or_change_prices(daemon: Connection) -> No
         b"CREATE ROLE mine LOGIN",
         b"SET ROLE hopsmeter_audit",
         b"UPDATE hopsmeter.rate_plan_versions SET factor = 0",
+        b"UPDATE hopsmeter.rate_plans SET is_default = false",
+        b"DELETE FROM hopsmeter.rate_plans",
         b"DELETE FROM hopsmeter.users",
         b"DELETE FROM hopsmeter.collection_windows",
         b"DELETE FROM hopsmeter.commands",
