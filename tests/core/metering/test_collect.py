@@ -128,6 +128,7 @@ def test_a_database_that_goes_away_loses_no_hour(site: Site, make: Make) -> None
     site.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name LIKE 'hopsmeter-%%' AND application_name <> 'hopsmeter-test'"
+        " AND datname = current_database()"
     )
     site.say({"a": 2}, 3)
     site.again(3)
