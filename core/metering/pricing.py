@@ -48,14 +48,13 @@ def new_version(
 ) -> VersionAdded:
     """Let a plan charge `factor` from an hour on; a plan of a new name is made.
 
-    A plan that hours are charged by gets versions for hours to come only.
+    Where hours are charged by the plan already, that hour is one to come.
     """
     principal.require_admin("change rates")
     number = parse_factor(factor)
     take(connection, Lock.ATTRIBUTION)
     known = plan_named(connection, plan)
-    charged = known is not None and _charged(connection, known)
-    since = begin_of_version(known, from_hour, charged=charged, now=now)
+    since = begin_of_version(known, from_hour, charged=_charged(connection, known), now=now)
     before = known.version_at(since) if known else None
     made = add_version(connection, known, plan, since, number)
     raise_epoch(connection)
@@ -74,8 +73,10 @@ def new_version(
     )
 
 
-def _charged(connection: Connection, plan: Plan) -> bool:
+def _charged(connection: Connection, plan: Plan | None) -> bool:
     """Say whether a stored hour is priced by any version of the plan."""
+    if plan is None:
+        return False
     values = {"plan_id": plan.id, "versions": [each.id for each in plan.versions]}
     names = ["plan_charged", *(["default_charged"] if plan.is_default else [])]
     rows = (connection.execute(_SQL[name], values).fetchone() for name in names)

@@ -34,6 +34,10 @@ QUESTIONS: dict[str, tuple[Callable[[], str], dict[str, Any]]] = {
         lambda: reattribute._REATTRIBUTE,
         SPAN | {"names": ["ns-3"], "since": hour(HOURS - 100)},
     ),
+    "whether anybody is charged by a plan": (
+        lambda: _SQL["plan_charged"],
+        {"plan_id": 1, "versions": [1]},
+    ),
     "what a re-read would lose": (lambda: _SQL["shrinkage"], AT),
     "what a re-read no longer has": (lambda: _SQL["stage_vanished"], AT),
     "what a re-read changes": (lambda: revise._CHANGED, AT),
