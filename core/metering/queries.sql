@@ -250,6 +250,10 @@ SET state = CASE WHEN revision = 0 THEN 'gap' ELSE 'settled' END,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
 WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
 
+-- name: answered
+-- A cluster answers; what its visit comes to is written at the visit's end.
+UPDATE hopsmeter.hopsworks_clusters SET last_answered_at = %(now)s WHERE id = %(cluster_id)s;
+
 -- name: visited
 -- What a visit to a cluster came to; one that fails is left alone for a growing while.
 UPDATE hopsmeter.hopsworks_clusters

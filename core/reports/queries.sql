@@ -63,6 +63,29 @@ FROM hopsmeter.hopsworks_clusters c
 WHERE c.status <> 'removed' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
 ORDER BY c.name;
 
+-- name: elsewhere
+-- What a map from an hour on does not show: hours before it that are not in the books for a reason
+-- that somebody should know, and what keeps a cluster from being asked at all.
+SELECT c.name AS cluster,
+       coalesce(b.failed, 0) AS failed, coalesce(b.refused, 0) AS refused,
+       coalesce(b.held, 0) AS held, coalesce(b.gaps, 0) AS gaps, coalesce(b.due, 0) AS due,
+       b.first,
+       CASE WHEN c.failures > 0 THEN c.last_outcome ELSE '' END AS trouble, c.next_visit_at
+FROM hopsmeter.hopsworks_clusters c
+LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE w.state = 'failed') AS failed,
+           count(*) FILTER (WHERE w.state = 'refused') AS refused,
+           count(*) FILTER (WHERE w.state = 'held') AS held,
+           count(*) FILTER (WHERE w.state = 'gap') AS gaps,
+           count(*) FILTER (WHERE w.state = 'due') AS due,
+           min(w.hour) AS first
+    FROM hopsmeter.collection_windows w
+    WHERE w.cluster_id = c.id AND w.hour < %(before)s
+      AND w.state IN ('failed', 'refused', 'held', 'gap', 'due')) b ON true
+WHERE c.status <> 'removed' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+  AND (b.first IS NOT NULL OR c.failures > 0)
+ORDER BY c.name;
+
 -- name: cluster_hours
 -- The hours of one cluster in a range, newest first, with what is wrong and who decided.
 SELECT c.name AS cluster, w.hour,

@@ -248,6 +248,29 @@ def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Data
     assert run("hours", "eu-9", exit_code=1).stderr.startswith("There is no cluster 'eu-9'")
 
 
+def test_a_map_of_a_few_days_says_what_it_leaves_out(run: Run, database: Database) -> None:
+    connection = database.connect()
+    cluster = add_cluster(connection)
+    add_window(connection, cluster, NEWEST, "collected")
+    assert run("hours", "eu-1").stdout.splitlines()[-1] == "□ collected 1"
+    for back in (500, 499, 470):
+        add_window(connection, cluster, NEWEST - HOUR * back, "failed", fault="no-data", why="no")
+    add_window(connection, cluster, NEWEST - HOUR * 400, "gap")
+    for arguments in (("hours",), ("hours", "eu-1")):
+        assert run(*arguments).stdout.splitlines()[-2:] == [
+            "eu-1: before these days, since 2026-02-10T17Z: 3 failed, 1 gap.",
+            "  → `hopsmeter hours eu-1 --days 22` shows them, and why.",
+        ]
+    assert "before these days" not in run("hours", "eu-1", "--days", "22").stdout
+    connection.execute(
+        "UPDATE hopsmeter.hopsworks_clusters SET failures = 2, last_outcome = 'pod: none is ready',"
+        " next_visit_at = %s",
+        [NOW + HOUR],
+    )
+    again = f"asked again at {NOW + HOUR:%H:%M} UTC"
+    assert f"eu-1 is left alone; {again}: pod: none is ready" in run("hours").stdout
+
+
 def test_hours_in_the_same_trouble_are_told_together(run: Run, database: Database) -> None:
     connection = database.connect()
     cluster = add_cluster(connection)
