@@ -529,3 +529,39 @@ def test_the_outcome_is_there_to_be_read_again(database: Database) -> None:
     carry(database, keyring)
     again = outcome(person, command_id)
     assert again.summary == "No hour is missing (all clusters): nothing to ask for."
+
+
+def test_a_dry_run_refuses_the_same_kubernetes_as_the_real_one_does(database: Database) -> None:
+    person, keyring = with_admin(database), publish(database)
+    given: dict[str, Any] = {"api_url": "https://a.test", "sealed": {"kubeconfig": config()}}
+    elsewhere = {**given, "sealed": {"kubeconfig": config("https://10.0.0.7:6443")}}
+    with carrying(database, keyring):
+        asked(person, "cluster.add", cluster="eu-1", **given)
+        for dry_run in (True, False):
+            refused = asked(
+                person, "cluster.add", cluster="eu-2", selector="app=x", dry_run=dry_run, **given
+            )
+            assert refused.state == "refused"
+            assert refused.error
+            assert "the same server" in refused.error
+        shared = asked(
+            person, "cluster.add", cluster="eu-2", other_cluster=True, dry_run=True, **elsewhere
+        )
+        assert shared.result is not None
+        assert shared.result["difference"]["other_cluster"] == [None, ["eu-1"]]
+        number = one(person, "SELECT id FROM hopsworks_clusters WHERE name = 'eu-1'")
+        assert isinstance(number, int)
+        hour = floor_hour(NOW) - 3 * HOUR
+        add_window(person, Cluster(number, "eu-1"), hour)
+        asked(person, "cluster.remove", cluster="eu-1", why="by mistake")
+        again = asked(
+            person,
+            "cluster.add",
+            cluster="eu-2",
+            metering_since=hour_text(hour),
+            dry_run=True,
+            **given,
+        )
+    assert again.state == "refused"
+    assert again.error
+    assert f"--metering-since {hour_text(hour + HOUR)}" in again.error
