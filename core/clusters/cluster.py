@@ -146,7 +146,7 @@ def find_cluster(connection: Connection, name: str, *, lock: bool = False) -> Cl
     """Return the cluster of that name that is not removed; Unknown where there is none."""
     found = _select(
         connection,
-        "name = %s AND status <> 'removed'" + (" FOR UPDATE" if lock else ""),
+        "name = %s AND status <> 'removed'" + (" FOR NO KEY UPDATE" if lock else ""),
         [name],
     )
     if not found:

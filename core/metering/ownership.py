@@ -158,7 +158,7 @@ def reattribute_cluster(
 def _cluster(connection: Connection, name: str) -> _Cluster:
     row = connection.execute(
         "SELECT id, name, currency, system_namespaces, metering_since"
-        " FROM hopsmeter.hopsworks_clusters WHERE name = %s AND status <> 'removed'",
+        " FROM hopsmeter.hopsworks_clusters WHERE name = %s",
         [name],
     ).fetchone()
     if row is None:
@@ -279,7 +279,7 @@ def _reattribute(
     assert row is not None
     connection.execute("SELECT pg_notify('hopsmeter_books', 'ownership')")
     hours, cost_nano = row
-    return hours, cost_nano
+    return hours, int(cost_nano)
 
 
 def _audit(

@@ -135,6 +135,17 @@ WHERE (w.cluster_id, w.hour) IN (SELECT * FROM unnest(%(clusters)s::int[], %(hou
 ORDER BY w.cluster_id, w.hour
 FOR UPDATE;
 
+-- name: sources
+-- Of which OpenCost these clusters' answers were until now; locked, so that it stays so.
+SELECT id, opencost_cluster_id FROM hopsmeter.hopsworks_clusters
+WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: keep_sources
+-- The first answer that is stored tells, in the same transaction.
+UPDATE hopsmeter.hopsworks_clusters c SET opencost_cluster_id = k.source
+FROM unnest(%(ids)s::int[], %(sources)s::text[]) AS k (id, source)
+WHERE c.id = k.id AND c.opencost_cluster_id IS NULL;
+
 -- name: keep_raw
 -- Keep raw answers; one that was refused or held before and is stored now changes its verdict.
 INSERT INTO hopsmeter.raw_answers AS r
@@ -417,7 +428,7 @@ revised AS (
       AND a.hour = ANY (ARRAY(SELECT DISTINCT hour FROM wrong))
       AND a.namespace_id = ANY (ARRAY(SELECT DISTINCT namespace_id FROM wrong))
     RETURNING a.hour, a.total_nano)
-SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0)::bigint FROM revised;
+SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0) FROM revised;
 
 -- name: lock_windows
 -- Hours of one cluster, in the order in which everybody locks windows, before many are revised.
@@ -475,7 +486,7 @@ SELECT w.cluster_id, c.name, c.currency, w.state, w.revision, w.total_nano, w.ra
        c.cost_max_nano, c.cores_max, c.gpus_max, c.ram_max_bytes, c.sentinel_namespace,
        c.opencost_cluster_id
 FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
-WHERE c.name = %(cluster)s AND w.hour = %(hour)s AND c.status <> 'removed'
+WHERE c.name = %(cluster)s AND w.hour = %(hour)s
 FOR UPDATE OF w;
 
 -- name: limits
