@@ -399,3 +399,17 @@ async def test_news_that_is_faster_than_the_frame_waits_for_it(small_world: Data
         app.on_lost(feeds.Lost("gone.", NOW))
         await until(pilot, lambda: "ml-train" in on_screen(pilot))
         assert "Connection lost" not in on_screen(pilot)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30)])
+async def test_the_signs_of_the_map_are_explained_at_the_usual_sizes(
+    database: Database, size: tuple[int, int]
+) -> None:
+    add_window(database.connect(), add_cluster(database.connect()), NEWEST, "collected")
+    async with of(database).run_test(size=size) as pilot:
+        await settled(pilot)
+        assert "(read again after a day)" in on_screen(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        text = on_screen(pilot)
+        assert all(sign.meaning in text for sign in signs.HOURS.values() if sign.word)

@@ -1,6 +1,8 @@
 """Figures, ages and cells as people read them."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -9,11 +11,12 @@ from rich.cells import cell_len
 from textual.theme import Theme
 
 from core.money import NANO_MAX
+from core.reports.hours import HourState, HourStrip
 from tests.factories import NOW
 from tui import format as fmt
 from tui import theme
 from tui.present import chrome
-from tui.present.overview import map_columns, map_hours, map_since
+from tui.present.overview import legend_line, map_columns, map_hours, map_since
 from tui.rows import Row, keep, order
 from tui.signs import CLUSTERS, DAEMONS, HOURS
 
@@ -23,7 +26,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 @pytest.mark.parametrize(
     ("nano", "text"),
     [
-        (0, "·"),
+        (0, "0"),
         (1, "<0.01"),
         (-1, "-<0.01"),
         (5_000_000, "0.00"),
@@ -111,6 +114,38 @@ def test_every_tone_is_legible_on_every_ground(known: Theme, tone: str) -> None:
             (luminance(known.variables[f"tone-{tone}"]), luminance(ground)), reverse=True
         )
         assert (light + 0.05) / (dark + 0.05) >= 4.5, ground
+
+
+def test_zero_is_no_sign_of_an_hour() -> None:
+    assert fmt.money(0) == fmt.count(0) == fmt.NOTHING
+    assert fmt.NOTHING not in {sign.glyph for sign in HOURS.values()}
+
+
+def strip_of(*states: HourState) -> HourStrip:
+    return HourStrip("eu-1", NOW, states)
+
+
+def legend_text(strips: Sequence[HourStrip], width: int) -> str:
+    return "".join(span.text for span in legend_line(strips, width))
+
+
+def test_the_legend_explains_the_states_that_occur_and_no_other() -> None:
+    strips = (strip_of("settled", "collected"), strip_of("none", "due"))
+    text = legend_text(strips, 80)
+    assert "□ collected (read again after a day)" in text
+    assert "■ settled (final)" in text
+    assert "· due" in text
+    assert "failed" not in text
+    assert legend_text((), 80).strip() == ""
+
+
+@pytest.mark.parametrize("width", range(70, 240, 5))
+def test_the_legend_names_every_state_or_says_that_it_does_not(width: int) -> None:
+    text = legend_text((strip_of(*get_args(HourState)),), width)
+    assert cell_len(text.rstrip()) <= width
+    missing = [sign.word for sign in HOURS.values() if sign.word and sign.word not in text]
+    assert bool(missing) is ("…" in text)
+    assert not {"refused", "held", "failed", "gap"} & set(missing)
 
 
 def test_no_two_states_of_an_hour_share_a_sign() -> None:

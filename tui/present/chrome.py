@@ -101,8 +101,8 @@ def footer(hidden: frozenset[str]) -> tuple[Span, ...]:
 
 
 def help_rows(scopes: Sequence[Scope]) -> tuple[Row, ...]:
-    """Return keys by where they work, commands, and what the signs mean."""
-    rows: list[Row] = []
+    """Return what the signs mean that have no word beside them, then keys and commands."""
+    rows = _section("Hours", legend(HOURS))
     for title in dict.fromkeys(TITLES[scope] for scope in scopes):
         here = [scope for scope in scopes if TITLES[scope] == title]
         keys = [action for action in ACTIONS if action.scope in here and action.keys]
@@ -110,7 +110,6 @@ def help_rows(scopes: Sequence[Scope]) -> tuple[Row, ...]:
     words = [(Span(_usage(action)), action.sentence) for action in ACTIONS if action.word]
     rows += _section("Commands", words)
     rows += _section("Clusters", legend(CLUSTERS))
-    rows += _section("Hours", legend(HOURS))
     return tuple(rows)
 
 

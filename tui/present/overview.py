@@ -1,6 +1,6 @@
 """The first screen: clusters, the map of their hours, who costs what, what nobody pays for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from core.clock import HOUR
@@ -11,7 +11,7 @@ from core.reports.session import Life
 from tui import format as fmt
 from tui.present.cells import CURRENCY, NEWEST, amount, money_column, state
 from tui.rows import Column, Row, Span
-from tui.signs import CLUSTERS, DAEMONS, HOURS
+from tui.signs import CLUSTERS, DAEMONS, HOURS, Sign
 
 MAP_HOURS = 48
 UNMAPPED_DAYS = 31
@@ -19,6 +19,20 @@ WIDE_CELLS_FROM = 118
 """From this width on, an hour of the map takes two cells."""
 NAME_WIDTH = 14
 LABEL_EVERY = 6
+LEGEND = ("settled", "collected", "due", "failed", "refused", "held", "gap", "collecting", "waived")
+"""The order of the legend; what a narrow screen has no room for goes from the end."""
+EXPLAINED = (
+    "collected",
+    "settled",
+    "due",
+    "gap",
+    "failed",
+    "held",
+    "refused",
+    "collecting",
+    "waived",
+)
+"""Whose words say least by themselves, first: they are explained while there is room."""
 MAP_FRAME = 19
 """Margin, name, gap and scroll bar beside the hours."""
 
@@ -239,13 +253,32 @@ def _sum(amounts: Sequence[tuple[int, str]], room: int) -> str:
     return f"{fmt.money(nano)} {currency} +{len(held) - 1}"
 
 
-def legend_line() -> tuple[Span, ...]:
-    """Return the signs of the map with their words, on a line."""
-    spans = [Span("  ")]
-    for sign in HOURS.values():
-        if sign.word:
-            spans += [Span(f"{sign.glyph} ", sign.tone), Span(f"{sign.word}  ", "muted")]
-    return tuple(spans)
+def legend_line(strips: Sequence[HourStrip], width: int) -> tuple[Span, ...]:
+    """Return the signs that occur with their words, and what they mean as far as there is room."""
+    found = {name for strip in strips for name in strip.states}
+    signs = {name: HOURS[name] for name in LEGEND if name in found}
+    cut = 0
+    while signs and _legend_width(signs.values(), set(), cut) > width:
+        signs.popitem()
+        cut = 2
+    told: set[str] = set()
+    for name in sorted(signs, key=EXPLAINED.index):
+        if _legend_width(signs.values(), {*told, name}, cut) <= width:
+            told.add(name)
+    spans = [Span(" ")]
+    for name, sign in signs.items():
+        spans.append(Span(f" {sign.glyph} ", sign.tone))
+        spans.append(Span(_legend_words(sign, brief=name in told), "muted"))
+    return (*spans, Span("…" if cut else "", "muted"))
+
+
+def _legend_words(sign: Sign, *, brief: bool) -> str:
+    return f"{sign.word} ({sign.brief}) " if brief and sign.brief else f"{sign.word} "
+
+
+def _legend_width(signs: Iterable[Sign], told: set[str], cut: int) -> int:
+    words = (_legend_words(sign, brief=sign.word in told) for sign in signs)
+    return cut + sum(len(text) + len(" x ") for text in words)
 
 
 def map_since(now: datetime) -> datetime:

@@ -18,13 +18,13 @@ from tui.widgets.listing import Listing
 from tui.widgets.table import KeyedTable
 
 PANELS = ("clusters", "map", "users", "unmapped")
-FRAME_LINES = 7
-"""Header, crumbs, two of tiles, status, keys, and the lower lists' titles."""
+FRAME_LINES = 8
+"""Header, crumbs, two of tiles, the legend, status, keys, and the lower lists' titles."""
 ROOMY_FROM = 28
-"""From this height on, blank lines separate the parts, and the map has its legend below it."""
+"""From this height on, blank lines separate the parts."""
 LOWER_LINES_MIN = 8
 LOW_BELOW = 19
-"""Below this height the unmapped namespaces are a sum on top, and no list."""
+"""Below this height the unmapped namespaces are a sum on top and no list, and the signs are in the help."""
 
 
 class OverviewScreen(View):
@@ -61,7 +61,7 @@ class OverviewScreen(View):
         self.query_one("#labels", Line).show(labels)
         self.query_one("#values", Line).show(values)
         self._list("map").set_columns(overview.map_columns(answer.since, width))
-        self.query_one("#legend", Line).show(overview.legend_line())
+        self.query_one("#legend", Line).show(overview.legend_line(answer.strips, width))
         self._say_empty()
         self._share_height(len(answer.clusters))
         self._list("clusters").take(overview.cluster_rows(answer.clusters, now))
