@@ -112,7 +112,10 @@ def hours_map(
     *,
     cluster: str | None = None,
 ) -> tuple[HourStrip, ...]:
-    """Return the states of the hours in [since, until) for each cluster, or for one, by name."""
+    """Return the states of the hours in [since, until) for each cluster, by name.
+
+    Of a named `cluster` also where it was removed.
+    """
     rows = connection.execute(
         _SQL["hours_map"], {"since": since, "until": until, "now": now, "cluster": cluster}
     ).fetchall()

@@ -28,6 +28,7 @@ from core.metering.checkup import patient
 from core.metering.ownership import reattribute_cluster
 from core.metering.windows import open_span
 from core.money import nano_from_decimal, text_from_nano
+from core.reports.costs import Unmapped, unmapped
 
 GIB: Final = 1 << 30
 
@@ -162,7 +163,27 @@ def remove(task: Task[ClusterNamed]) -> Result:
     said = f"Cluster {name} removed: its secrets are erased, its stored hours stay."
     if waived:
         said += f" Hours that were never collected are waived: {waived}."
-    return Result(said, change.difference, {"hours_waived": waived})
+    nobodys = unmapped(task.connection, cluster=name)
+    money = {
+        "unmapped_nano": sum(each.total_nano for each in nobodys),
+        "currency": change.cluster.currency,
+    }
+    return Result(
+        f"{said}{_nobodys(name, nobodys)}", change.difference, {"hours_waived": waived, **money}
+    )
+
+
+def _nobodys(name: str, found: tuple[Unmapped, ...]) -> str:
+    """Say what stays in the books unmapped, and that it is not lost to whoever should pay it."""
+    if not found:
+        return ""
+    count = "1 namespace" if len(found) == 1 else f"{len(found)} namespaces"
+    total_nano = sum(each.total_nano for each in found)
+    return (
+        f" {text_from_nano(total_nano)} {found[0].currency} of {count} stays unmapped:"
+        " `hopsmeter namespace unmapped` goes on listing it, and"
+        f" `hopsmeter namespace map {name} NAMESPACE USER` charges it later."
+    )
 
 
 def visit(task: Task[ClusterNamed]) -> list[CheckStep]:

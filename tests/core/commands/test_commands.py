@@ -565,3 +565,23 @@ def test_a_dry_run_refuses_the_same_kubernetes_as_the_real_one_does(database: Da
     assert again.state == "refused"
     assert again.error
     assert f"--metering-since {hour_text(hour + HOUR)}" in again.error
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_removal_says_what_money_stays_unmapped_and_how_it_is_mapped(
+    database: Database, dry_run: bool
+) -> None:
+    person, keyring = with_admin(database), publish(database)
+    eu, hour = add_cluster(person), floor_hour(NOW) - 3 * HOUR
+    add_window(person, eu, hour)
+    for namespace in ("lost", "stray"):
+        add_allocation(person, eu, hour, namespace)
+    anna = add_user(person)
+    with carrying(database, keyring):
+        removed = asked(person, "cluster.remove", cluster="eu-1", why="sold", dry_run=dry_run)
+        mapped = asked(person, "namespace.map", cluster="eu-1", namespace="lost", user=anna.id)
+    assert removed.result
+    assert removed.result["unmapped_nano"] == 2 * 10**9
+    assert "2.00 USD of 2 namespaces stays unmapped" in removed.summary
+    assert "`hopsmeter namespace map eu-1 NAMESPACE USER` charges it later" in removed.summary
+    assert "1.00 USD" in mapped.summary

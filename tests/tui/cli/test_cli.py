@@ -552,3 +552,17 @@ def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
     told = CliRunner(env={"HOPSMETER_LISTEN": "everywhere"}).invoke(cli, ["cluster", "list"])
     assert told.exit_code == 1
     assert "HOPSMETER_LISTEN" in told.stderr
+
+
+def test_what_a_removed_cluster_left_unmapped_is_marked_and_its_map_drawn(
+    run: Run, database: Database
+) -> None:
+    connection = with_admin(database)
+    gone = add_cluster(connection, status="removed")
+    add_window(connection, gone, NEWEST)
+    add_allocation(connection, gone, NEWEST, "lost")
+    assert "\neu-1 (removed)   lost " in run("namespace", "unmapped").stdout
+    (told,) = json.loads(run("namespace", "unmapped", "--json").stdout)
+    assert (told["cluster"], told["removed"]) == ("eu-1", True)
+    assert "settled 1" in run("hours", "eu-1").stdout
+    assert "No cluster yet" in run("hours").stdout
