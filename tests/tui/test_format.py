@@ -11,13 +11,15 @@ from rich.cells import cell_len
 from textual.theme import Theme
 
 from core.money import NANO_MAX
+from core.reports.costs import Totals
 from core.reports.hours import HourState, HourStrip
 from tests.factories import NOW
 from tui import format as fmt
 from tui import theme
-from tui.present import chrome
-from tui.present.overview import legend_line, map_columns, map_hours, map_since
-from tui.rows import Row, keep, order
+from tui.present import chrome, overview, pages
+from tui.present.overview import CLUSTER_COLUMNS, legend_line, map_columns, map_hours, map_since
+from tui.rows import Column, Row, keep, order, place
+from tui.screens.view import WIDE_FROM
 from tui.signs import CLUSTERS, DAEMONS, HOURS
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -95,6 +97,48 @@ def test_the_map_ends_with_the_newest_hour_at_every_width(width: int) -> None:
     assert hours.width == map_hours(width) * (2 if width >= 118 else 1)
     assert hours.width + 18 < width
     assert hours.title.rstrip().endswith("12")
+
+
+EVERY_LIST = (
+    overview.CLUSTER_COLUMNS,
+    overview.USER_COLUMNS,
+    overview.UNMAPPED_COLUMNS,
+    pages.NAMESPACE_COLUMNS,
+    pages.HOUR_COLUMNS,
+    pages.NAMESPACE_HOUR_COLUMNS,
+    pages.COST_COLUMNS,
+    pages.PROOF_COLUMNS,
+    chrome.HELP_COLUMNS,
+)
+
+
+@pytest.mark.parametrize("columns", EVERY_LIST, ids=lambda columns: columns[0].title)
+def test_every_column_that_is_shown_is_shown_whole(columns: tuple[Column, ...]) -> None:
+    widths = [*range(60, 240)]
+    if columns in (overview.USER_COLUMNS, overview.UNMAPPED_COLUMNS):
+        widths = [width if width < WIDE_FROM else width // 2 for width in widths]
+    if columns is chrome.HELP_COLUMNS:
+        widths = [int(width * 0.96) for width in widths]
+    for width in widths:
+        last = place(columns, width - 1)[-1]
+        assert last.x + last.width <= width - 1, width
+
+
+@pytest.mark.parametrize("width", [60, 70])
+def test_a_narrow_screen_keeps_health_and_money_with_its_currency(width: int) -> None:
+    shown = [CLUSTER_COLUMNS[at.at].title for at in place(CLUSTER_COLUMNS, width - 1)]
+    assert shown[:3] == ["CLUSTERS", "STATE", "TODAY"]
+    assert shown[-1] == ""
+
+
+@pytest.mark.parametrize("width", range(60, 240, 6))
+@pytest.mark.parametrize("nano", [1_370_000_000, 1_234_567_890_000_000])
+def test_a_figure_on_top_is_never_cut(width: int, nano: int) -> None:
+    totals = [Totals("USD", nano, nano, nano, 1), Totals("EUR", nano, nano, nano, 1)]
+    _, values = overview.tiles(totals, NOW, "alive", width)
+    whole = {fmt.money(nano, decimals) for decimals in (0, 2)}
+    for span in values[1:4]:
+        assert any(span.text.startswith(f"{text} USD") for text in whole), span
 
 
 def luminance(colour: str) -> float:

@@ -15,7 +15,7 @@ LATE_FROM, STALE_FROM = 2, 5
 
 HELP_COLUMNS = (
     Column("KEY OR SIGN", 20, sorts=False, tone="accent"),
-    Column("MEANING", 40, grow=1, widest=110, sorts=False),
+    Column("MEANING", 30, grow=1, widest=110, sorts=False),
 )
 TITLES: dict[Scope, str] = {
     "overview": "This screen",

@@ -48,12 +48,12 @@ ALL_MAPPED = "Every namespace with cost has an owner."
 CLUSTER_COLUMNS = (
     Column("CLUSTERS", NAME_WIDTH, grow=1, widest=24),
     Column("STATE", 13),
-    Column("ANSWERED", 10),
-    Column("KEPT", 9, "right", drop=1),
+    Column("ANSWERED", 10, drop=2),
+    Column("KEPT", 11, "right", drop=3),
     money_column("TODAY"),
-    NEWEST,
+    NEWEST._replace(drop=1),
     CURRENCY,
-    Column("LAST VISIT", 16, drop=2, grow=3, widest=90, tone="muted"),
+    Column("LAST VISIT", 16, drop=4, grow=3, widest=90, tone="muted"),
 )
 USER_COLUMNS = (
     Column("COST BY USER", 17, grow=1, widest=48),
@@ -230,7 +230,7 @@ def tiles(
     unmapped = long if len(long) < room else f"Unmapped: {namespaces}"
     labels = (
         "Today",
-        f"Newest hour {hour}".strip(),
+        f"Newest {hour}" if room <= len("Newest hour 13Z") else f"Newest hour {hour}".strip(),
         unmapped if namespaces else "Unmapped",
         "Daemon",
     )
@@ -245,12 +245,15 @@ def _sum(amounts: Sequence[tuple[int, str]], room: int) -> str:
     held = [(nano, currency) for nano, currency in amounts if nano]
     if not held:
         return fmt.NOTHING
-    for decimals in (2, 0):
-        text = " + ".join(f"{fmt.money(nano, decimals)} {currency}" for nano, currency in held)
-        if len(text) < room:
-            return text
     nano, currency = held[0]
-    return f"{fmt.money(nano)} {currency} +{len(held) - 1}"
+    more = len(held) - 1
+    texts = [
+        " + ".join(f"{fmt.money(nano, decimals)} {currency}" for nano, currency in held)
+        for decimals in (2, 0)
+    ]
+    texts += [f"{fmt.money(nano, decimals)} {currency} +{more}" for decimals in (2, 0) if more]
+    least = f"{fmt.money(nano, 0)} {currency}{'+' if more else ''}"
+    return next((text for text in texts if len(text) < room), least)
 
 
 def legend_line(strips: Sequence[HourStrip], width: int) -> tuple[Span, ...]:

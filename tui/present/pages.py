@@ -38,8 +38,8 @@ _KINDS = (
     money_column("OTHER", drop=9),
 )
 NAMESPACE_COLUMNS = (
-    Column("NAMESPACES, 7 DAYS", 20, grow=2, widest=44),
-    Column("WHOSE", 18, grow=1, widest=34),
+    Column("NAMESPACES, 7 DAYS", 18, grow=2, widest=44),
+    Column("WHOSE", 16, grow=1, widest=34),
     money_column("TODAY", drop=3),
     money_column("7 DAYS"),
     CURRENCY,
@@ -50,9 +50,9 @@ HOUR_COLUMNS = (
     Column("STATE", 12),
     money_column("COST"),
     CURRENCY,
-    Column("NS", 5, "right", drop=2),
+    Column("NS", 6, "right", drop=2),
     Column("REV", 3, "right", drop=3, tone="muted"),
-    Column("WHY", 16, grow=1, widest=100, sorts=False),
+    Column("WHY", 12, grow=1, widest=100, sorts=False),
 )
 NAMESPACE_HOUR_COLUMNS = (
     Column("HOURS, 14 DAYS", 15),
