@@ -1,6 +1,7 @@
 """Figures, ages and cells as people read them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import get_args
 
@@ -13,6 +14,7 @@ from textual.theme import Theme
 from core.money import NANO_MAX
 from core.reports.costs import Totals
 from core.reports.hours import HourState, HourStrip
+from core.reports.session import Session
 from tests.factories import NOW
 from tui import format as fmt
 from tui import theme
@@ -76,6 +78,27 @@ def test_the_age_of_a_view_turns_late_and_stale_in_words(seconds: int, word: str
         f"× {word}" if word == "stale" else f"▲ {word}" if word else "as of"
     )
     assert f"{seconds} s ago" in span.text
+
+
+ANNA = Session("hopsmeter", "anna", "16", False, "auth0|1", "anna@example.test", is_admin=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "who", "wanted"),
+    [
+        ("", ANNA, "hopsmeter anna@example.test"),
+        ("demo", ANNA, "hopsmeter demo anna@example.test"),
+        ("", replace(ANNA, database="billing"), "hopsmeter db billing · anna@example.test"),
+        ("", replace(ANNA, email=None, role="olaf"), "hopsmeter role olaf"),
+        ("", None, "hopsmeter db waiting"),
+        ("", replace(ANNA, read_only=True), "hopsmeter anna@example.test RO"),
+    ],
+)
+def test_the_header_says_each_thing_once_and_what_it_is(
+    environment: str, who: Session | None, wanted: str
+) -> None:
+    left, right = chrome.header(environment, "waiting", who, read_only=False)
+    assert " ".join("".join(span.text for span in (*left, *right)).split()) == wanted
 
 
 def test_sorting_is_stable_and_puts_what_has_no_value_last() -> None:

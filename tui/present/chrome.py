@@ -10,6 +10,7 @@ from tui.present.cells import legend
 from tui.rows import Column, Row, Span
 from tui.signs import CLUSTERS, HOURS
 
+PROGRAM = "hopsmeter"
 LATE_FROM, STALE_FROM = 2, 5
 """How many refresh intervals old a view is when it is said to be late, and stale."""
 
@@ -28,15 +29,21 @@ TITLES: dict[Scope, str] = {
 def header(
     environment: str, database: str, who: Session | None, *, read_only: bool
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Say where one is, as whom, and whether one may write; production stands out by word and tone."""
-    left = [Span("  hopsmeter ", "accent")]
+    """Say where one is, as whom, and where one may only read; production stands out by word and tone.
+
+    What only repeats says nothing: a database of the program's name, or that one may write.
+    """
+    left = [Span(f"  {PROGRAM} ", "accent")]
     if environment:
         left.append(Span(f" {environment} ", "bad" if "prod" in environment.lower() else "strong"))
-    left.append(Span(f" {who.database if who else database} ", "muted"))
+    here = who.database if who else database
+    known = [f"db {here}"] if here not in ("", PROGRAM) else []
     if who is not None:
-        left.append(Span(f" {who.email or who.role} ", "muted"))
+        known.append(who.email or f"role {who.role}")
+    if known:
+        left.append(Span(f" {' · '.join(known)} ", "muted"))
     only = read_only or (who is not None and who.read_only)
-    return tuple(left), (Span(" RO " if only else " RW ", "info" if only else "muted"),)
+    return tuple(left), (Span(" RO ", "info"),) if only else ()
 
 
 def crumbs(
