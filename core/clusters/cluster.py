@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.clusters.connection.access import Transport
+from core.clusters.selector import selector_fault
 from core.errors import Unknown
 from core.money import NANO
 
@@ -35,7 +36,6 @@ GPUS_MAX: Final = 10_000
 RAM_MAX_BYTES: Final = 1 << 50
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SELECTOR = re.compile(r"[A-Za-z0-9._/=!, ()-]{0,512}")
 _CLUSTER_ID = re.compile(r"[^\s\x00-\x1f]{0,253}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -79,8 +79,8 @@ class ClusterSettings:
         ):
             if not _LABEL.fullmatch(value):
                 yield f"The {what} {value!r} is no Kubernetes name."
-        if not _SELECTOR.fullmatch(self.opencost_selector):
-            yield f"The selector {self.opencost_selector!r} is no label selector."
+        if fault := selector_fault(self.opencost_selector):
+            yield fault
         if len(self.system_namespaces) > NAMESPACES_MAX:
             yield f"There are more than {NAMESPACES_MAX} system namespaces."
         if not _CLUSTER_ID.fullmatch(self.opencost_cluster_id or ""):

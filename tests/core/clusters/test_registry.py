@@ -317,6 +317,7 @@ def test_all_that_is_wrong_is_told_together(database: Database) -> None:
         ({"api_url": "hops"}, "no address|begin with https"),
         ({"api_url": "https://[::1"}, "no address"),
         ({"opencost_selector": "app=a\nb"}, "no label selector"),
+        ({"opencost_selector": "!!"}, "'!!' is neither KEY=VALUE"),
         ({"opencost_namespace": "Open Cost"}, "no Kubernetes name"),
         ({"system_namespaces": ("kube-system", "a b")}, "no Kubernetes name"),
         ({"cost_max_nano": 0}, "largest plausible cost"),
