@@ -253,12 +253,25 @@ async def test_sorting_marks_the_column_and_survives_a_refresh(small_world: Data
         assert "SINCE▼" in unmapped.render_line(0).text
 
 
+async def test_without_an_admin_the_first_step_is_to_make_one(database: Database) -> None:
+    async with of(database).run_test() as pilot:
+        await settled(pilot)
+        text = on_screen(pilot)
+        assert 0 < text.find("hopsmeter admin bootstrap") < text.find("hopsmeter cluster add")
+
+
 async def test_an_empty_database_teaches_the_first_step(database: Database) -> None:
+    connection = database.connect()
+    olaf = add_user(connection, "olaf@example.test", is_admin=True)
+    connection.execute(
+        "INSERT INTO hopsmeter.logins (role, user_id) VALUES ('olaf', %s)", [olaf.id]
+    )
     async with of(database).run_test() as pilot:
         await settled(pilot)
         text = on_screen(pilot)
         assert "No clusters yet." in text
         assert "hopsmeter cluster add" in text
+        assert "bootstrap" not in text
 
 
 async def test_without_a_database_the_frame_says_what_it_waits_for(impatient: None) -> None:

@@ -41,6 +41,11 @@ NO_CLUSTERS = (
     "hopsmeter cluster add NAME --kubeconfig FILE --api-url URL\n"
     "Its closed hours are collected from then on, and appear here by themselves."
 )
+NO_ADMIN = (
+    "No clusters yet, and no admin who may add one. First, as the database's owner:\n"
+    "hopsmeter admin bootstrap ID EMAIL\n"
+    "then: hopsmeter cluster add NAME --kubeconfig FILE --api-url URL"
+)
 NO_HOURS = "The last 48 hours of each cluster will appear here, one sign for each."
 NO_COSTS = "No user has cost anything yet today. Map a namespace to its user:\nhopsmeter namespace map CLUSTER NAMESPACE USER"
 ALL_MAPPED = "Every namespace with cost has an owner."

@@ -62,15 +62,16 @@ class OverviewScreen(View):
         self.query_one("#values", Line).show(values)
         self._list("map").set_columns(overview.map_columns(answer.since, width))
         self.query_one("#legend", Line).show(overview.legend_line(answer.strips, width))
-        self._say_empty()
+        self._say_empty(has_admin=answer.has_admin)
         self._share_height(len(answer.clusters))
         self._list("clusters").take(overview.cluster_rows(answer.clusters, now))
         self._list("map").take(overview.map_rows(answer.strips, width))
         self._list("users").take(overview.user_rows(answer.users))
         self._list("unmapped").take(overview.unmapped_rows(answer.unmapped))
 
-    def _say_empty(self) -> None:
-        self._list("clusters").say_empty(overview.NO_CLUSTERS)
+    def _say_empty(self, *, has_admin: bool) -> None:
+        first = overview.NO_CLUSTERS if has_admin else overview.NO_ADMIN
+        self._list("clusters").say_empty(first)
         self._list("map").say_empty(overview.NO_HOURS)
         self._list("users").say_empty(overview.NO_COSTS)
         self._list("unmapped").say_empty(overview.ALL_MAPPED)
