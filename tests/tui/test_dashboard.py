@@ -20,6 +20,7 @@ from tests.tui.driving import (
 )
 from tests.tui.story import NEWEST, tell
 from tui import feeds, signs, theme
+from tui.screens import view
 from tui.screens.detail import Detail, Help, TooSmall
 from tui.widgets.listing import Listing
 from tui.widgets.prompt import Prompt
@@ -84,7 +85,43 @@ async def test_escape_never_leaves_the_first_screen(small_world: Database) -> No
         await settled(pilot)
         await pilot.press("escape", "escape")
         assert app_of(pilot).is_running
-        assert "q leaves" in said(pilot)
+        await pilot.pause()
+        assert "This is the first screen; q leaves hopsmeter." in on_screen(pilot)
+        assert "as of" in on_screen(pilot)
+
+
+@pytest.mark.parametrize("key", ["z", "p", "exclamation_mark", "minus", "ctrl+p", "f5"])
+async def test_a_key_without_meaning_points_to_the_help(small_world: Database, key: str) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        await pilot.press(key)
+        assert "? lists the keys" in said(pilot)
+        await pilot.press("down")
+        assert said(pilot) == ""
+
+
+async def test_what_is_said_fades_by_itself(
+    small_world: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "SAID_S", 0.5)
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        await pilot.press("escape")
+        assert said(pilot)
+        await until(pilot, lambda: not said(pilot))
+
+
+async def test_a_long_message_has_the_line_for_itself_and_the_age_comes_back(
+    small_world: Database,
+) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        app_of(pilot).views[-1].say("x" * 70)
+        await pilot.pause()
+        assert "x" * 70 in on_screen(pilot)
+        await pilot.press("down")
+        await pilot.pause()
+        assert "as of" in on_screen(pilot)
 
 
 async def test_each_list_opens_its_own_screen(small_world: Database) -> None:
@@ -104,7 +141,7 @@ async def test_a_held_hour_names_what_decides_about_it(database: Database) -> No
     eu = add_cluster(connection)
     why = "The re-read of 2026-03-14T08Z no longer has 1 namespace (b)."
     add_window(connection, eu, NEWEST, "held", fault="shrank", why=why)
-    async with of(database).run_test(size=(160, 45)) as pilot:
+    async with of(database).run_test(size=(161, 45)) as pilot:
         await settled(pilot)
         await pilot.press("enter")
         await settled(pilot)
@@ -202,7 +239,8 @@ async def test_commands_complete_with_tab_and_go_there(small_world: Database) ->
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("clustr", "Did you mean 'cluster'?"),
+        ("clustr", "No :clustr. Did you mean :cluster? Or :help :quit :overview :user :theme"),
+        ("foo", "No :foo. There are :help :quit :overview :cluster :user :theme"),
         ("cluster eu-2", "Did you mean 'eu-1'?"),
         ("theme", "a theme to be named"),
     ],
@@ -213,7 +251,9 @@ async def test_an_unknown_command_suggests_the_nearest(
     async with of(small_world).run_test() as pilot:
         await settled(pilot)
         await pilot.press("colon", *typed, "enter")
+        await pilot.pause()
         assert answer in said(pilot)
+        assert answer in on_screen(pilot)
 
 
 async def test_help_lists_every_key_and_every_sign(small_world: Database) -> None:

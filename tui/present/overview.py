@@ -42,7 +42,7 @@ NO_CLUSTERS = (
     "Its closed hours are collected from then on, and appear here by themselves."
 )
 NO_ADMIN = (
-    "No clusters yet, and no admin who may add one. First, as the database's owner:\n"
+    "No clusters yet, and no admin to add one. First, as the database's owner:\n"
     "hopsmeter admin bootstrap ID EMAIL\n"
     "then: hopsmeter cluster add NAME --kubeconfig FILE --api-url URL"
 )

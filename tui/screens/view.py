@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
+from textual.timer import Timer
 
 from tui.actions import Scope, bindings
 from tui.feeds import Answer, Question
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tui.app import Dashboard
 
 
+SAID_S = 8.0
+"""How long a message stays where no key is pressed."""
 WIDE_FROM = 110
 """From this width on, lists may stand side by side."""
 _BREAKPOINTS = [(0, "-narrow"), (WIDE_FROM, "-wide")]
@@ -44,6 +48,7 @@ class View(Screen[None]):
         self._shown_at: datetime | None = None
         self._filtered: Listing | None = None
         self._framed = False
+        self._fading: Timer | None = None
 
     # ── what a screen says of itself ────────────────────────────────────────────────────────
 
@@ -140,8 +145,18 @@ class View(Screen[None]):
         self.query_one("#crumbs", Line).show(left, right)
 
     def say(self, text: str, tone: str = "") -> None:
-        """Say something on the status line until the next thing is said."""
+        """Say something on the status line for a while, or until the next key.
+
+        What is longer than the room beside the age hides that for so long.
+        """
+        if not self.stands:
+            return
         self.query_one("#said", Line).show((Span(f"  {text}", tone),) if text else ())
+        age = self.query_one(Age)
+        age.display = cell_len(text) + len("   ") <= self.size.width - age.wanted
+        if self._fading is not None:
+            self._fading.stop()
+        self._fading = self.set_timer(SAID_S, lambda: self.say("")) if text else None
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────
 
