@@ -192,7 +192,7 @@ async def test_the_filter_counts_and_survives_going_down_and_back(small_world: D
     async with of(small_world).run_test(size=(120, 36)) as pilot:
         await settled(pilot)
         await pilot.press("4", "slash", *"too")
-        assert "1 / 2" in said(pilot, "crumbs")
+        assert "UNMAPPED /too 1 / 2" in said(pilot, "crumbs")
         await pilot.press("enter", "enter")
         await settled(pilot)
         await pilot.press("escape")
@@ -219,7 +219,17 @@ async def test_letters_typed_into_the_filter_do_nothing_else(small_world: Databa
         await pilot.press("slash", *"qt?s")
         assert app_of(pilot).is_running
         assert app_of(pilot).theme == theme.DARK
-        assert "Nothing holds 'qt?s'" in on_screen(pilot)
+        assert "Nothing in CLUSTERS holds 'qt?s'." in on_screen(pilot)
+
+
+async def test_the_focused_list_is_marked_by_more_than_colour(small_world: Database) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        for key, title in (("1", "CLUSTERS"), ("3", "COST BY USER"), ("tab", "UNMAPPED")):
+            await pilot.press(key)
+            await pilot.pause()
+            found = re.findall("▌ ((?:[A-Z]+ ?)+)", on_screen(pilot))
+            assert [each.strip() for each in found] == [title]
 
 
 async def test_commands_complete_with_tab_and_go_there(small_world: Database) -> None:

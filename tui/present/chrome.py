@@ -47,9 +47,9 @@ def header(
 
 
 def crumbs(
-    names: Sequence[str], needle: str, shown: int, total: int
+    names: Sequence[str], title: str, needle: str, shown: int, total: int
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Return the way here, each step but the last to be clicked, and the filter with its count."""
+    """Return the way here, each step but the last to be clicked, and which list is filtered."""
     spans = [Span("  ")]
     for number, name in enumerate(names):
         last = number == len(names) - 1
@@ -65,7 +65,11 @@ def crumbs(
     if not needle:
         return tuple(spans), ()
     found = f"{fmt.count(shown)} / {fmt.count(total)}"
-    return tuple(spans), (Span(f"/{needle} ", "accent"), Span(f"{found} ", "strong"))
+    return tuple(spans), (
+        Span(f"{title} ", "muted"),
+        Span(f"/{needle} ", "accent"),
+        Span(f"{found} ", "strong"),
+    )
 
 
 def banner(

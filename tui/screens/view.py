@@ -141,7 +141,8 @@ class View(Screen[None]):
             return
         listing = self.listing
         names = [view.crumb for view in self.dashboard.views]
-        left, right = chrome.crumbs(names, listing.needle, len(listing.rows), len(listing.all_rows))
+        shown, total = len(listing.rows), len(listing.all_rows)
+        left, right = chrome.crumbs(names, listing.title, listing.needle, shown, total)
         self.query_one("#crumbs", Line).show(left, right)
 
     def say(self, text: str, tone: str = "") -> None:

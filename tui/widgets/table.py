@@ -27,7 +27,7 @@ from tui.widgets.paint import paint
 HEADER_LINES = 1
 SCROLLBAR = 1
 """The last cell of each line is kept for it, so that nothing moves when it appears."""
-CURSOR_GLYPH, MARK_GLYPH = "►", "*"
+FOCUS_GLYPH, CURSOR_GLYPH, MARK_GLYPH = "▌", "►", "*"
 ASCENDING, DESCENDING = "▲", "▼"
 
 
@@ -191,7 +191,8 @@ class KeyedTable(ScrollView, can_focus=True):
         base = self.get_component_rich_style("table--header")
         theme = self.app.theme
         title = tone_style(theme, "accent" if self.has_focus else "strong")
-        segments = [Segment(" " * MARGIN, base)]
+        focus = FOCUS_GLYPH if self.has_focus else " "
+        segments = [Segment(focus.ljust(MARGIN), base + title)]
         for number, placed in enumerate(self.placed):
             column = self.columns[placed.at]
             text = column.title + self._arrow(placed.at)
@@ -225,10 +226,8 @@ class KeyedTable(ScrollView, can_focus=True):
 
     def _empty_line(self, line: int) -> list[Segment]:
         lines = self.empty.splitlines()
-        if line >= len(lines):
-            return []
-        style = self.rich_style + tone_style(self.app.theme, "muted")
-        return [Segment(" " * MARGIN + fit(lines[line], self.size.width - MARGIN), style)]
+        text = " " * MARGIN + fit("".join(lines[line : line + 1]), self.size.width - MARGIN)
+        return [Segment(text, self.rich_style + tone_style(self.app.theme, "muted"))]
 
     def say_empty(self, text: str) -> None:
         """Say why there are no rows, and what to do."""
