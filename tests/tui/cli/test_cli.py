@@ -424,7 +424,8 @@ def test_usage_is_told_by_user_and_by_all(run: Run, database: Database) -> None:
     )
     assert run("usage", "--all", "--month", "2026-02").stdout == "Nothing was used in 2026-02.\n"
     run("usage", exit_code=2)
-    run("usage", "anna@example.test", "--all", exit_code=2)
+    both = run("usage", "anna@example.test", "--all", exit_code=2)
+    assert "Both a user (anna@example.test) and --all were given" in both.stderr
     assert "is no month" in run("usage", "--all", "--month", "March", exit_code=2).stderr
     shown = json.loads(run("user", "show", "auth0|anna", "--json").stdout)
     assert shown["namespaces"][0]["total_nano"] == 1_250_000_000
