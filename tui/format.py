@@ -91,6 +91,10 @@ def clock_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%H:%M:%S")
 
 
+def minute_time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%H:%M")
+
+
 def hour_name(hour: datetime) -> str:
     """Return an hour within a view that says the year elsewhere: `03-01 14Z`."""
     return hour.astimezone(UTC).strftime("%m-%d %HZ")

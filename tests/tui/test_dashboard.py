@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from textual.pilot import Pilot
 
 from core.clock import HOUR
 from core.errors import DatabaseFault
@@ -358,6 +359,28 @@ async def test_a_lost_connection_keeps_the_rows_and_recovers_unaided(
 
 def _refuse(*_: object, **__: object) -> None:
     raise DatabaseFault("the database has gone away.")
+
+
+async def test_without_a_connection_states_are_said_to_be_of_then(small_world: Database) -> None:
+    async with of(small_world).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        app = app_of(pilot)
+        app.on_lost(feeds.Lost("gone.", NOW + HOUR))
+        await pilot.pause()
+        text = on_screen(pilot)
+        assert "AS OF 14:13" in text
+        assert "○ was alive" in text
+        assert "● alive" not in text
+        app.on_answered(feeds.Answered(app.views[-1].question, answer_of(pilot), NOW))
+        await pilot.pause()
+        assert "● alive" in on_screen(pilot)
+        assert "AS OF" not in on_screen(pilot)
+
+
+def answer_of(pilot: Pilot[None]) -> feeds.Answer:
+    answer = app_of(pilot).views[-1]._answer
+    assert answer is not None
+    return answer
 
 
 async def test_a_database_without_our_schema_is_told_in_a_sentence(

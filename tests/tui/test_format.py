@@ -20,6 +20,7 @@ from tui import format as fmt
 from tui import theme
 from tui.present import chrome, overview, pages
 from tui.present.overview import CLUSTER_COLUMNS, legend_line, map_columns, map_hours, map_since
+from tui.present.tiles import tiles
 from tui.rows import Column, Row, keep, order, place
 from tui.screens.view import WIDE_FROM
 from tui.signs import CLUSTERS, DAEMONS, HOURS
@@ -158,7 +159,7 @@ def test_a_narrow_screen_keeps_health_and_money_with_its_currency(width: int) ->
 @pytest.mark.parametrize("nano", [1_370_000_000, 1_234_567_890_000_000])
 def test_a_figure_on_top_is_never_cut(width: int, nano: int) -> None:
     totals = [Totals("USD", nano, nano, nano, 1), Totals("EUR", nano, nano, nano, 1)]
-    _, values = overview.tiles(totals, NOW, "alive", width)
+    _, values = tiles(totals, NOW, "alive", width)
     whole = {fmt.money(nano, decimals) for decimals in (0, 2)}
     for span in values[1:4]:
         assert any(span.text.startswith(f"{text} USD") for text in whole), span

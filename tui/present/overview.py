@@ -5,13 +5,12 @@ from datetime import datetime, timedelta
 
 from core.clock import HOUR
 from core.reports.clusters import ClusterLine
-from core.reports.costs import PersonCost, Totals, Unmapped
+from core.reports.costs import PersonCost, Unmapped
 from core.reports.hours import HourStrip
-from core.reports.session import Life
 from tui import format as fmt
 from tui.present.cells import CURRENCY, NEWEST, amount, money_column, state
 from tui.rows import Column, Row, Span
-from tui.signs import CLUSTERS, DAEMONS, HOURS, Sign
+from tui.signs import CLUSTERS, HOURS, Sign
 
 MAP_HOURS = 48
 UNMAPPED_DAYS = 31
@@ -75,18 +74,31 @@ UNMAPPED_COLUMNS = (
 )
 
 
-def cluster_rows(lines: Sequence[ClusterLine], now: datetime) -> tuple[Row, ...]:
-    return tuple(_cluster_row(line, now) for line in lines)
+def cluster_columns(lost_at: datetime | None) -> tuple[Column, ...]:
+    """Return the columns; without a connection the state is said to be one of then."""
+    if lost_at is None:
+        return CLUSTER_COLUMNS
+    then = f"AS OF {fmt.minute_time(lost_at)}"
+    return tuple(
+        column._replace(title=then) if column.title == "STATE" else column
+        for column in CLUSTER_COLUMNS
+    )
 
 
-def _cluster_row(line: ClusterLine, now: datetime) -> Row:
+def cluster_rows(
+    lines: Sequence[ClusterLine], now: datetime, *, lost: bool = False
+) -> tuple[Row, ...]:
+    return tuple(_cluster_row(line, now, lost=lost) for line in lines)
+
+
+def _cluster_row(line: ClusterLine, now: datetime, *, lost: bool) -> Row:
     sign = CLUSTERS[line.health]
     kept, wanted = line.hours.kept, line.hours.asked_for
     return Row(
         line.name,
         (
             line.name,
-            state(sign),
+            state(sign, lost=lost),
             Span(fmt.ago(line.last_answered_at, now), "muted"),
             Span(f"{kept}/{wanted}" if wanted else fmt.NOTHING, "" if kept < wanted else "muted"),
             amount(line.today_nano, tone="strong"),
@@ -212,53 +224,6 @@ def unmapped_rows(found: Sequence[Unmapped]) -> tuple[Row, ...]:
         )
         for each in found
     )
-
-
-def tiles(
-    totals: Sequence[Totals], newest_hour: datetime | None, life: Life, width: int
-) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Return the four figures of the house: a line of labels, a line of values."""
-    room = (width - 2) // 4
-    sign = DAEMONS[life]
-    hour = newest_hour.strftime("%HZ") if newest_hour else ""
-    namespaces = sum(each.unmapped_namespaces for each in totals)
-    today = _sum([(each.today_nano, each.currency) for each in totals], room)
-    newest = _sum([(each.newest_nano, each.currency) for each in totals], room)
-    lost = _sum([(each.unmapped_nano, each.currency) for each in totals], room)
-    values = (
-        Span(today, "strong"),
-        Span(newest, "strong"),
-        Span(lost, "warn") if namespaces else Span("none", "ok"),
-        Span(f"{sign.glyph} {sign.word}", sign.tone),
-    )
-    long = f"Unmapped namespaces: {namespaces}"
-    unmapped = long if len(long) < room else f"Unmapped: {namespaces}"
-    labels = (
-        "Today",
-        f"Newest {hour}" if room <= len("Newest hour 13Z") else f"Newest hour {hour}".strip(),
-        unmapped if namespaces else "Unmapped",
-        "Daemon",
-    )
-    return (
-        (Span("  "), *(Span(fmt.fit(text, room), "muted") for text in labels)),
-        (Span("  "), *(Span(fmt.fit(span.text, room), span.tone) for span in values)),
-    )
-
-
-def _sum(amounts: Sequence[tuple[int, str]], room: int) -> str:
-    """Return sums of different currencies side by side: to the cent, to the unit, or some of them."""
-    held = [(nano, currency) for nano, currency in amounts if nano]
-    if not held:
-        return fmt.NOTHING
-    nano, currency = held[0]
-    more = len(held) - 1
-    texts = [
-        " + ".join(f"{fmt.money(nano, decimals)} {currency}" for nano, currency in held)
-        for decimals in (2, 0)
-    ]
-    texts += [f"{fmt.money(nano, decimals)} {currency} +{more}" for decimals in (2, 0) if more]
-    least = f"{fmt.money(nano, 0)} {currency}{'+' if more else ''}"
-    return next((text for text in texts if len(text) < room), least)
 
 
 def legend_line(strips: Sequence[HourStrip], width: int) -> tuple[Span, ...]:

@@ -78,7 +78,9 @@ PROOF_COLUMNS = (
 # ── a cluster ───────────────────────────────────────────────────────────────────────────────
 
 
-def cluster_facts(line: ClusterLine, now: datetime) -> tuple[tuple[Span, ...], ...]:
+def cluster_facts(
+    line: ClusterLine, now: datetime, lost_at: datetime | None = None
+) -> tuple[tuple[Span, ...], ...]:
     """Return two lines: how it is and why, and what is known of it."""
     counts = line.hours
     trouble = (
@@ -87,8 +89,8 @@ def cluster_facts(line: ClusterLine, now: datetime) -> tuple[tuple[Span, ...], .
         (counts.held, "held", "bad"), (counts.gap, "lost", "bad"),
     )  # fmt: skip
     first = (
-        Span("  "),
-        *state(CLUSTERS[line.health]),
+        Span(f"  as of {fmt.minute_time(lost_at)}: " if lost_at else "  ", "muted"),
+        *state(CLUSTERS[line.health], lost=lost_at is not None),
         Span(f"  answered {fmt.ago(line.last_answered_at, now)}", "muted"),
         Span(f"  {line.said}"),
     )

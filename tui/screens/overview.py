@@ -11,6 +11,7 @@ from textual.containers import Container
 from tui.actions import bindings
 from tui.feeds import Answer, ClusterPage, NamespacePage, Overview, OverviewPage, UserPage
 from tui.present import overview
+from tui.present.tiles import tiles
 from tui.rows import Row
 from tui.screens.view import View
 from tui.widgets.line import Line
@@ -57,14 +58,17 @@ class OverviewScreen(View):
     def present(self, answer: Answer, now: datetime, /) -> None:
         assert isinstance(answer, Overview)
         width = self.size.width
-        labels, values = overview.tiles(answer.totals, answer.newest_hour, answer.life, width)
+        lost_at = self.lost_at
+        labels, values = tiles(answer.totals, answer.newest_hour, answer.life, width, lost_at)
         self.query_one("#labels", Line).show(labels)
         self.query_one("#values", Line).show(values)
         self._list("map").set_columns(overview.map_columns(answer.since, width))
         self.query_one("#legend", Line).show(overview.legend_line(answer.strips, width))
         self._say_empty(has_admin=answer.has_admin)
         self._share_height(len(answer.clusters))
-        self._list("clusters").take(overview.cluster_rows(answer.clusters, now))
+        self._list("clusters").set_columns(overview.cluster_columns(lost_at))
+        lost = lost_at is not None
+        self._list("clusters").take(overview.cluster_rows(answer.clusters, now, lost=lost))
         self._list("map").take(overview.map_rows(answer.strips, width))
         self._list("users").take(overview.user_rows(answer.users))
         self._list("unmapped").take(overview.unmapped_rows(answer.unmapped))

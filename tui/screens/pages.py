@@ -44,7 +44,7 @@ class ClusterScreen(View):
         if answer.line is None:
             self.say(f"The cluster {self.question.cluster} was removed.", "warn")
         else:
-            facts, counts = pages.cluster_facts(answer.line, now)
+            facts, counts = pages.cluster_facts(answer.line, now, self.lost_at)
             self.query_one("#facts", Line).show(facts)
             self.query_one("#counts", Line).show(counts)
         namespaces = self.query_one("#namespaces", Listing)

@@ -45,6 +45,7 @@ class View(Screen[None]):
         super().__init__()
         self.question = question
         self._answer: Answer | None = None
+        self._as_of: datetime | None = None
         self._shown_at: datetime | None = None
         self._filtered: Listing | None = None
         self._framed = False
@@ -129,7 +130,9 @@ class View(Screen[None]):
         )
         self.query_one("#header", Line).show(left, right)
         lost = board.trouble
-        self.set_class(lost is not None, "-lost")
+        if self.has_class("-lost") is not (lost is not None):
+            self.set_class(lost is not None, "-lost")
+            self.present_again()
         if lost is not None:
             ever = board.who is not None
             what, why = chrome.banner(lost.why, lost.retry_at, board.now(), ever=ever)
@@ -165,16 +168,22 @@ class View(Screen[None]):
         """Show an answer; an equal one within the same minute changes no cell."""
         if not self.stands:
             return
+        self._as_of = as_of
         self.query_one("#age", Age).set_as_of(as_of)
         minute = as_of.replace(second=0, microsecond=0)
         if answer != self._answer or minute != self._shown_at:
             self._answer, self._shown_at = answer, minute
             self.present(answer, as_of)
 
+    @property
+    def lost_at(self) -> datetime | None:
+        """When what is shown was read, while nothing fresher can be had; else None."""
+        return None if self.dashboard.trouble is None else self._as_of
+
     def present_again(self) -> None:
-        """Lay the last answer out anew, for another size."""
+        """Lay the last answer out anew: for another size, or as an old one."""
         if self._answer is not None:
-            self.present(self._answer, self.dashboard.now())
+            self.present(self._answer, self.lost_at or self.dashboard.now())
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────
 
