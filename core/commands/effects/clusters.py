@@ -155,9 +155,12 @@ def remove(task: Task[ClusterNamed]) -> Result:
         " WHERE cluster_id = %s AND revision = 0 AND state IN ('due', 'failed', 'refused')",
         [f"the cluster was removed: {task.why}", change.cluster.id],
     ).rowcount
+    # A visit under way loses its leases: what it stored later, another registration of the same
+    # Kubernetes may have metered by then.
     task.connection.execute(
-        "UPDATE hopsmeter.collection_windows SET next_try_at = NULL"
-        " WHERE cluster_id = %s AND next_try_at IS NOT NULL",
+        "UPDATE hopsmeter.collection_windows SET next_try_at = NULL,"
+        " lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL"
+        " WHERE cluster_id = %s AND (next_try_at IS NOT NULL OR lease_token IS NOT NULL)",
         [change.cluster.id],
     )
     said = f"Cluster {name} removed: its secrets are erased, its stored hours stay."

@@ -1,10 +1,11 @@
 """What commands do, and what they say of it: to clusters, hours and people."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from core.clock import HOUR, floor_hour, hour_text
+from core.clock import HOUR, floor_hour, hour_text, utc_now
 from core.commands.submit import wait
 from tests.core.commands.carrier import (
     JOIN_S,
@@ -105,3 +106,22 @@ def test_a_removal_says_what_money_stays_unmapped_and_how_it_is_mapped(
     assert "2.00 USD of 2 namespaces stays unmapped" in removed.summary
     assert "`hopsmeter namespace map eu-1 NAMESPACE USER` charges it later" in removed.summary
     assert "1.00 USD" in mapped.summary
+
+
+def test_a_visit_that_is_under_way_stores_nothing_once_its_cluster_is_removed(
+    database: Database,
+) -> None:
+    """Another registration of the same Kubernetes may meter that hour from then on."""
+    person, keyring = with_admin(database), publish(database)
+    lease: dict[str, Any] = {
+        "lease_token": uuid4(),
+        "lease_until": utc_now() + HOUR,
+        "lease_by": "a daemon",
+    }
+    eu, hour = add_cluster(person), floor_hour(NOW) - 2 * HOUR
+    add_window(person, eu, hour, "due", lease_pid=1, **lease)
+    add_window(person, eu, hour - HOUR, lease_pid=1, **lease)
+    with carrying(database, keyring):
+        asked(person, "cluster.remove", cluster="eu-1", why="sold")
+    rows = person.execute("SELECT state, lease_token FROM collection_windows ORDER BY hour")
+    assert rows.fetchall() == [("settled", None), ("waived", None)]
