@@ -101,9 +101,11 @@ def test_an_efficiency_beyond_all_sense_is_cut_off(
         site.say(answer(number, fields), number)
     site.until(len(costs) - 1)
     site.collect()
+    assert set(site.states()) == {"collected"}
     site.day_later()
     site.open_windows()
     site.post()
+    assert site.value("SELECT count(*) FROM usage_daily WHERE project_breakdown IS NOT NULL") == 1
     site.must_balance()
 
 
