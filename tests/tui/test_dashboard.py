@@ -1,6 +1,7 @@
 """The dashboard's behaviour, on a real database."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from textual.pilot import Pilot
@@ -147,6 +148,49 @@ async def test_a_held_hour_names_what_decides_about_it(database: Database) -> No
         await pilot.press("enter")
         await settled(pilot)
         assert f"{why} · `hopsmeter hours accept|keep` decides" in on_screen(pilot)
+
+
+@pytest.mark.parametrize(
+    ("state", "accepted", "named"),
+    [
+        ("gap", False, "the disk is gone · given up by olaf"),
+        ("settled", True, "the disk is gone · accepted by olaf"),
+        ("settled", False, "the disk is gone · kept by olaf"),
+    ],
+)
+async def test_a_decided_hour_names_the_decision_and_its_reason(
+    database: Database, state: str, named: str, *, accepted: bool
+) -> None:
+    connection = database.connect()
+    why = {"why": "the disk is gone", "decided_by": "olaf", "accepted": accepted}
+    add_window(connection, add_cluster(connection), NEWEST, state, **why)
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert named in on_screen(pilot)
+
+
+async def test_a_failing_cluster_says_when_it_is_tried_again(database: Database) -> None:
+    connection = database.connect()
+    at = NOW + timedelta(minutes=4)
+    add_cluster(connection, failures=4, last_outcome="no pod", next_visit_at=at)
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert "next try 14:17 · no pod" in on_screen(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert "next try 14:17 · no pod" in on_screen(pilot)
+
+
+async def test_a_cluster_that_is_ok_says_so_once(database: Database) -> None:
+    connection = database.connect()
+    add_window(connection, add_cluster(connection, last_outcome="ok"), NEWEST)
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert said(pilot, "facts").split() == ["●", "ok", "answered", "2", "min", "ago"]
 
 
 async def test_a_new_hour_appears_when_the_daemon_says_so(

@@ -18,7 +18,7 @@ from core.reports.session import Session
 from tests.factories import NOW
 from tui import format as fmt
 from tui import theme
-from tui.present import chrome, overview, pages
+from tui.present import chrome, cluster, overview, pages
 from tui.present.overview import CLUSTER_COLUMNS, legend_line, map_columns, map_hours, map_since
 from tui.present.tiles import tiles
 from tui.rows import Column, Row, keep, order, place
@@ -128,7 +128,7 @@ EVERY_LIST = (
     overview.USER_COLUMNS,
     overview.UNMAPPED_COLUMNS,
     pages.NAMESPACE_COLUMNS,
-    pages.HOUR_COLUMNS,
+    cluster.HOUR_COLUMNS,
     pages.NAMESPACE_HOUR_COLUMNS,
     pages.COST_COLUMNS,
     pages.PROOF_COLUMNS,

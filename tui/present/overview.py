@@ -9,6 +9,7 @@ from core.reports.costs import PersonCost, Unmapped
 from core.reports.hours import HourStrip
 from tui import format as fmt
 from tui.present.cells import CURRENCY, NEWEST, amount, money_column, state
+from tui.present.cluster import trouble_text
 from tui.rows import Column, Row, Span
 from tui.signs import CLUSTERS, HOURS, Sign
 
@@ -104,7 +105,7 @@ def _cluster_row(line: ClusterLine, now: datetime, *, lost: bool) -> Row:
             amount(line.today_nano, tone="strong"),
             amount(line.newest_nano, room=NEWEST.width),
             line.currency,
-            line.said,
+            trouble_text(line) or line.said,
         ),
         (
             line.name,
