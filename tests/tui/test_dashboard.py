@@ -183,6 +183,17 @@ async def test_a_failing_cluster_says_when_it_is_tried_again(database: Database)
         assert "next try 14:17 · no pod" in on_screen(pilot)
 
 
+async def test_an_hour_that_was_never_read_shows_no_cost_and_not_zero(database: Database) -> None:
+    connection = database.connect()
+    add_window(connection, add_cluster(connection), NEWEST, "failed", fault="no-pod")
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert re.search(r" 0 +USD", on_screen(pilot))
+        await pilot.press("enter")
+        await settled(pilot)
+        assert re.search(r"13Z +× failed +USD", on_screen(pilot))
+
+
 async def test_a_cluster_that_is_ok_says_so_once(database: Database) -> None:
     connection = database.connect()
     add_window(connection, add_cluster(connection, last_outcome="ok"), NEWEST)

@@ -65,9 +65,9 @@ def hour_rows(lines: Sequence[HourLine], now: datetime) -> tuple[Row, ...]:
             (
                 fmt.hour_name(line.hour),
                 hour_state(line.state),
-                amount(line.total_nano),
+                amount(line.total_nano) if _known(line) else "",
                 line.currency,
-                Span(fmt.count(line.namespaces), "muted"),
+                Span(fmt.count(line.namespaces) if _known(line) else "", "muted"),
                 str(line.revision) if line.revision > 1 else "",
                 Span(_why(line, now), "" if line.fault else "muted"),
             ),
@@ -84,6 +84,11 @@ def hour_rows(lines: Sequence[HourLine], now: datetime) -> tuple[Row, ...]:
         )
         for line in lines
     )
+
+
+def _known(line: HourLine) -> bool:
+    """Tell whether the books hold the hour: what was never read costs nobody knows what, not 0."""
+    return line.state in ("settled", "collected", "held") or line.namespaces > 0
 
 
 def _why(line: HourLine, now: datetime) -> str:

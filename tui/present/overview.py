@@ -103,7 +103,7 @@ def _cluster_row(line: ClusterLine, now: datetime, *, lost: bool) -> Row:
             Span(fmt.ago(line.last_answered_at, now), "muted"),
             Span(f"{kept}/{wanted}" if wanted else fmt.NOTHING, "" if kept < wanted else "muted"),
             amount(line.today_nano, tone="strong"),
-            amount(line.newest_nano, room=NEWEST.width),
+            amount(line.newest_nano, room=NEWEST.width) if line.newest_hour else "",
             line.currency,
             trouble_text(line) or line.said,
         ),
