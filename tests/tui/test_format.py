@@ -12,14 +12,21 @@ from rich.cells import cell_len
 from textual.theme import Theme
 
 from core.money import NANO_MAX
-from core.reports.costs import Totals
+from core.reports.costs import Totals, Unmapped
 from core.reports.hours import HourState, HourStrip
 from core.reports.session import Session
 from tests.factories import NOW
 from tui import format as fmt
 from tui import theme
 from tui.present import chrome, cluster, overview, pages
-from tui.present.overview import CLUSTER_COLUMNS, legend_line, map_columns, map_hours, map_since
+from tui.present.overview import (
+    CLUSTER_COLUMNS,
+    legend_line,
+    map_columns,
+    map_hours,
+    map_since,
+    unmapped_rows,
+)
 from tui.present.tiles import tiles
 from tui.rows import Column, Row, keep, order, place
 from tui.screens.view import WIDE_FROM
@@ -221,3 +228,11 @@ def test_no_two_states_of_an_hour_share_a_sign() -> None:
         glyphs = [sign.glyph for sign in signs.values()]
         assert len(set(glyphs)) == len(glyphs)
         assert all(cell_len(glyph) == 1 for glyph in glyphs)
+
+
+def test_unmapped_money_of_a_removed_cluster_says_that_it_is() -> None:
+    found = [
+        Unmapped("eu-1", "etl", "USD", 1, 10**9, NOW, NOW, removed=gone) for gone in (False, True)
+    ]
+    names = [row.text.partition("\t")[0] for row in unmapped_rows(found)]
+    assert names == ["eu-1/etl", "removed eu-1/etl"]
