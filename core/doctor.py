@@ -27,6 +27,7 @@ from core.errors import HopsmeterError, SettingsFault
 from core.reports.clusters import ClusterLine, clusters, hours_text
 from core.reports.session import daemons, life
 from core.settings import OPTIONS, Settings, client_url, load
+from core.settings.own import listens
 
 ROOM_WARN_BYTES = 2 * 2**30
 ROOM_FAIL_BYTES = 200 * 2**20
@@ -78,7 +79,7 @@ def examine_start(settings: Settings) -> list[Finding]:
     ]
     if settings.own_database:
         found.append(_checked("programs", lambda: _programs(settings)))
-        if not settings.url_path.exists():
+        if not _own_runs(settings):
             saw = f"its own in {settings.own_database_folder}, not running now"
             return [*found, Finding("database", "ok", saw, "`hopsmeterd run` starts it.")]
     try:
@@ -88,6 +89,16 @@ def examine_start(settings: Settings) -> list[Finding]:
     except (HopsmeterError, psycopg.Error) as fault:
         found.append(Finding("database", "fail", _sentence(fault)))
     return found
+
+
+def _own_runs(settings: Settings) -> bool:
+    try:
+        return listens(settings.url_path.read_text().strip())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        # There is one, and what keeps us from it is told where it is asked for.
+        return True
 
 
 def _of_settings(faults: SettingsFault) -> list[Finding]:

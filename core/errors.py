@@ -12,6 +12,7 @@ HopsmeterError
 │   ├── ClusterTimeout   it gave no answer before the deadline
 │   └── SourceGone       the source says that it no longer has the hour
 ├── AnswerRefused        OpenCost answered, but the answer cannot be believed
+├── PostingStuck         days whose figures nobody can add up; the others are posted
 ├── LeaseLost            somebody else works on it now; our work was rolled back
 └── DatabaseFault        the database is away, or of another version
     └── SchemaMismatch   its schema is older or newer than this program
@@ -84,6 +85,10 @@ class AnswerRefused(HopsmeterError):
     def __init__(self, fault: str, message: str, *, structural: bool) -> None:
         self.fault, self.structural = fault, structural
         super().__init__(message)
+
+
+class PostingStuck(HopsmeterError):
+    """Days cannot be posted; the others are. `hopsmeter books check` names the hours."""
 
 
 class LeaseLost(HopsmeterError):

@@ -35,6 +35,7 @@ from tui.screens.view import View
 
 WIDTH_MIN, HEIGHT_MIN = 60, 15
 TICK_S = 1.0
+NO_SUCH_KEY = "Nothing is on this key; ? lists the keys."
 
 
 class Trouble(NamedTuple):
@@ -156,6 +157,16 @@ class Dashboard(App[None]):
         elif shown and not small:
             self.pop_screen()
 
+    # ── keys ────────────────────────────────────────────────────────────────────────────────
+
+    def on_key(self, event: events.Key) -> None:
+        """Take back what was said; this comes before bindings, and not while somebody types."""
+        if not isinstance(self.screen, View):
+            return
+        self.screen.say("")
+        if event.key not in self.screen.active_bindings:
+            self.screen.say(NO_SUCH_KEY, "muted")
+
     # ── what a person asks for ──────────────────────────────────────────────────────────────
 
     def action_help(self) -> None:
@@ -193,7 +204,7 @@ class Dashboard(App[None]):
         words = {action.word: action for action in commands()}
         view = self.views[-1]
         if word not in words:
-            view.say(f"There is no command {word!r}.{_nearest(word, list(words))}", "warn")
+            view.say(_no_command(word, list(words)), "warn")
             return
         action = words[word]
         choices = self._choices(action)
@@ -216,6 +227,13 @@ class Dashboard(App[None]):
                 self.action_help()
             case _:
                 self.exit()
+
+
+def _no_command(word: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    others = " ".join(f":{each}" for each in known if each not in found)
+    meant = f"Did you mean :{found[0]}? Or" if found else "There are"
+    return f"No :{word}. {meant} {others}"
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

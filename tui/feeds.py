@@ -51,6 +51,10 @@ SETTLE_S = 0.3
 READ_TIMEOUT_MS = 20_000
 RETRY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 JOIN_S = 0.5
+_ADMIN = (
+    "SELECT EXISTS (SELECT FROM hopsmeter.logins l JOIN hopsmeter.users u ON u.id = l.user_id"
+    " WHERE u.is_admin AND u.status = 'active')"
+)
 CLUSTER_DAYS = 7
 NAMESPACE_DAYS = 14
 
@@ -97,6 +101,7 @@ class Overview:
     totals: tuple[Totals, ...]
     newest_hour: datetime | None
     life: Life
+    has_admin: bool = True
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,14 @@ def _overview(connection: Connection, now: datetime) -> Overview:
         totals=totals(lines, nobodys, newest),
         newest_hour=newest,
         life=life(daemons(connection), now),
+        has_admin=bool(lines) or _has_admin(connection),
     )
+
+
+def _has_admin(connection: Connection) -> bool:
+    """Tell whether anybody may add a cluster: asked only while there is none."""
+    row = connection.execute(_ADMIN).fetchone()
+    return row is not None and row[0]
 
 
 def _cluster(connection: Connection, cluster: str, now: datetime) -> ClusterAnswer:

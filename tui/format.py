@@ -13,8 +13,8 @@ Align = Literal["left", "right"]
 MONEY_WIDTH = 13
 """Cells of a money column: `99 999 999.99`; beyond that the decimals go, never a digit."""
 
-NOTHING = "·"
-"""How zero and no value look: a column of figures stays readable."""
+NOTHING = "0"
+"""How zero looks among figures: short, and not the sign of an hour that is due."""
 
 # Controls move the cursor, bidi marks turn the reading order round (a name that reads as another),
 # zero-width and variation marks make terminals disagree about how wide a text is.
@@ -54,7 +54,7 @@ def cut(text: str, width: int) -> str:
 
 
 def money(nano: int, decimals: int = 2, room: int = MONEY_WIDTH) -> str:
-    """Return an amount of at most `room` cells; zero is `·`, a trace of money `<0.01` or `-<0.01`."""
+    """Return an amount of at most `room` cells; zero is `0`, a trace of money `<0.01` or `-<0.01`."""
     if nano == 0:
         return NOTHING
     step = 10 ** (9 - decimals)
@@ -66,7 +66,7 @@ def money(nano: int, decimals: int = 2, room: int = MONEY_WIDTH) -> str:
 
 
 def count(number: int) -> str:
-    """Return a number with thin groups; zero is `·`."""
+    """Return a number with thin groups; zero is `0`."""
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if number else NOTHING
 
 
@@ -89,6 +89,10 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 def clock_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def minute_time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%H:%M")
 
 
 def hour_name(hour: datetime) -> str:

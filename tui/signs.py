@@ -7,23 +7,28 @@ from typing import NamedTuple
 
 
 class Sign(NamedTuple):
-    """How a state is shown: glyph, word, tone, and the sentence of the legend."""
+    """How a state is shown: glyph, word, tone, the sentence of the help, a few words of legend."""
 
     glyph: str
     word: str
     tone: str
     meaning: str
+    brief: str = ""
 
 
 HOURS = {
-    "settled": Sign("■", "settled", "ok", "kept, and read once more a day later: final"),
-    "collected": Sign("□", "collected", "ok", "kept; it is read once more after a day"),
+    "settled": Sign("■", "settled", "ok", "kept, and read once more a day later: final", "final"),
+    "collected": Sign(
+        "□", "collected", "ok", "kept; it is read once more after a day", "read again after a day"
+    ),
     "collecting": Sign("○", "collecting", "accent", "being read now"),
-    "due": Sign("·", "due", "muted", "closed, not read yet"),
-    "failed": Sign("×", "failed", "warn", "could not be read; it is tried again"),
-    "refused": Sign("!", "refused", "bad", "the answer cannot be believed; a person decides"),
-    "held": Sign("?", "held", "bad", "a later answer shrank; a person decides"),
-    "gap": Sign("░", "gap", "bad", "OpenCost no longer has it: lost, never zero"),
+    "due": Sign("·", "due", "muted", "closed, not read yet", "not read yet"),
+    "failed": Sign("×", "failed", "warn", "could not be read; it is tried again", "tried again"),
+    "refused": Sign(
+        "!", "refused", "bad", "the answer cannot be believed; a person decides", "a person decides"
+    ),
+    "held": Sign("?", "held", "bad", "a later answer shrank; a person decides", "a person decides"),
+    "gap": Sign("░", "gap", "bad", "OpenCost no longer has it: lost, never zero", "lost"),
     "waived": Sign("-", "waived", "muted", "not asked for, with a reason (a pause)"),
     "none": Sign(" ", "", "faint", "before metering began"),
 }

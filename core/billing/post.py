@@ -14,10 +14,12 @@ import psycopg
 from core.clock import day_of
 from core.db.locks import Lock, take, try_take
 from core.db.queries import queries_beside
+from core.errors import PostingStuck
 
 _SQL = queries_beside(__file__)
 DAYS_MAX = 400
 """Days posted in one run; what is left stays marked and is taken up by the next."""
+STUCK_NAMED_MAX = 3
 FROZEN_S = 150.0
 """Above the longest statement: a poster whose backend waits for it so long is frozen."""
 
@@ -41,11 +43,24 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     """
     days = connection.execute(_SQL["days_to_post"], {"limit": DAYS_MAX}).fetchall()
     hours = rows = 0
+    stuck: list[str] = []
     for (day,) in days:
-        written, marked = _post_day(connection, day, now, frozen_s)
+        try:
+            written, marked = _post_day(connection, day, now, frozen_s)
+        except psycopg.DataError as error:
+            # Figures that nobody can add up: of this day alone, whatever let them in.
+            stuck.append(f"{day}: {error.diag.message_primary}")
+            continue
         hours += marked
         rows += written
-    return PostReport(len(days), hours, rows, _close_over(connection, now, frozen_s))
+    closed = _close_over(connection, now, frozen_s, stuck)
+    if stuck:
+        raise PostingStuck(
+            f"These days cannot be posted or closed ({'; '.join(stuck[:STUCK_NAMED_MAX])});"
+            " all others are. `hopsmeter books check` names the hours; have them read again with"
+            " `hopsmeter collect CLUSTER --hour HOUR`."
+        )
+    return PostReport(len(days), hours, rows, closed)
 
 
 def _take_turn(connection: Connection, frozen_s: float) -> None:
@@ -79,7 +94,12 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         marks = {"ids": ids, "hours": hours, "numbers": numbers}
         connection.execute(_SQL["posted"], {**marks, "day": day, "clusters": clusters})
         if day < day_of(now):
-            _close(connection, day, clusters, now)
+            over = clusters
+        else:
+            rows = connection.execute(_SQL["closed_clusters"], {"day": day, "clusters": clusters})
+            over = [row[0] for row in rows.fetchall()]
+        if over:
+            _close(connection, day, over, now)
         return written, len(seen)
 
 
@@ -113,13 +133,17 @@ def _count(cursor: psycopg.Cursor[Any]) -> int:
     return int(row[0])
 
 
-def _close_over(connection: Connection, now: datetime, frozen_s: float) -> int:
+def _close_over(connection: Connection, now: datetime, frozen_s: float, stuck: list[str]) -> int:
     values = {"today": day_of(now), "limit": DAYS_MAX}
     closed = 0
     for day, clusters in connection.execute(_SQL["days_to_close"], values).fetchall():
-        with connection.transaction():
-            _take_turn(connection, frozen_s)
-            _close(connection, day, clusters, now)
+        try:
+            with connection.transaction():
+                _take_turn(connection, frozen_s)
+                _close(connection, day, clusters, now)
+        except psycopg.DataError as error:
+            stuck.append(f"{day}: {error.diag.message_primary}")
+            continue
         closed += len(clusters)
     return closed
 

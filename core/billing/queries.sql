@@ -154,6 +154,13 @@ numbered AS (
     SELECT %(day)s, coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s)
 SELECT pg_notify('hopsmeter_books', 'posted');
 
+-- name: closed_clusters
+-- Of these clusters those whose day is closed: a poster whose clock is a little behind, or who waited
+-- over midnight, corrects a day that another one closed meanwhile.
+SELECT cluster_id FROM hopsmeter.cluster_days
+WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s) AND closed_at IS NOT NULL
+ORDER BY cluster_id;
+
 -- name: days_to_close
 -- Days that are over and whose rows per namespace were not written yet.
 SELECT day, array_agg(cluster_id ORDER BY cluster_id) FROM hopsmeter.cluster_days
@@ -178,7 +185,8 @@ FROM (
         'cpu_core_hours_micro', c.cpu_core_hours_micro, 'gpu_hours_micro', c.gpu_hours_micro,
         'ram_byte_hours', c.ram_byte_hours, 'pv_byte_hours', c.pv_byte_hours,
         'efficiency_ppm', CASE WHEN c.cpu_nano + c.ram_nano > 0
-            THEN (c.used_weighted_nano::numeric * 1000000 / (c.cpu_nano + c.ram_nano))::bigint
+            THEN least(c.used_weighted_nano::numeric * 1000000 / (c.cpu_nano + c.ram_nano),
+                       2000000000)::bigint   -- as the reader's: 2000 times means nothing more
             END)) AS breakdown
     FROM hopsmeter.cost_daily c JOIN hopsmeter.namespaces n ON n.id = c.namespace_id
     WHERE c.date = %(day)s AND c.cluster_id = ANY (%(clusters)s) AND c.kind = 1

@@ -151,7 +151,10 @@ def _against_raw(connection: Connection, at: dict[str, Any]) -> list[str]:
 def _attribution(connection: Connection, span: _Span) -> CheckLine:
     """2: each allocation is exactly one kind, whose it is says its period, and all is accounted."""
     wrong = _named(connection.execute(_SQL["wrong_attribution"], span.values).fetchall())
-    money = connection.execute(_SQL["money_by_kind"], span.values).fetchall()
+    money = [
+        (currency, *map(int, sums))
+        for currency, *sums in connection.execute(_SQL["money_by_kind"], span.values).fetchall()
+    ]
     parts = [
         f"{currency}: {text_from_nano(total, 5)} in = {text_from_nano(users, 5)} attributed"
         f" + {text_from_nano(absorbed, 5)} absorbed + {text_from_nano(unmapped, 5)} unmapped"

@@ -74,11 +74,11 @@ WHERE a.hour >= %(since)s AND a.hour < %(until)s
 SELECT * FROM wrong LIMIT %(limit)s;
 
 -- name: money_by_kind
--- Cost in, and where it went, by currency.
-SELECT c.currency, sum(a.total_nano)::bigint,
-       coalesce(sum(a.total_nano) FILTER (WHERE a.kind = 1), 0)::bigint,
-       coalesce(sum(a.total_nano) FILTER (WHERE a.kind IN (2, 3, 4)), 0)::bigint,
-       coalesce(sum(a.total_nano) FILTER (WHERE a.kind = 0), 0)::bigint
+-- Cost in, and where it went, by currency. Of all times: years in a small currency fit no bigint.
+SELECT c.currency, sum(a.total_nano),
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind = 1), 0),
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind IN (2, 3, 4)), 0),
+       coalesce(sum(a.total_nano) FILTER (WHERE a.kind = 0), 0)
 FROM hopsmeter.allocations a JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
 WHERE a.hour >= %(since)s AND a.hour < %(until)s GROUP BY c.currency ORDER BY c.currency;
 

@@ -1,7 +1,6 @@
 """A registered cluster as the rest of the program sees it: never a secret, never a sealed one."""
 
 import re
-import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -12,7 +11,8 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
-from core.clusters.connection.access import SELECTORS, Transport
+from core.clusters.connection.access import Transport
+from core.clusters.selector import selector_fault
 from core.errors import Unknown
 from core.money import NANO
 
@@ -36,10 +36,8 @@ GPUS_MAX: Final = 10_000
 RAM_MAX_BYTES: Final = 1 << 50
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SELECTOR = re.compile(r"[A-Za-z0-9._/=!, ()-]{0,512}")
 _CLUSTER_ID = re.compile(r"[^\s\x00-\x1f]{0,253}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _URL_CHARS_MAX = 512
 INT_MAX = 2**31 - 1
@@ -81,8 +79,8 @@ class ClusterSettings:
         ):
             if not _LABEL.fullmatch(value):
                 yield f"The {what} {value!r} is no Kubernetes name."
-        if not _SELECTOR.fullmatch(self.opencost_selector):
-            yield f"The selector {self.opencost_selector!r} is no label selector."
+        if fault := selector_fault(self.opencost_selector):
+            yield fault
         if len(self.system_namespaces) > NAMESPACES_MAX:
             yield f"There are more than {NAMESPACES_MAX} system namespaces."
         if not _CLUSTER_ID.fullmatch(self.opencost_cluster_id or ""):
@@ -148,53 +146,12 @@ def find_cluster(connection: Connection, name: str, *, lock: bool = False) -> Cl
     """Return the cluster of that name that is not removed; Unknown where there is none."""
     found = _select(
         connection,
-        "name = %s AND status <> 'removed'" + (" FOR UPDATE" if lock else ""),
+        "name = %s AND status <> 'removed'" + (" FOR NO KEY UPDATE" if lock else ""),
         [name],
     )
     if not found:
         raise Unknown(f"There is no cluster {name!r}; `hopsmeter cluster list` shows all.")
     return found[0]
-
-
-def same_source(one: ClusterSettings, server: str, other: Cluster) -> bool:
-    """Say whether both would ask the same OpenCost, so that each cost would be counted twice."""
-    return _endpoint(server) == _endpoint(other.server_url) and same_pod(one, other)
-
-
-def same_pod(one: ClusterSettings, other: ClusterSettings) -> bool:
-    """Say whether both would find the same OpenCost, were they in one cluster.
-
-    Selectors that differ may still find the same pod: an empty one finds what the usual labels do.
-    """
-    usual = {"", *SELECTORS}
-    selectors = {one.opencost_selector, other.opencost_selector}
-    return (
-        one.opencost_namespace == other.opencost_namespace
-        and one.opencost_port == other.opencost_port
-        and (len(selectors) == 1 or selectors <= usual)
-    )
-
-
-def same_kubernetes(server: str, ca_pem: str, other_server: str, other_ca_pem: str) -> bool:
-    """Say whether two addresses lead to one Kubernetes: each signs with an authority of its own.
-
-    Not so behind one door that tells clusters apart by their path.
-    """
-    (*door, path), (*other_door, other_path) = _endpoint(server), _endpoint(other_server)
-    if door == other_door and path != other_path:
-        return False
-    authorities = _certificates(ca_pem)
-    return bool(authorities) and authorities == _certificates(other_ca_pem)
-
-
-def _certificates(pem: str) -> frozenset[bytes]:
-    """Return each as DER: blanks and remarks around the PEM say nothing."""
-    return frozenset(map(ssl.PEM_cert_to_DER_cert, _PEM.findall(pem)))
-
-
-def _endpoint(server: str) -> tuple[str | None, int, str]:
-    url = urlsplit(server)
-    return url.hostname, url.port or 443, url.path
 
 
 def _select(connection: Connection, condition: str, values: list[Any]) -> list[Cluster]:

@@ -20,18 +20,14 @@ from core.clusters.cluster import (
     SETTING_COLUMNS,
     Cluster,
     ClusterSettings,
-    every_cluster,
     find_cluster,
-    same_kubernetes,
-    same_pod,
-    same_source,
 )
 from core.clusters.connection.access import ClusterAccess
 from core.clusters.kubeconfig import Kubeconfig, read_kubeconfig
+from core.clusters.sameness import Place, require_only_one, require_unmetered
 from core.clusters.tables import HopsworksCluster
 from core.clusters.vault.keyring import Keyring
 from core.clusters.vault.records import open_sealed, seal
-from core.db.locks import Lock, take
 from core.db.ride import session_on
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.principal import Principal
@@ -40,6 +36,15 @@ from core.secret import Secret
 METERING_BACK_MAX = timedelta(days=400)
 API_KEY_CHARS_MAX = 4096
 _TABLE: Final = "hopsworks_clusters"
+_SOURCE: Final = (
+    "api_url",
+    "opencost_namespace",
+    "opencost_selector",
+    "opencost_container",
+    "opencost_service",
+    "opencost_port",
+    "transport",
+)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _API_KEY = re.compile(rf"[\x21-\x7e]{{1,{API_KEY_CHARS_MAX}}}".encode())
 
@@ -72,19 +77,24 @@ def add_cluster(
     api_key: Secret | None = None,
     context: str | None = None,
     metering_since: datetime | None = None,
+    other_cluster: bool = False,
     vault: Vault,
     why: str,
     now: datetime,
 ) -> ClusterChange:
-    """Register a cluster; metering begins with the last closed hour where no other is named."""
+    """Register a cluster; metering begins with the last closed hour where no other is named.
+
+    With `other_cluster` the asker affirms that it is none of those that share its authority.
+    """
     principal.require_admin("add clusters")
     settings = replace(settings, api_url=settings.api_url.rstrip("/"))
     _require_usable(settings, vault)
     _require_free_name(connection, name)
     since = _since(metering_since, now)
     config = _read(kubeconfig, context, now, vault)
-    _require_other_source(connection, settings, config.server, None)
-    _require_other_kubernetes(connection, settings, config.server, config.ca_pem, None)
+    place = Place(config.server, config.ca_pem)
+    affirmed = require_only_one(connection, place, None, affirmed=other_cluster)
+    affirmed |= require_unmetered(connection, place, since, None, affirmed=other_cluster)
     uid = uuid4()
     values = {
         **_columns(settings),
@@ -101,6 +111,7 @@ def add_cluster(
         "metering_since": [None, hour_text(since)],
         "credentials_expire_at": [None, _moment(config.expires_at)],
         **{what: [None, value] for what, value in _shown(settings).items()},
+        **_affirmed(affirmed),
     }
     return _told(connection, principal, "cluster.add", name, difference, why)
 
@@ -114,6 +125,7 @@ def edit_cluster(
     kubeconfig: Secret | None = None,
     api_key: Secret | None = None,
     context: str | None = None,
+    other_cluster: bool = False,
     vault: Vault,
     why: str,
     now: datetime,
@@ -130,10 +142,7 @@ def edit_cluster(
     _require_usable(settings, vault)
     _require_currency_free(connection, before, settings)
     config = _read(kubeconfig, context, now, vault) if kubeconfig else None
-    server = config.server if config else before.server_url
-    _require_other_source(connection, settings, server, before.id)
-    ca_pem = config.ca_pem if config else _authorities(connection)[before.id]
-    _require_other_kubernetes(connection, settings, server, ca_pem, before.id)
+    affirmed = _require_other(connection, before, settings, config, affirmed=other_cluster)
     values = _columns(settings)
     difference = _changed(before.settings, settings)
     if config:
@@ -154,6 +163,7 @@ def edit_cluster(
     if not difference:
         raise InputFault(f"Nothing would change: the cluster {name} is like that already.")
     _update(connection, before.id, values)
+    difference |= _affirmed(affirmed)
     return _told(connection, principal, "cluster.edit", name, difference, why)
 
 
@@ -196,7 +206,10 @@ def resume_cluster(
 def remove_cluster(
     connection: Connection, principal: Principal, name: str, *, why: str
 ) -> ClusterChange:
-    """Take a cluster out of metering for good and erase its secrets; facts and name stay."""
+    """Take a cluster out of metering for good and erase its secrets; facts and name stay.
+
+    Its authority stays too: it tells who would register the same Kubernetes again.
+    """
     principal.require_admin("remove clusters")
     before = find_cluster(connection, name, lock=True)
     values = {
@@ -204,7 +217,6 @@ def remove_cluster(
         "status_why": why,
         "kubeconfig_sealed": b"",
         "api_key_sealed": None,
-        "ca_pem": "",
     }
     _update(connection, before.id, values)
     difference = {"status": [before.status, "removed"], "kubeconfig": ["sealed", "erased"]}
@@ -273,44 +285,38 @@ def _since(wished: datetime | None, now: datetime) -> datetime:
     return since
 
 
-def _require_other_source(
-    connection: Connection, settings: ClusterSettings, server: str, own_id: int | None
-) -> None:
-    for other in every_cluster(connection):
-        if other.id != own_id and same_source(settings, server, other):
-            raise Conflict(
-                f"The cluster {other.name} has the same server and OpenCost ({server}, namespace"
-                f" {settings.opencost_namespace}): every cost would be counted twice."
-                " Nothing was changed."
-            )
-
-
-def _require_other_kubernetes(
+def _require_other(
     connection: Connection,
+    before: Cluster,
     settings: ClusterSettings,
-    server: str,
-    ca_pem: str,
-    own_id: int | None,
-) -> None:
-    """Refuse a cluster that is here by another address of its API server."""
-    # One registration at a time: two at once would each not see the other.
-    take(connection, Lock.REGISTRY)
-    authorities = _authorities(connection)
-    for other in every_cluster(connection):
-        if other.id == own_id or not same_pod(settings, other):
-            continue
-        if same_kubernetes(server, ca_pem, other.server_url, authorities[other.id]):
-            raise Conflict(
-                f"The cluster {other.name} ({other.server_url}) has the same certificate authority"
-                f" and the same OpenCost as {server}: it is the same Kubernetes by another"
-                " address, and every cost would be counted twice. Nothing was changed."
-            )
+    config: Kubeconfig | None,
+    *,
+    affirmed: bool,
+) -> set[str]:
+    """Judge an edit of where the costs come from; others leave a Kubernetes what it is."""
+    if config:
+        place = Place(config.server, config.ca_pem)
+    elif any(getattr(settings, name) != getattr(before, name) for name in _SOURCE):
+        place = Place(before.server_url, _ca_pem(connection, before.id))
+    else:
+        return set()
+    overruled = require_only_one(connection, place, before.id, affirmed=affirmed)
+    if config:
+        since = before.metering_since
+        overruled |= require_unmetered(connection, place, since, before.id, affirmed=affirmed)
+    return overruled
 
 
-def _authorities(connection: Connection) -> dict[int, str]:
-    return dict(
-        connection.execute("SELECT id, ca_pem FROM hopsmeter.hopsworks_clusters").fetchall()
-    )
+def _affirmed(names: set[str]) -> dict[str, list[Any]]:
+    return {"other_cluster": [None, sorted(names)]} if names else {}
+
+
+def _ca_pem(connection: Connection, cluster_id: int) -> str:
+    row = connection.execute(
+        "SELECT ca_pem FROM hopsmeter.hopsworks_clusters WHERE id = %s", [cluster_id]
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _require_currency_free(

@@ -19,7 +19,10 @@ class Arguments(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 
 
 class ClusterAdd(Arguments, frozen=True):
-    """A new cluster; hours are text (`2026-03-01T14Z`), money is text in units of `currency`."""
+    """A new cluster; hours are text (`2026-03-01T14Z`), money is text in units of `currency`.
+
+    `other_cluster` affirms that it is none of the registered ones that share its authority.
+    """
 
     cluster: str
     api_url: str
@@ -39,6 +42,7 @@ class ClusterAdd(Arguments, frozen=True):
     gpus_max: int | None = None
     ram_max_gib: int | None = None
     context: str | None = None
+    other_cluster: bool = False
 
 
 class ClusterEdit(Arguments, frozen=True):
@@ -62,6 +66,7 @@ class ClusterEdit(Arguments, frozen=True):
     gpus_max: int | UnsetType = UNSET
     ram_max_gib: int | UnsetType = UNSET
     context: str | None = None
+    other_cluster: bool = False
 
 
 class ClusterNamed(Arguments, frozen=True):

@@ -19,6 +19,8 @@ class Lock(IntEnum):
     """One poster at a time, beside the keys that would catch a second one."""
     REGISTRY = 0x686F7003
     """One cluster registered or changed at a time, so that none is there twice."""
+    PEOPLE = 0x686F7004
+    """One user added at a time, so that no address is given to two."""
 
 
 def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:

@@ -11,6 +11,7 @@ from psycopg.errors import UniqueViolation
 from sqlmodel import col, delete
 
 from core.audit import trail
+from core.db.locks import Lock, take
 from core.db.ride import session_on
 from core.db.roles import PERSON, ensure_login_role
 from core.errors import Conflict, InputFault, Unknown
@@ -47,6 +48,7 @@ def add_user(
     principal.require_admin("add users")
     user_id, email, name = user_id.strip(), email.strip(), name.strip()
     _require_usable(user_id, email, name)
+    _require_free_address(connection, user_id, email)
     payer = _owner(connection, owner, user_id) if owner else None
     row = tables.User(
         id=user_id,
@@ -71,6 +73,21 @@ def add_user(
     }
     trail.record(connection, principal, "user.add", user_id, after=after, why=why)
     return user
+
+
+def _require_free_address(connection: Connection, user_id: str, email: str) -> None:
+    """Refuse a second user of an address, which would name nobody from then on."""
+    take(connection, Lock.PEOPLE)
+    row = connection.execute(
+        "SELECT id FROM hopsmeter.users"
+        " WHERE lower(email) = lower(%s) AND id <> %s AND status <> 'deleted' LIMIT 1",
+        [email, user_id],
+    ).fetchone()
+    if row:
+        raise Conflict(
+            f"The user {row[0]} has the address {email}, and people are found by theirs; give this"
+            " one an address of their own. Nothing was changed."
+        )
 
 
 def map_login(

@@ -35,16 +35,20 @@ _COLUMNS = ", ".join(field.name for field in fields(User))
 
 
 def find_user(connection: Connection, text: str) -> User:
-    """Find the one user with that id or e-mail; Unknown for none, InputFault for several."""
+    """Find the one user with that id or e-mail; Unknown for none, InputFault for several.
+
+    Whoever is deleted leaves the address to who has it now.
+    """
     found = _select(connection, "id = %s", [text])
     if not found:
         found = _select(connection, "lower(email) = lower(%s) ORDER BY id LIMIT 9", [text])
     if not found:
         raise Unknown(f"There is no user {text!r}; `hopsmeter user list` shows all.")
-    if len(found) > 1:
+    living = [user for user in found if user.status != "deleted"]
+    if len(found) > 1 and len(living) != 1:
         ids = ", ".join(user.id for user in found)
         raise InputFault(f"{text} is the e-mail of several users; name one by its id: {ids}.")
-    return found[0]
+    return (living or found)[0]
 
 
 def every_user(connection: Connection) -> list[User]:

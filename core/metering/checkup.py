@@ -26,8 +26,8 @@ LOOK_BACK: Final = timedelta(days=15)
 """How far back is looked at least: what a Prometheus keeps by default."""
 MARGIN: Final = timedelta(hours=48)
 """Less than this between what we still want and what OpenCost forgets is a warning."""
-ASKS_MAX: Final = 9
-"""One for the far end, eight to halve 15 days to a few hours."""
+ASKS_MAX: Final = 10
+"""One for the far end, nine to halve 15 days and the margin to the hour."""
 LOOK_BACK_S: Final = 45.0
 LOOK_ONE_S: Final = 15.0
 EXPIRY_WARN: Final = timedelta(days=14)
@@ -144,9 +144,11 @@ def _shape(answer: Answer, of: Patient) -> Iterator[CheckStep]:
         "sentinel": f"{of.limits.sentinel} is there." if of.limits.sentinel else "none is set.",
         "limits": "cost and hours are within what is plausible.",
     }
+    refused = any(each.structural for each in answer.complaints)
     for name, saw in good.items():
         wrong = [each for each in answer.complaints if _STEP_OF.get(each.fault, "answer") == name]
-        yield from [_complaint(name, each, of) for each in wrong] or [CheckStep(name, "ok", saw)]
+        told = [_complaint(name, each, of, refused=refused) for each in wrong]
+        yield from told or [CheckStep(name, "ok", saw)]
     yield _idle(answer)
 
 
@@ -157,10 +159,14 @@ def _source(answer: Answer, of: Patient) -> str:
     return f"{answer.cluster_id}, {known}."
 
 
-def _complaint(name: str, each: Complaint, of: Patient) -> CheckStep:
+def _complaint(name: str, each: Complaint, of: Patient, *, refused: bool) -> CheckStep:
+    """Tell a complaint; a person may overrule judgement, but not in an answer that is `refused`."""
     outcome: Outcome = "fail" if each.structural else "warn"
-    cure = "Such hours are refused, and nothing of them is stored."
-    if not each.structural:
+    if each.structural:
+        cure = "Such hours are refused, and nothing of them is stored."
+    elif refused:
+        cure = "Nobody is asked about this as long as the answer is refused for what it is."
+    else:
         cure = f"Such hours wait for a person: `hopsmeter hours accept {of.name} HOUR`."
     return CheckStep(name, outcome, f"{each.fault}: {each.message}", cure)
 
@@ -196,13 +202,13 @@ def _history(visit: Reach, of: Patient) -> CheckStep:
         return CheckStep("history", "warn", saw, _SEE_LOGS)
     about = "about " if known - unknown > HOUR else ""
     saw = f"back to {about}{hour_text(known)} ({_span(of.newest - known)})."
-    cure = _shortage(of, known, unknown)
+    cure = _shortage(of, known)
     return CheckStep("history", "warn" if cure else "ok", saw, cure)
 
 
-def _shortage(of: Patient, known: datetime, unknown: datetime) -> str:
+def _shortage(of: Patient, known: datetime) -> str:
     """Say what is lost, or soon will be; empty where there is time."""
-    lost = sum(hour <= unknown for hour in of.missing)
+    lost = sum(hour < known for hour in of.missing)
     if lost:
         return (
             f"Hours that are older, and missing in the books: {lost}. They will become gaps; only"

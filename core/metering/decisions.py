@@ -76,6 +76,7 @@ def decide(
         raise InputFault("Say why, with --reason: it is kept with the hour. Nothing was changed.")
     take(connection, Lock.ATTRIBUTION, shared=True)
     window = _window(connection, cluster, hour)
+    _require_metered(connection, window)
     if decision == "accept":
         _accept(connection, principal, window, hour, why, now, policy or Policy())
     elif decision == "keep":
@@ -148,36 +149,52 @@ def ask_again(
 
 
 def _require_active(connection: Connection, cluster: str) -> None:
-    cluster_id = cluster_id_of(connection, cluster)
+    status = _require_known(connection, cluster)
+    if status == "active":
+        return
     row = connection.execute(
-        "SELECT status_why FROM hopsmeter.hopsworks_clusters WHERE id = %s AND status = 'paused'",
-        [cluster_id],
+        "SELECT status_why FROM hopsmeter.hopsworks_clusters WHERE name = %s", [cluster]
     ).fetchone()
-    if row is not None:
+    assert row is not None
+    if status == "removed":
         raise Conflict(
-            f"The cluster {cluster} is paused ({row[0]}), and is not asked until"
-            f" `hopsmeter cluster resume {cluster}`. Nothing was changed."
+            f"The cluster {cluster} was removed ({row[0]}), and is not asked any more."
+            " Nothing was changed."
         )
+    raise Conflict(
+        f"The cluster {cluster} is paused ({row[0]}), and is not asked until"
+        f" `hopsmeter cluster resume {cluster}`. Nothing was changed."
+    )
 
 
-def cluster_id_of(connection: Connection, name: str) -> int:
-    """Return a cluster's number; Unknown where there is none of that name."""
+def _require_known(connection: Connection, name: str) -> str:
+    """Return a cluster's status; Unknown where there is none of that name."""
     row = connection.execute(
-        "SELECT id FROM hopsmeter.hopsworks_clusters WHERE name = %s AND status <> 'removed'",
-        [name],
+        "SELECT status FROM hopsmeter.hopsworks_clusters WHERE name = %s", [name]
     ).fetchone()
     if row is None:
         raise Unknown(
             f"There is no cluster {name!r}; `hopsmeter cluster list` shows them."
             " Nothing was changed."
         )
-    return int(row[0])
+    return str(row[0])
+
+
+def _require_metered(connection: Connection, window: _Window) -> None:
+    """A removed cluster's hours are waived where nothing is stored: another registration of the
+    same Kubernetes may have them by now, and to store them here would count them twice.
+    """
+    if window.revision == 0 and _require_known(connection, window.cluster) == "removed":
+        raise Conflict(
+            f"The cluster {window.cluster} was removed, and its hours that were never stored are"
+            " waived for good. Nothing was changed."
+        )
 
 
 def _window(connection: Connection, cluster: str, hour: datetime) -> _Window:
     row = connection.execute(_SQL["decided_window"], {"cluster": cluster, "hour": hour}).fetchone()
     if row is None:
-        cluster_id_of(connection, cluster)
+        _require_known(connection, cluster)
         raise Unknown(f"{cluster} has no hour {hour_text(hour)}. Nothing was changed.")
     *columns, cost, cores, gpus, ram, sentinel, source = row
     return _Window(Limits(cost, cores, gpus, ram, sentinel, source), *columns)

@@ -1,8 +1,9 @@
 """Every change of who owns what, and the revision of the stored hours that it touches.
 
-Changes of who pays by which plan are its twin, `assignments`. All of them take the advisory lock ATTRIBUTION exclusively, write the periods, and revise the
-stored hours in the same transaction: so no hour is ever stored by the old rule after the new one
-was written, and what was absorbed as unmapped is charged from the hour the admin says.
+Changes of who pays by which plan are its twin, `assignments`. All of them take the advisory lock
+ATTRIBUTION exclusively, write the periods, and revise the stored hours in the same transaction: so no
+hour is ever stored by the old rule after the new one was written, and what was absorbed as unmapped
+is charged from the hour the admin says.
 """
 
 import re
@@ -157,7 +158,7 @@ def reattribute_cluster(
 def _cluster(connection: Connection, name: str) -> _Cluster:
     row = connection.execute(
         "SELECT id, name, currency, system_namespaces, metering_since"
-        " FROM hopsmeter.hopsworks_clusters WHERE name = %s AND status <> 'removed'",
+        " FROM hopsmeter.hopsworks_clusters WHERE name = %s",
         [name],
     ).fetchone()
     if row is None:

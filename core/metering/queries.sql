@@ -135,6 +135,17 @@ WHERE (w.cluster_id, w.hour) IN (SELECT * FROM unnest(%(clusters)s::int[], %(hou
 ORDER BY w.cluster_id, w.hour
 FOR UPDATE;
 
+-- name: sources
+-- Of which OpenCost these clusters' answers were until now; locked, so that it stays so.
+SELECT id, opencost_cluster_id FROM hopsmeter.hopsworks_clusters
+WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: keep_sources
+-- The first answer that is stored tells, in the same transaction.
+UPDATE hopsmeter.hopsworks_clusters c SET opencost_cluster_id = k.source
+FROM unnest(%(ids)s::int[], %(sources)s::text[]) AS k (id, source)
+WHERE c.id = k.id AND c.opencost_cluster_id IS NULL;
+
 -- name: keep_raw
 -- Keep raw answers; one that was refused or held before and is stored now changes its verdict.
 INSERT INTO hopsmeter.raw_answers AS r
@@ -249,6 +260,10 @@ SET state = CASE WHEN revision = 0 THEN 'gap' ELSE 'settled' END,
     fault = 'no-data', why = %(why)s, next_try_at = NULL,
     lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL
 WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s AND lease_token = %(token)s;
+
+-- name: answered
+-- A cluster answers; what its visit comes to is written at the visit's end.
+UPDATE hopsmeter.hopsworks_clusters SET last_answered_at = %(now)s WHERE id = %(cluster_id)s;
 
 -- name: visited
 -- What a visit to a cluster came to; one that fails is left alone for a growing while.
@@ -434,9 +449,9 @@ revised AS (
       AND a.hour = ANY (ARRAY(SELECT DISTINCT hour FROM wrong))
       AND a.namespace_id = ANY (ARRAY(SELECT DISTINCT namespace_id FROM wrong))
     RETURNING a.hour, a.total_nano, x.old_plan_version_id, x.plan_version_id)
-SELECT count(DISTINCT r.hour)::int, coalesce(sum(r.total_nano), 0)::bigint,
-       coalesce(sum(hopsmeter.charge_nano(r.total_nano, before.factor)), 0)::bigint,
-       coalesce(sum(hopsmeter.charge_nano(r.total_nano, now.factor)), 0)::bigint
+SELECT count(DISTINCT r.hour)::int, coalesce(sum(r.total_nano), 0),
+       coalesce(sum(hopsmeter.charge_nano(r.total_nano, before.factor)), 0),
+       coalesce(sum(hopsmeter.charge_nano(r.total_nano, now.factor)), 0)
 FROM revised r
 LEFT JOIN hopsmeter.rate_plan_versions before ON before.id = r.old_plan_version_id
 LEFT JOIN hopsmeter.rate_plan_versions now ON now.id = r.plan_version_id;
@@ -546,7 +561,7 @@ SELECT w.cluster_id, c.name, c.currency, w.state, w.revision, w.total_nano, w.ra
        c.cost_max_nano, c.cores_max, c.gpus_max, c.ram_max_bytes, c.sentinel_namespace,
        c.opencost_cluster_id
 FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
-WHERE c.name = %(cluster)s AND w.hour = %(hour)s AND c.status <> 'removed'
+WHERE c.name = %(cluster)s AND w.hour = %(hour)s
 FOR UPDATE OF w;
 
 -- name: limits

@@ -8,7 +8,7 @@ no other.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -78,6 +78,16 @@ def store_answers(
         return _store_with_care(connection, ordered, attribution, policy, now)
 
 
+def _keep_sources(connection: Connection, ordered: Sequence[Asked], done: Sequence[Stored]) -> None:
+    """With its first stored hour a cluster's OpenCost is known, whatever becomes of the visit."""
+    unknown = {each.claim.cluster_id for each in ordered if not each.limits.cluster_id}
+    found = {each.claim.cluster_id: each.source for each in done if each.source}
+    ids = sorted(unknown & found.keys())
+    if ids:
+        values = {"ids": ids, "sources": [found[number] for number in ids]}
+        connection.execute(_SQL["keep_sources"], values)
+
+
 def _store_with_care(
     connection: Connection,
     ordered: Sequence[Asked],
@@ -88,15 +98,36 @@ def _store_with_care(
     """Read all of each answer before anything is stored; what is refused says so."""
     came: dict[UUID, Stored | AnswerRefused] = {}
     fetched = []
-    for each in ordered:
-        try:
-            fetched.append(each.read())
-        except AnswerRefused as refused:
-            came[each.claim.token] = refused
-    if fetched:
-        stored = store_hours(connection, fetched, attribution=attribution, policy=policy, now=now)
+    with _storing(connection, [each.claim for each in ordered], attribution):
+        ordered = _of_known_source(connection, ordered)
+        take(connection, Lock.ATTRIBUTION, shared=True)
+        for each in ordered:
+            try:
+                fetched.append(each.read())
+            except AnswerRefused as refused:
+                came[each.claim.token] = refused
+        stored = store_within(connection, fetched, attribution, policy, now) if fetched else []
+        _keep_sources(connection, ordered, stored)
         came.update((each.claim.token, each) for each in stored)
     return came
+
+
+def _of_known_source(connection: Connection, ordered: Sequence[Asked]) -> list[Asked]:
+    """Return the same, of the OpenCost that the cluster's first stored answer was of.
+
+    Of a cluster that has no stored answer yet, the first in order tells; its row stays locked, so
+    that no other daemon takes another one's. Before ATTRIBUTION, as whoever edits a cluster does.
+    """
+    if all(each.limits.cluster_id for each in ordered):
+        return list(ordered)
+    ids = sorted({each.claim.cluster_id for each in ordered if not each.limits.cluster_id})
+    known = dict(connection.execute(_SQL["sources"], {"ids": ids}).fetchall())
+    return [
+        each
+        if each.limits.cluster_id or known.get(each.claim.cluster_id) is None
+        else replace(each, limits=replace(each.limits, cluster_id=known[each.claim.cluster_id]))
+        for each in ordered
+    ]
 
 
 def store_hours(
@@ -177,6 +208,7 @@ def _stream_within(
     now: datetime,
 ) -> list[Stored]:
     """As `store_within`, reading as it goes; NotPlainError where that will not do."""
+    ordered = _of_known_source(connection, ordered)
     take(connection, Lock.ATTRIBUTION, shared=True)
     locked, epoch = _lock(connection, [each.claim for each in ordered])
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
@@ -193,6 +225,7 @@ def _stream_within(
             whose = attribution.of(connection, each.claim, fetched.answer, epoch)
             done.append(_revise(connection, fetched, whose, before, policy, ends))
     _finish(connection, ends, policy, now)
+    _keep_sources(connection, ordered, done)
     return done
 
 

@@ -32,6 +32,7 @@ FAILURES_MAX = 3
 """Hours in a row that get no answer, before the cluster is left alone for a while."""
 _ASKED = frozenset({"exec", "proxy", "opencost"})
 """Steps at which the question was put already; those before them are about the cluster alone."""
+ANSWERED_TOLD_EVERY = timedelta(seconds=5)
 STORED_TIMEOUT_S = 300.0
 COMPRESSION = 1
 
@@ -74,6 +75,7 @@ class _Tally:
     answered: int = 0
     stored: int = 0
     failures: int = 0
+    answered_told_at: datetime | None = None
     source: str | None = None
     trouble: ClusterFault | None = None
     waiting: list[_Waiting] = field(default_factory=list)
@@ -143,6 +145,7 @@ def _ask_one(
         return
     tally.answered += 1
     now = tools.clock()
+    _tell_answered(connection, claim.cluster_id, now, tally)
     sha256 = hashlib.sha256(body).digest()
     if sha256 == claim.raw_sha256:
         windows.unchanged(connection, [claim], now, tools.policy)
@@ -157,6 +160,13 @@ def _ask_one(
     tally.waiting.append(_Waiting(claim, raw, done))
     if known.cluster_id is None or len(tally.waiting) >= IN_FLIGHT_MAX:
         _await_stored(tools, connection, tally)
+
+
+def _tell_answered(connection: Connection, cluster_id: int, now: datetime, tally: _Tally) -> None:
+    """A catch-up of weeks is one visit: who looks on sees meanwhile that the cluster answers."""
+    if tally.answered_told_at is None or now - tally.answered_told_at >= ANSWERED_TOLD_EVERY:
+        windows.answered(connection, cluster_id, now)
+        tally.answered_told_at = now
 
 
 def _raw(body: bytes, sha256: bytes, now: datetime, policy: Policy) -> RawAnswer:

@@ -216,6 +216,11 @@ def _nothing(
     return "gap"
 
 
+def answered(connection: Connection, cluster_id: int, now: datetime) -> None:
+    """Keep that a cluster answers, while its visit goes on."""
+    connection.execute(_SQL["answered"], {"cluster_id": cluster_id, "now": now})
+
+
 def visited(
     connection: Connection,
     cluster_id: int,

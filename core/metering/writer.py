@@ -5,8 +5,8 @@ what they cost together. A batch that fails is stored one by one, so that a bad 
 other.
 """
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -50,9 +50,9 @@ class Writer:
         self, connect: Callable[[], Connection], name: str, policy: Policy, clock: Clock
     ) -> None:
         self._connect, self._name, self._policy, self._clock = connect, name, policy, clock
-        self._orders: queue.Queue[_Order | None] = queue.Queue(WAITING_MAX)
-        self._room = threading.Condition()
-        self._waiting_bytes = 0
+        self._orders: deque[_Order] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
         self._attribution = Attribution()
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="hopsmeter-store", daemon=True)
@@ -71,27 +71,26 @@ class Writer:
         AnswerRefused is the error of an answer that cannot be believed; nothing of it was kept.
         """
         order = _Order(asked, Future())
-        with self._room:
-            if not self._room.wait_for(lambda: self._has_room(order), ROOM_TIMEOUT_S):
-                raise TimeoutError("nothing was stored for minutes: no room for one more answer")
-            self._waiting_bytes += order.size_bytes
-        self._orders.put(order, timeout=ROOM_TIMEOUT_S)
+        with self._changed:
+            if self._changed.wait_for(lambda: self._has_room(order), ROOM_TIMEOUT_S):
+                self._orders.append(order)
+                self._changed.notify_all()
+            else:
+                no_room = "nothing was stored for minutes, and too many answers wait"
+                order.done.set_exception(TimeoutError(no_room))
         return order.done
 
     def _has_room(self, order: _Order) -> bool:
         """One answer alone always has room."""
-        waiting = self._waiting_bytes
-        return not waiting or waiting + order.size_bytes <= WAITING_BYTES_MAX
-
-    def _took(self, order: _Order) -> _Order:
-        with self._room:
-            self._waiting_bytes -= order.size_bytes
-            self._room.notify_all()
-        return order
+        waiting = sum(each.size_bytes for each in self._orders)
+        fits = len(self._orders) < WAITING_MAX and waiting + order.size_bytes <= WAITING_BYTES_MAX
+        return fits or not self._orders
 
     def close(self) -> None:
         """Store what waits, then end."""
-        self._orders.put(None, timeout=ROOM_TIMEOUT_S)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._connection is not None:
             self._connection.close()
@@ -115,21 +114,17 @@ class Writer:
                     raise
 
     def _next(self) -> list[_Order] | None:
-        first = self._orders.get()
-        if first is None:
-            return None
-        batch, size = [self._took(first)], first.size_bytes
-        while len(batch) < BATCH_MAX and size < BATCH_BYTES_MAX:
-            try:
-                order = self._orders.get_nowait()
-            except queue.Empty:
-                break
-            if order is None:
-                self._orders.put(None)
-                break
-            batch.append(self._took(order))
-            size += order.size_bytes
-        return batch
+        """Take what waits, up to what one transaction should hold; None once all is stored."""
+        batch: list[_Order] = []
+        size = 0
+        with self._changed:
+            # No limit: an idle writer waits for as long as its daemon lives.
+            self._changed.wait_for(lambda: self._orders or self._closing)
+            while self._orders and len(batch) < BATCH_MAX and size < BATCH_BYTES_MAX:
+                batch.append(self._orders.popleft())
+                size += batch[-1].size_bytes
+            self._changed.notify_all()
+        return batch or None
 
     def _store(self, batch: list[_Order]) -> None:
         if self._connection is None or self._connection.closed:

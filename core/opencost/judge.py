@@ -13,6 +13,8 @@ from core.opencost.words import some
 _CORE_HOURS, _GPU_HOURS, _RAM_BYTE_HOURS = 0, 1, 2
 HOUR_MAX_NANO = NANO_MAX // 25
 """Of all figures of an hour together: a day of such hours can still be added up in a BIGINT."""
+USED_MAX = 2.5e17
+"""Of any one quantity of all namespaces in an hour; with the idle row's 10¹⁷, a day of it fits too."""
 SURELY_BELOW = 0.999
 NAME_CHARS_MAX = 253
 """Of a namespace and of a cluster's id: Kubernetes allows 63, OpenCost's own rows are as short."""
@@ -31,9 +33,12 @@ def judge_limits(answer: Answer, limits: Limits, hours: float) -> None:
     _judge_names(answer)
     spent = spent_nano(answer.money).sum(axis=0)
     used = used_most(answer.quantities).max(axis=0, initial=0)
+    quantities = used_all(answer.quantities[answer.special != IDLE]).sum(axis=0)
     if spent.sum() > HOUR_MAX_NANO:
-        _refuse_sum(answer)
-    if surely_plausible(spent, used, limits, hours):
+        _refuse_sum(answer, f"more than {text_from_nano(HOUR_MAX_NANO)}")
+    if quantities.max(initial=0) > USED_MAX:
+        _refuse_sum(answer, "more bytes or hours than a day of them could be added up")
+    if surely_plausible(spent, used, quantities, limits, hours):
         return
     _judge_cost(answer, limits.cost_max_nano * hours, limits)
     _judge_hours(answer, limits, hours)
@@ -49,10 +54,19 @@ def used_most(quantities: IntArray) -> IntArray:
     return np.abs(quantities[:, :3])
 
 
+def used_all(quantities: IntArray) -> NDArray[np.float64]:
+    """Return each quantity, its sign aside, for a rough sum over rows."""
+    return np.abs(quantities).astype(np.float64)
+
+
 def surely_plausible(
-    spent: NDArray[np.float64], used: IntArray, limits: Limits, hours: float
+    spent: NDArray[np.float64],
+    used: IntArray,
+    quantities: NDArray[np.float64],
+    limits: Limits,
+    hours: float,
 ) -> bool:
-    """Say whether nothing can be beyond `limits`, from the sums of `spent_nano` and most used.
+    """Say whether nothing can be beyond `limits`, from sums of `spent_nano`, `used_all`, and most used.
 
     Almost every answer is far below every limit, which two rough looks tell: floating-point sums
     err by less than the part that they leave here.
@@ -62,6 +76,7 @@ def surely_plausible(
     return (
         sum(figures) <= HOUR_MAX_NANO
         and max(figures) <= limits.cost_max_nano * hours * SURELY_BELOW
+        and max(quantities.tolist()) <= USED_MAX * SURELY_BELOW
         and all(each <= limit * hours for each, limit in zip(used.tolist(), most, strict=True))
     )
 
@@ -85,9 +100,9 @@ def _usable(text: str, names: list[str]) -> bool:
     return text.isprintable() and all(names) and max(map(len, names), default=0) <= NAME_CHARS_MAX
 
 
-def _refuse_sum(answer: Answer) -> None:
+def _refuse_sum(answer: Answer, beyond: str) -> None:
     """Structural: an hour that nobody can add up would hold up posting for every cluster."""
-    message = f"The hour's figures add up to more than {text_from_nano(HOUR_MAX_NANO)}."
+    message = f"The hour's figures add up to {beyond}."
     answer.complaints.append(Complaint("out-of-range", message))
 
 

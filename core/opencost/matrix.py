@@ -19,7 +19,8 @@ Bad = NDArray[np.bool_]
 
 FIGURE_MAX = 6e8
 """Units or hours: no single figure of an hour is larger, and a row's fifteen fit a BIGINT's sum."""
-WHOLE_MAX = 9e18
+WHOLE_MAX = 1e17
+"""Bytes, or byte-hours: 100 petabytes in an hour. A day of such hours fits a BIGINT's sum."""
 
 
 def table(rows: list[tuple[float | None, ...]], width: int) -> Floats:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import AnswerRefused
-from core.opencost.answer import TOTAL, Answer, Complaint, IntArray, Summary
+from core.opencost.answer import QUANTITY_COLUMNS, TOTAL, Answer, Complaint, IntArray, Summary
 from core.opencost.columns import columns_of
-from core.opencost.judge import names_usable, spent_nano, surely_plausible, used_most
+from core.opencost.judge import names_usable, spent_nano, surely_plausible, used_all, used_most
 from core.opencost.read import Opened, Question, open_answer, window_of
 from core.opencost.rows import (
     efficiency_ppm,
@@ -77,6 +77,7 @@ class _Tally:
     left: int
     spent: NDArray[np.float64] = field(default_factory=lambda: np.zeros(TOTAL + 1))
     used: IntArray = field(default_factory=lambda: np.zeros(3, np.int64))
+    quantities: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(QUANTITY_COLUMNS)))
     total_nano: int = 0
     flags: int = 0
     rounding_nano: int = 0
@@ -164,6 +165,7 @@ class Stream:
         starts = np.cumsum([0, *(part.count for part in parts[:-1])])
         spent = np.add.reduceat(spent_nano(money), starts)
         used = np.maximum.reduceat(used_most(quantities), starts)
+        summed = np.add.reduceat(used_all(quantities), starts)
         # A sum that overflows here is beyond what `surely_plausible` lets pass.
         totals = np.add.reduceat(money[:, TOTAL], starts).tolist()
         flagged = np.bitwise_or.reduceat(flags, starts).tolist()
@@ -173,6 +175,7 @@ class Stream:
             tally.left -= part.count
             tally.spent += spent[at]
             np.maximum(tally.used, used[at], out=tally.used)
+            tally.quantities += summed[at]
             tally.total_nano += totals[at]
             tally.flags |= flagged[at]
             tally.rounding_nano = max(tally.rounding_nano, rounding[at])
@@ -181,5 +184,5 @@ class Stream:
             # Freed while the processor still knows them; hundreds of answers are half a million.
             tally.opened.rows.clear()
             limits = tally.opened.question.limits
-            if not surely_plausible(tally.spent, tally.used, limits, _HOURS):
+            if not surely_plausible(tally.spent, tally.used, tally.quantities, limits, _HOURS):
                 raise NotPlainError

@@ -59,7 +59,10 @@ class NamespaceCost:
 
 @dataclass(frozen=True)
 class Unmapped:
-    """A namespace with cost and no owner: nobody pays for it yet."""
+    """A namespace with cost and no owner: nobody pays for it yet.
+
+    Of a `removed` cluster too: its hours can be given to somebody as long as they are kept.
+    """
 
     cluster: str
     namespace: str
@@ -68,6 +71,7 @@ class Unmapped:
     total_nano: int
     first_hour: datetime
     last_hour: datetime
+    removed: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,10 @@ def namespaces(
 
 
 def unmapped(
-    connection: psycopg.Connection[Any], since: date | None = None
+    connection: psycopg.Connection[Any], since: date | None = None, *, cluster: str | None = None
 ) -> tuple[Unmapped, ...]:
     """Return the namespaces that cost and have no owner, since a day or since ever."""
-    return _all(connection, Unmapped, _SQL["unmapped"], {"since": since})
+    return _all(connection, Unmapped, _SQL["unmapped"], {"since": since, "cluster": cluster})
 
 
 def namespace_hours(

@@ -60,6 +60,25 @@ class HourLine:
     settled_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a map that begins at some hour does not show of a cluster.
+
+    Counts are of hours before it, `first` the oldest of them; `trouble` is what keeps the cluster
+    from being asked, until `next_visit_at`, and empty while nothing does.
+    """
+
+    cluster: str
+    failed: int
+    refused: int
+    held: int
+    gaps: int
+    due: int
+    first: datetime | None
+    trouble: str
+    next_visit_at: datetime | None
+
+
 Word = Literal["open", "kept", "held", "refused", "failed", "left alone", "gap", "waived"]
 
 
@@ -93,7 +112,10 @@ def hours_map(
     *,
     cluster: str | None = None,
 ) -> tuple[HourStrip, ...]:
-    """Return the states of the hours in [since, until) for each cluster, or for one, by name."""
+    """Return the states of the hours in [since, until) for each cluster, by name.
+
+    Of a named `cluster` also where it was removed.
+    """
     rows = connection.execute(
         _SQL["hours_map"], {"since": since, "until": until, "now": now, "cluster": cluster}
     ).fetchall()
@@ -101,6 +123,14 @@ def hours_map(
         HourStrip(name, since, tuple(state or "none" for state in states or ()))
         for name, states in rows
     )
+
+
+def elsewhere(
+    connection: psycopg.Connection[Any], before: datetime, *, cluster: str | None = None
+) -> tuple[Elsewhere, ...]:
+    """Return what a map from `before` on leaves out, for each cluster of which there is anything."""
+    with connection.cursor(row_factory=class_row(Elsewhere)) as cursor:
+        return tuple(cursor.execute(_SQL["elsewhere"], {"before": before, "cluster": cluster}))
 
 
 def cluster_hours(

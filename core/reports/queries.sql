@@ -53,6 +53,7 @@ ORDER BY c.name;
 
 -- name: hours_map
 -- The state of each hour of a range, one row per cluster, oldest hour first; null before metering.
+-- A removed cluster, like in the next query, only where it is named.
 SELECT c.name,
        (SELECT array_agg(CASE WHEN w.lease_until > %(now)s THEN 'collecting' ELSE w.state END
                          ORDER BY h.hour)
@@ -60,7 +61,31 @@ SELECT c.name,
                              interval '1 hour') h (hour)
         LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = h.hour)
 FROM hopsmeter.hopsworks_clusters c
-WHERE c.status <> 'removed' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+WHERE CASE WHEN %(cluster)s::text IS NULL THEN c.status <> 'removed' ELSE c.name = %(cluster)s END
+ORDER BY c.name;
+
+-- name: elsewhere
+-- What a map from an hour on does not show: hours before it that are not in the books for a reason
+-- that somebody should know, and what keeps a cluster from being asked at all.
+SELECT c.name AS cluster,
+       coalesce(b.failed, 0) AS failed, coalesce(b.refused, 0) AS refused,
+       coalesce(b.held, 0) AS held, coalesce(b.gaps, 0) AS gaps, coalesce(b.due, 0) AS due,
+       b.first,
+       CASE WHEN c.failures > 0 AND c.status <> 'removed' THEN c.last_outcome ELSE '' END AS trouble,
+       c.next_visit_at
+FROM hopsmeter.hopsworks_clusters c
+LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE w.state = 'failed') AS failed,
+           count(*) FILTER (WHERE w.state = 'refused') AS refused,
+           count(*) FILTER (WHERE w.state = 'held') AS held,
+           count(*) FILTER (WHERE w.state = 'gap') AS gaps,
+           count(*) FILTER (WHERE w.state = 'due') AS due,
+           min(w.hour) AS first
+    FROM hopsmeter.collection_windows w
+    WHERE w.cluster_id = c.id AND w.hour < %(before)s
+      AND w.state IN ('failed', 'refused', 'held', 'gap', 'due')) b ON true
+WHERE CASE WHEN %(cluster)s::text IS NULL THEN c.status <> 'removed' ELSE c.name = %(cluster)s END
+  AND (b.first IS NOT NULL OR c.failures > 0 AND c.status <> 'removed')
 ORDER BY c.name;
 
 -- name: cluster_hours
@@ -159,16 +184,18 @@ GROUP BY c.name, n.name, k.name, u.id, u.email, c.currency
 ORDER BY total_nano DESC, c.name, n.name, u.id;
 
 -- name: unmapped
--- Namespaces with cost in the period and no owner, dearest first. Not those of removed clusters:
--- nobody can map them any more, and their money stays in the books.
-SELECT c.name AS cluster, n.name AS namespace, c.currency, sum(d.hours)::int AS hours,
+-- Namespaces with cost in the period and no owner, dearest first, of one cluster or of all. Those of
+-- removed clusters too: their money is in the books, and whoever is named later pays it.
+SELECT c.name AS cluster, c.status = 'removed' AS removed, n.name AS namespace, c.currency,
+       sum(d.hours)::int AS hours,
        sum(d.total_nano)::bigint AS total_nano, min(d.first_hour) AS first_hour,
        max(d.last_hour) AS last_hour
 FROM hopsmeter.cost_by_day d
 JOIN hopsmeter.namespaces n ON n.id = d.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
-WHERE d.kind = 0 AND c.status <> 'removed' AND (%(since)s::date IS NULL OR d.date >= %(since)s)
-GROUP BY c.name, n.name, c.currency
+WHERE d.kind = 0 AND (%(since)s::date IS NULL OR d.date >= %(since)s)
+  AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
+GROUP BY c.name, c.status, n.name, c.currency
 HAVING sum(d.total_nano) <> 0
 ORDER BY total_nano DESC, c.name, n.name;
 

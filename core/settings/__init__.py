@@ -15,6 +15,7 @@ from typing import Any
 from core.errors import DatabaseFault, SettingsFault
 from core.settings import checks as check
 from core.settings.checks import Option, option
+from core.settings.own import listens
 
 PREFIX = "HOPSMETER_"
 CONFIG_NAME = "HOPSMETER_CONFIG"
@@ -237,17 +238,24 @@ def client_url(settings: Settings) -> str:
     if settings.database_url:
         return settings.database_url
     try:
-        return settings.url_path.read_text().strip()
+        url = settings.url_path.read_text().strip()
     except FileNotFoundError:
-        raise DatabaseFault(
-            f"The daemon's own database does not run: {settings.url_path} is not there. Start"
-            " `hopsmeterd run`, or set HOPSMETER_DATABASE_URL to the database that it uses."
-        ) from None
+        raise _not_running(f"{settings.url_path} is not there") from None
     except OSError as fault:
         raise DatabaseFault(
             f"{settings.url_path} cannot be read ({fault.strerror}); run this as the daemon's"
             " account, or set HOPSMETER_DATABASE_URL to a database with a role of your own."
         ) from None
+    if not listens(url):
+        raise _not_running(f"nobody listens where {settings.url_path} says")
+    return url
+
+
+def _not_running(seen: str) -> DatabaseFault:
+    return DatabaseFault(
+        f"The daemon's own database does not run: {seen}. Start `hopsmeterd run`, or set"
+        " HOPSMETER_DATABASE_URL to the database that the daemon uses."
+    )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import psycopg
 
 from core.clock import HOUR, hour_text, last_closed_hour, utc_now
 from core.db.connect import connect
+from core.errors import DatabaseFault
 from core.metering.policy import Policy
 from core.settings import client_url, load
 from sandbox.demo.house import (
@@ -50,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _demo(options, make_house(folder))
     except DemoFailed as fault:
         say(f"The demo stops: {fault}")
+        return 1
+    except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseFault):
+        # Whose own server it is: where the daemon is killed, this is what shows of it.
+        say("The demo's daemon or its database ended. Start it again and it goes on from here.")
         return 1
     except KeyboardInterrupt:
         say("Stopped. Start it again and it goes on from here.")

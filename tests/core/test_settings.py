@@ -1,6 +1,8 @@
 import re
+import socket
 import tomllib
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -197,6 +199,20 @@ def test_a_client_finds_the_daemons_own_database(tmp_path: Path) -> None:
         client_url(read)
     read.url_path.write_text(URL + "\n")
     assert client_url(read) == URL
+
+
+def test_a_database_that_went_with_a_killed_daemon_is_started_by_the_next(tmp_path: Path) -> None:
+    read = load({"HOPSMETER_STATE_FOLDER": str(tmp_path)})
+    url = f"postgresql://hopsmeter@/hopsmeter?host={quote(str(tmp_path), safe='')}&port=5433"
+    read.url_path.write_text(url + "\n")
+    with pytest.raises(DatabaseFault, match=r"nobody listens.*Start `hopsmeterd run`"):
+        client_url(read)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / ".s.PGSQL.5433"))
+        with pytest.raises(DatabaseFault, match=r"nobody listens.*Start `hopsmeterd run`"):
+            client_url(read)
+        server.listen()
+        assert client_url(read) == url
 
 
 def test_loopback_of_the_sixth_version_is_taken() -> None:

@@ -66,9 +66,11 @@ def on_screen(pilot: Pilot[Any]) -> str:
 
 
 def name_the_database(patch: pytest.MonkeyPatch) -> None:
-    """Show the same database name in every picture."""
+    """Show the same database and person in every picture."""
 
     def named(connection: Any) -> Session:
-        return dataclasses.replace(session(connection), database="hopsmeter")
+        return dataclasses.replace(
+            session(connection), database="hopsmeter", email="olaf@example.org"
+        )
 
     patch.setattr(feeds, "session", named)

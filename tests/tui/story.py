@@ -47,6 +47,7 @@ def tell(connection: Connection) -> None:
         "us-east-1",
         currency="EUR",
         failures=4,
+        next_visit_at=NOW + timedelta(minutes=4),
         last_answered_at=NOW - timedelta(hours=3, minutes=4),
         last_outcome="pod: no pod matches app=opencost in namespace opencost",
     )

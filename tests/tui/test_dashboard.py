@@ -1,8 +1,10 @@
 """The dashboard's behaviour, on a real database."""
 
 import re
+from datetime import timedelta
 
 import pytest
+from textual.pilot import Pilot
 
 from core.clock import HOUR
 from core.errors import DatabaseFault
@@ -20,6 +22,7 @@ from tests.tui.driving import (
 )
 from tests.tui.story import NEWEST, tell
 from tui import feeds, signs, theme
+from tui.screens import view
 from tui.screens.detail import Detail, Help, TooSmall
 from tui.widgets.listing import Listing
 from tui.widgets.prompt import Prompt
@@ -58,7 +61,8 @@ async def test_the_first_screen_shows_clusters_hours_users_and_unmapped(
         assert "eu-1/lost-too" in text
         assert "9.00 USD" in text
         assert "● alive" in text
-        assert re.search("demo .* RW", text)
+        assert re.search(r"hopsmeter +demo +db test_\w+ · role", text)
+        assert "RW" not in text
 
 
 async def test_enter_goes_down_to_the_proof_and_escape_comes_back(small_world: Database) -> None:
@@ -83,7 +87,43 @@ async def test_escape_never_leaves_the_first_screen(small_world: Database) -> No
         await settled(pilot)
         await pilot.press("escape", "escape")
         assert app_of(pilot).is_running
-        assert "q leaves" in said(pilot)
+        await pilot.pause()
+        assert "This is the first screen; q leaves hopsmeter." in on_screen(pilot)
+        assert "as of" in on_screen(pilot)
+
+
+@pytest.mark.parametrize("key", ["z", "p", "exclamation_mark", "minus", "ctrl+p", "f5"])
+async def test_a_key_without_meaning_points_to_the_help(small_world: Database, key: str) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        await pilot.press(key)
+        assert "? lists the keys" in said(pilot)
+        await pilot.press("down")
+        assert said(pilot) == ""
+
+
+async def test_what_is_said_fades_by_itself(
+    small_world: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "SAID_S", 0.5)
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        await pilot.press("escape")
+        assert said(pilot)
+        await until(pilot, lambda: not said(pilot))
+
+
+async def test_a_long_message_has_the_line_for_itself_and_the_age_comes_back(
+    small_world: Database,
+) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        app_of(pilot).views[-1].say("x" * 70)
+        await pilot.pause()
+        assert "x" * 70 in on_screen(pilot)
+        await pilot.press("down")
+        await pilot.pause()
+        assert "as of" in on_screen(pilot)
 
 
 async def test_each_list_opens_its_own_screen(small_world: Database) -> None:
@@ -103,11 +143,65 @@ async def test_a_held_hour_names_what_decides_about_it(database: Database) -> No
     eu = add_cluster(connection)
     why = "The re-read of 2026-03-14T08Z no longer has 1 namespace (b)."
     add_window(connection, eu, NEWEST, "held", fault="shrank", why=why)
-    async with of(database).run_test(size=(160, 45)) as pilot:
+    async with of(database).run_test(size=(161, 45)) as pilot:
         await settled(pilot)
         await pilot.press("enter")
         await settled(pilot)
         assert f"{why} · `hopsmeter hours accept|keep` decides" in on_screen(pilot)
+
+
+@pytest.mark.parametrize(
+    ("state", "accepted", "named"),
+    [
+        ("gap", False, "the disk is gone · given up by olaf"),
+        ("settled", True, "the disk is gone · accepted by olaf"),
+        ("settled", False, "the disk is gone · kept by olaf"),
+    ],
+)
+async def test_a_decided_hour_names_the_decision_and_its_reason(
+    database: Database, state: str, named: str, *, accepted: bool
+) -> None:
+    connection = database.connect()
+    why = {"why": "the disk is gone", "decided_by": "olaf", "accepted": accepted}
+    add_window(connection, add_cluster(connection), NEWEST, state, **why)
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert named in on_screen(pilot)
+
+
+async def test_a_failing_cluster_says_when_it_is_tried_again(database: Database) -> None:
+    connection = database.connect()
+    at = NOW + timedelta(minutes=4)
+    add_cluster(connection, failures=4, last_outcome="no pod", next_visit_at=at)
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert "next try 14:17 · no pod" in on_screen(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert "next try 14:17 · no pod" in on_screen(pilot)
+
+
+async def test_an_hour_that_was_never_read_shows_no_cost_and_not_zero(database: Database) -> None:
+    connection = database.connect()
+    add_window(connection, add_cluster(connection), NEWEST, "failed", fault="no-pod")
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert re.search(r" 0 +USD", on_screen(pilot))
+        await pilot.press("enter")
+        await settled(pilot)
+        assert re.search(r"13Z +× failed +USD", on_screen(pilot))
+
+
+async def test_a_cluster_that_is_ok_says_so_once(database: Database) -> None:
+    connection = database.connect()
+    add_window(connection, add_cluster(connection, last_outcome="ok"), NEWEST)
+    async with of(database).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert said(pilot, "facts").split() == ["●", "ok", "answered", "2", "min", "ago"]
 
 
 async def test_a_new_hour_appears_when_the_daemon_says_so(
@@ -154,7 +248,7 @@ async def test_the_filter_counts_and_survives_going_down_and_back(small_world: D
     async with of(small_world).run_test(size=(120, 36)) as pilot:
         await settled(pilot)
         await pilot.press("4", "slash", *"too")
-        assert "1 / 2" in said(pilot, "crumbs")
+        assert "UNMAPPED /too 1 / 2" in said(pilot, "crumbs")
         await pilot.press("enter", "enter")
         await settled(pilot)
         await pilot.press("escape")
@@ -181,7 +275,17 @@ async def test_letters_typed_into_the_filter_do_nothing_else(small_world: Databa
         await pilot.press("slash", *"qt?s")
         assert app_of(pilot).is_running
         assert app_of(pilot).theme == theme.DARK
-        assert "Nothing holds 'qt?s'" in on_screen(pilot)
+        assert "Nothing in CLUSTERS holds 'qt?s'." in on_screen(pilot)
+
+
+async def test_the_focused_list_is_marked_by_more_than_colour(small_world: Database) -> None:
+    async with of(small_world).run_test() as pilot:
+        await settled(pilot)
+        for key, title in (("1", "CLUSTERS"), ("3", "COST BY USER"), ("tab", "UNMAPPED")):
+            await pilot.press(key)
+            await pilot.pause()
+            found = re.findall("▌ ((?:[A-Z]+ ?)+)", on_screen(pilot))
+            assert [each.strip() for each in found] == [title]
 
 
 async def test_commands_complete_with_tab_and_go_there(small_world: Database) -> None:
@@ -201,7 +305,8 @@ async def test_commands_complete_with_tab_and_go_there(small_world: Database) ->
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("clustr", "Did you mean 'cluster'?"),
+        ("clustr", "No :clustr. Did you mean :cluster? Or :help :quit :overview :user :theme"),
+        ("foo", "No :foo. There are :help :quit :overview :cluster :user :theme"),
         ("cluster eu-2", "Did you mean 'eu-1'?"),
         ("theme", "a theme to be named"),
     ],
@@ -212,7 +317,9 @@ async def test_an_unknown_command_suggests_the_nearest(
     async with of(small_world).run_test() as pilot:
         await settled(pilot)
         await pilot.press("colon", *typed, "enter")
+        await pilot.pause()
         assert answer in said(pilot)
+        assert answer in on_screen(pilot)
 
 
 async def test_help_lists_every_key_and_every_sign(small_world: Database) -> None:
@@ -252,12 +359,25 @@ async def test_sorting_marks_the_column_and_survives_a_refresh(small_world: Data
         assert "SINCE▼" in unmapped.render_line(0).text
 
 
+async def test_without_an_admin_the_first_step_is_to_make_one(database: Database) -> None:
+    async with of(database).run_test() as pilot:
+        await settled(pilot)
+        text = on_screen(pilot)
+        assert 0 < text.find("hopsmeter admin bootstrap") < text.find("hopsmeter cluster add")
+
+
 async def test_an_empty_database_teaches_the_first_step(database: Database) -> None:
+    connection = database.connect()
+    olaf = add_user(connection, "olaf@example.test", is_admin=True)
+    connection.execute(
+        "INSERT INTO hopsmeter.logins (role, user_id) VALUES ('olaf', %s)", [olaf.id]
+    )
     async with of(database).run_test() as pilot:
         await settled(pilot)
         text = on_screen(pilot)
         assert "No clusters yet." in text
         assert "hopsmeter cluster add" in text
+        assert "bootstrap" not in text
 
 
 async def test_without_a_database_the_frame_says_what_it_waits_for(impatient: None) -> None:
@@ -294,6 +414,28 @@ async def test_a_lost_connection_keeps_the_rows_and_recovers_unaided(
 
 def _refuse(*_: object, **__: object) -> None:
     raise DatabaseFault("the database has gone away.")
+
+
+async def test_without_a_connection_states_are_said_to_be_of_then(small_world: Database) -> None:
+    async with of(small_world).run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        app = app_of(pilot)
+        app.on_lost(feeds.Lost("gone.", NOW + HOUR))
+        await pilot.pause()
+        text = on_screen(pilot)
+        assert "AS OF 14:13" in text
+        assert "○ was alive" in text
+        assert "● alive" not in text
+        app.on_answered(feeds.Answered(app.views[-1].question, answer_of(pilot), NOW))
+        await pilot.pause()
+        assert "● alive" in on_screen(pilot)
+        assert "AS OF" not in on_screen(pilot)
+
+
+def answer_of(pilot: Pilot[None]) -> feeds.Answer:
+    answer = app_of(pilot).views[-1]._answer
+    assert answer is not None
+    return answer
 
 
 async def test_a_database_without_our_schema_is_told_in_a_sentence(
@@ -399,3 +541,17 @@ async def test_news_that_is_faster_than_the_frame_waits_for_it(small_world: Data
         app.on_lost(feeds.Lost("gone.", NOW))
         await until(pilot, lambda: "ml-train" in on_screen(pilot))
         assert "Connection lost" not in on_screen(pilot)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30)])
+async def test_the_signs_of_the_map_are_explained_at_the_usual_sizes(
+    database: Database, size: tuple[int, int]
+) -> None:
+    add_window(database.connect(), add_cluster(database.connect()), NEWEST, "collected")
+    async with of(database).run_test(size=size) as pilot:
+        await settled(pilot)
+        assert "(read again after a day)" in on_screen(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        text = on_screen(pilot)
+        assert all(sign.meaning in text for sign in signs.HOURS.values() if sign.word)

@@ -41,6 +41,10 @@ def test_a_person_may_read_every_screen(person: Connection) -> None:
         assert "dmitri.k" in repr(answer)
 
 
+def test_a_person_may_ask_whether_there_is_an_admin(person: Connection) -> None:
+    assert feeds._has_admin(person) is False
+
+
 def test_a_password_never_reaches_the_screen() -> None:
     dsn = "postgresql://anna:hunter2@db.example.test/hopsmeter"
     said = feeds._sentence(psycopg.OperationalError("server closed the connection"), dsn)

@@ -20,7 +20,14 @@ Before = Callable[[Pilot[Any]], Awaitable[None]]
 SIZES = [(80, 24), (120, 36), (160, 45)]
 NOWHERE = "postgresql://hopsmeter@127.0.0.1:1/hopsmeter"
 
-sizes = pytest.mark.parametrize("size", SIZES, ids=[f"{width}x{height}" for width, height in SIZES])
+NARROW = [(60, 15), (70, 20)]
+
+
+def named(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+sizes = pytest.mark.parametrize("size", SIZES, ids=named)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def walk(*keys: str) -> Before:
     return before
 
 
-@sizes
+@pytest.mark.parametrize("size", [*SIZES, *NARROW], ids=named)
 def test_the_first_screen_looks_so(
     story: Database, snap_compare: Compare, size: tuple[int, int]
 ) -> None:

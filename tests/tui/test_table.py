@@ -91,6 +91,46 @@ async def test_refresh_keeps_the_screen_row_of_the_cursor_within_one() -> None:
         assert abs(app.table.cursor - app.table.scroll_offset.y - before) <= 1
 
 
+async def test_a_table_nobody_touched_stays_at_its_top_whatever_the_order_does() -> None:
+    app = TableApp()
+    names = [f"ns-{number:03}" for number in range(100)]
+    async with app.run_test(size=(60, 10)) as pilot:
+        app.table.replace(rows(*names))
+        for first in (30, 60, 90):
+            app.table.replace(rows(*names[first:], *names[:first]))
+            await pilot.pause()
+            assert app.table.scroll_offset.y == 0
+            assert app.table.cursor_key == f"ns-{first:03}"
+
+
+@pytest.mark.parametrize("key", ["down", "enter", "space"])
+async def test_a_row_that_hands_were_on_is_followed_until_g_lets_it_go(key: str) -> None:
+    app = TableApp()
+    async with app.run_test(size=(60, 10)) as pilot:
+        app.table.replace(rows("a", "b", "c"))
+        await pilot.press(key)
+        held = app.table.cursor_key
+        app.table.replace(rows("c", "b", "a"))
+        await pilot.pause()
+        assert app.table.cursor_key == held
+        await pilot.press("g")
+        app.table.replace(rows("b", "a", "c"))
+        await pilot.pause()
+        assert app.table.cursor == 0
+
+
+async def test_a_refresh_leaves_a_view_that_the_wheel_moved_where_it_is() -> None:
+    app = TableApp()
+    names = [f"ns-{number:03}" for number in range(100)]
+    async with app.run_test(size=(60, 10)) as pilot:
+        app.table.replace(rows(*names))
+        app.table.scroll_to(y=40, animate=False, force=True)
+        await pilot.pause()
+        app.table.replace(rows(*names[1:], names[0]))
+        await pilot.pause()
+        assert app.table.scroll_offset.y == 40
+
+
 async def test_a_vanished_row_hands_the_cursor_to_its_neighbour_and_says_so() -> None:
     app = TableApp()
     async with app.run_test(size=(60, 10)) as pilot:

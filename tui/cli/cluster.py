@@ -34,6 +34,11 @@ FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 MARKS: Final = {"ok": "✓", "warn": "!", "fail": "✗", "not reached": "·"}
 _SETTINGS: Final = (
     click.option("--context", help="The kubeconfig's context; else its current one."),
+    click.option(
+        "--other-cluster",
+        is_flag=True,
+        help="Affirm: another Kubernetes than any registered one with the same authority.",
+    ),
     click.option("--opencost-namespace", help="Where OpenCost runs.  [opencost]"),
     click.option("--selector", help="The label selector of its pod; else the usual labels."),
     click.option("--container", help="Its container; else the one that exposes the port."),

@@ -1,6 +1,7 @@
 """What went wrong, as one sentence on stderr, and the exit codes.
 
-0 done · 1 refused, failed or wrong · 2 not understood · 3 it waits for a daemon
+0 done · 1 refused, failed or wrong · 2 not understood · 3 it waits for a daemon, which it cannot
+where the database is the daemon's own and went with it: that is a 1
 """
 
 from collections.abc import Iterator

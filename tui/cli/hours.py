@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
-from core.clock import DAY, HOUR, floor_hour
+from core.clock import DAY, HOUR, floor_hour, hour_text
 from core.commands.arguments import Collect, HourDecide
-from core.reports.hours import HourStrip, cluster_hours, hours_map
+from core.reports.hours import Elsewhere, HourStrip, cluster_hours, elsewhere, hours_map
 from tui.cli.asking import ask, writing
 from tui.cli.failing import Told
 from tui.cli.following import follow
@@ -73,6 +73,7 @@ def map_(session: Session, cluster: str | None, days: int | None, form: Form) ->
         if cluster is not None and not strips:
             raise Told(f"There is no cluster {cluster!r}; `hopsmeter cluster list` shows all.")
         wanted = [each.cluster for each in strips if form != "table" or cluster or _wrong(each)]
+        left_out = elsewhere(connection, since, cluster=cluster)
         lines = [
             line
             for name in wanted
@@ -85,6 +86,8 @@ def map_(session: Session, cluster: str | None, days: int | None, form: Form) ->
     else:
         _draw(strips)
         _tell_troubles(troubles(lines), one=cluster is not None)
+        for each in left_out:
+            _tell_elsewhere(each, until)
 
 
 def _since(until: datetime, days: int | None) -> datetime:
@@ -141,6 +144,26 @@ def _tell_troubles(found: Sequence[Trouble], *, one: bool) -> None:
     for each in found[-TROUBLES_MAX:]:
         for line in tell(each):
             click.echo(line)
+
+
+def _tell_elsewhere(of: Elsewhere, until: datetime) -> None:
+    """A map of a few days must not look as if all were well where it is not."""
+    if of.trouble:
+        again = f"; asked again at {of.next_visit_at:%H:%M} UTC" if of.next_visit_at else ""
+        click.echo(clean(f"{of.cluster} is left alone{again}: {of.trouble}"))
+    counts = {
+        "failed": of.failed,
+        "refused": of.refused,
+        "held": of.held,
+        "gap": of.gaps,
+        "due": of.due,
+    }
+    if of.first is None:
+        return
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    days = min((until.date() - of.first.date()).days + 1, DAYS_MAX)
+    click.echo(clean(f"{of.cluster}: before these days, since {hour_text(of.first)}: {told}."))
+    click.echo(clean(f"  → `hopsmeter hours {of.cluster} --days {days}` shows them, and why."))
 
 
 def _decision(word: str, short: str, help_text: str, example: str) -> None:

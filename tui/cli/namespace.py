@@ -80,12 +80,15 @@ def unmap(
 @listing
 @click.pass_obj
 def unmapped(session: Session, since: str | None, form: Form) -> None:
-    """Namespaces that cost and have no owner, dearest first."""
+    """Namespaces that cost and have no owner, dearest first.
+
+    Those of removed clusters too: they are mapped like the others.
+    """
     day = date.fromisoformat(since) if since else None
     with session.connection(read_only=True) as connection:
         found = unmapped_costs(connection, day)
     columns = (
-        Column("cluster", lambda each: each.cluster),
+        Column("cluster", lambda each: f"{each.cluster}{' (removed)' if each.removed else ''}"),
         Column("namespace", lambda each: each.namespace),
         Column("cost", lambda each: cost(each.total_nano, each.currency), "right"),
         Column("hours", lambda each: str(each.hours), "right"),

@@ -30,7 +30,9 @@ def usage(
     session: Session, who: str | None, everybody: bool, month: str | None, form: Form
 ) -> None:
     """What a user (id or e-mail), or everybody, used in a month and is charged for it."""
-    if bool(who) is everybody:
+    if who and everybody:
+        raise click.UsageError(f"Both a user ({who}) and --all were given; choose one.")
+    if not who and not everybody:
         raise click.UsageError("Name a user, or say --all.")
     today = day_of(session.now())
     first, after = month_bounds(month or f"{today:%Y-%m}")

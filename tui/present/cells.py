@@ -12,9 +12,10 @@ EXACT_DECIMALS = 5
 """What OpenCost prints; used where single hours are shown."""
 
 
-def state(sign: Sign) -> tuple[Span, ...]:
-    """Return glyph and word of a state, the word in the same tone."""
-    return (Span(f"{sign.glyph} ", sign.tone), Span(sign.word, sign.tone))
+def state(sign: Sign, *, lost: bool = False) -> tuple[Span, ...]:
+    """Return glyph and word of a state, the word in the same tone; muted where it is an old one."""
+    tone = "muted" if lost else sign.tone
+    return (Span(f"{sign.glyph} ", tone), Span(sign.word, tone))
 
 
 def hour_state(name: str) -> tuple[Span, ...]:

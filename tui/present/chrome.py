@@ -10,12 +10,13 @@ from tui.present.cells import legend
 from tui.rows import Column, Row, Span
 from tui.signs import CLUSTERS, HOURS
 
+PROGRAM = "hopsmeter"
 LATE_FROM, STALE_FROM = 2, 5
 """How many refresh intervals old a view is when it is said to be late, and stale."""
 
 HELP_COLUMNS = (
     Column("KEY OR SIGN", 20, sorts=False, tone="accent"),
-    Column("MEANING", 40, grow=1, widest=110, sorts=False),
+    Column("MEANING", 30, grow=1, widest=110, sorts=False),
 )
 TITLES: dict[Scope, str] = {
     "overview": "This screen",
@@ -28,21 +29,27 @@ TITLES: dict[Scope, str] = {
 def header(
     environment: str, database: str, who: Session | None, *, read_only: bool
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Say where one is, as whom, and whether one may write; production stands out by word and tone."""
-    left = [Span("  hopsmeter ", "accent")]
+    """Say where one is, as whom, and where one may only read; production stands out by word and tone.
+
+    What only repeats says nothing: a database of the program's name, or that one may write.
+    """
+    left = [Span(f"  {PROGRAM} ", "accent")]
     if environment:
         left.append(Span(f" {environment} ", "bad" if "prod" in environment.lower() else "strong"))
-    left.append(Span(f" {who.database if who else database} ", "muted"))
+    here = who.database if who else database
+    known = [f"db {here}"] if here not in ("", PROGRAM) else []
     if who is not None:
-        left.append(Span(f" {who.email or who.role} ", "muted"))
+        known.append(who.email or f"role {who.role}")
+    if known:
+        left.append(Span(f" {' · '.join(known)} ", "muted"))
     only = read_only or (who is not None and who.read_only)
-    return tuple(left), (Span(" RO " if only else " RW ", "info" if only else "muted"),)
+    return tuple(left), (Span(" RO ", "info"),) if only else ()
 
 
 def crumbs(
-    names: Sequence[str], needle: str, shown: int, total: int
+    names: Sequence[str], title: str, needle: str, shown: int, total: int
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Return the way here, each step but the last to be clicked, and the filter with its count."""
+    """Return the way here, each step but the last to be clicked, and which list is filtered."""
     spans = [Span("  ")]
     for number, name in enumerate(names):
         last = number == len(names) - 1
@@ -58,7 +65,11 @@ def crumbs(
     if not needle:
         return tuple(spans), ()
     found = f"{fmt.count(shown)} / {fmt.count(total)}"
-    return tuple(spans), (Span(f"/{needle} ", "accent"), Span(f"{found} ", "strong"))
+    return tuple(spans), (
+        Span(f"{title} ", "muted"),
+        Span(f"/{needle} ", "accent"),
+        Span(f"{found} ", "strong"),
+    )
 
 
 def banner(
@@ -101,8 +112,8 @@ def footer(hidden: frozenset[str]) -> tuple[Span, ...]:
 
 
 def help_rows(scopes: Sequence[Scope]) -> tuple[Row, ...]:
-    """Return keys by where they work, commands, and what the signs mean."""
-    rows: list[Row] = []
+    """Return what the signs mean that have no word beside them, then keys and commands."""
+    rows = _section("Hours", legend(HOURS))
     for title in dict.fromkeys(TITLES[scope] for scope in scopes):
         here = [scope for scope in scopes if TITLES[scope] == title]
         keys = [action for action in ACTIONS if action.scope in here and action.keys]
@@ -110,7 +121,6 @@ def help_rows(scopes: Sequence[Scope]) -> tuple[Row, ...]:
     words = [(Span(_usage(action)), action.sentence) for action in ACTIONS if action.word]
     rows += _section("Commands", words)
     rows += _section("Clusters", legend(CLUSTERS))
-    rows += _section("Hours", legend(HOURS))
     return tuple(rows)
 
 

@@ -1,17 +1,17 @@
 """The first screen: clusters, the map of their hours, who costs what, what nobody pays for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from core.clock import HOUR
 from core.reports.clusters import ClusterLine
-from core.reports.costs import PersonCost, Totals, Unmapped
+from core.reports.costs import PersonCost, Unmapped
 from core.reports.hours import HourStrip
-from core.reports.session import Life
 from tui import format as fmt
 from tui.present.cells import CURRENCY, NEWEST, amount, money_column, state
+from tui.present.cluster import trouble_text
 from tui.rows import Column, Row, Span
-from tui.signs import CLUSTERS, DAEMONS, HOURS
+from tui.signs import CLUSTERS, HOURS, Sign
 
 MAP_HOURS = 48
 UNMAPPED_DAYS = 31
@@ -19,6 +19,20 @@ WIDE_CELLS_FROM = 118
 """From this width on, an hour of the map takes two cells."""
 NAME_WIDTH = 14
 LABEL_EVERY = 6
+LEGEND = ("settled", "collected", "due", "failed", "refused", "held", "gap", "collecting", "waived")
+"""The order of the legend; what a narrow screen has no room for goes from the end."""
+EXPLAINED = (
+    "collected",
+    "settled",
+    "due",
+    "gap",
+    "failed",
+    "held",
+    "refused",
+    "collecting",
+    "waived",
+)
+"""Whose words say least by themselves, first: they are explained while there is room."""
 MAP_FRAME = 19
 """Margin, name, gap and scroll bar beside the hours."""
 
@@ -27,6 +41,11 @@ NO_CLUSTERS = (
     "hopsmeter cluster add NAME --kubeconfig FILE --api-url URL\n"
     "Its closed hours are collected from then on, and appear here by themselves."
 )
+NO_ADMIN = (
+    "No clusters yet, and no admin to add one. First, as the database's owner:\n"
+    "hopsmeter admin bootstrap ID EMAIL\n"
+    "then: hopsmeter cluster add NAME --kubeconfig FILE --api-url URL"
+)
 NO_HOURS = "The last 48 hours of each cluster will appear here, one sign for each."
 NO_COSTS = "No user has cost anything yet today. Map a namespace to its user:\nhopsmeter namespace map CLUSTER NAMESPACE USER"
 ALL_MAPPED = "Every namespace with cost has an owner."
@@ -34,12 +53,12 @@ ALL_MAPPED = "Every namespace with cost has an owner."
 CLUSTER_COLUMNS = (
     Column("CLUSTERS", NAME_WIDTH, grow=1, widest=24),
     Column("STATE", 13),
-    Column("ANSWERED", 10),
-    Column("KEPT", 9, "right", drop=1),
+    Column("ANSWERED", 10, drop=2),
+    Column("KEPT", 11, "right", drop=3),
     money_column("TODAY"),
-    NEWEST,
+    NEWEST._replace(drop=1),
     CURRENCY,
-    Column("LAST VISIT", 16, drop=2, grow=3, widest=90, tone="muted"),
+    Column("LAST VISIT", 16, drop=4, grow=3, widest=90, tone="muted"),
 )
 USER_COLUMNS = (
     Column("COST BY USER", 17, grow=1, widest=48),
@@ -56,24 +75,37 @@ UNMAPPED_COLUMNS = (
 )
 
 
-def cluster_rows(lines: Sequence[ClusterLine], now: datetime) -> tuple[Row, ...]:
-    return tuple(_cluster_row(line, now) for line in lines)
+def cluster_columns(lost_at: datetime | None) -> tuple[Column, ...]:
+    """Return the columns; without a connection the state is said to be one of then."""
+    if lost_at is None:
+        return CLUSTER_COLUMNS
+    then = f"AS OF {fmt.minute_time(lost_at)}"
+    return tuple(
+        column._replace(title=then) if column.title == "STATE" else column
+        for column in CLUSTER_COLUMNS
+    )
 
 
-def _cluster_row(line: ClusterLine, now: datetime) -> Row:
+def cluster_rows(
+    lines: Sequence[ClusterLine], now: datetime, *, lost: bool = False
+) -> tuple[Row, ...]:
+    return tuple(_cluster_row(line, now, lost=lost) for line in lines)
+
+
+def _cluster_row(line: ClusterLine, now: datetime, *, lost: bool) -> Row:
     sign = CLUSTERS[line.health]
     kept, wanted = line.hours.kept, line.hours.asked_for
     return Row(
         line.name,
         (
             line.name,
-            state(sign),
+            state(sign, lost=lost),
             Span(fmt.ago(line.last_answered_at, now), "muted"),
             Span(f"{kept}/{wanted}" if wanted else fmt.NOTHING, "" if kept < wanted else "muted"),
             amount(line.today_nano, tone="strong"),
-            amount(line.newest_nano, room=NEWEST.width),
+            amount(line.newest_nano, room=NEWEST.width) if line.newest_hour else "",
             line.currency,
-            line.said,
+            trouble_text(line) or line.said,
         ),
         (
             line.name,
@@ -176,7 +208,7 @@ def unmapped_rows(found: Sequence[Unmapped]) -> tuple[Row, ...]:
         Row(
             (each.cluster, each.namespace),
             (
-                (Span(f"{each.cluster}/", "muted"), Span(each.namespace)),
+                _place(each),
                 amount(each.total_nano),
                 each.currency,
                 fmt.hour_name(each.first_hour),
@@ -195,57 +227,38 @@ def unmapped_rows(found: Sequence[Unmapped]) -> tuple[Row, ...]:
     )
 
 
-def tiles(
-    totals: Sequence[Totals], newest_hour: datetime | None, life: Life, width: int
-) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Return the four figures of the house: a line of labels, a line of values."""
-    room = (width - 2) // 4
-    sign = DAEMONS[life]
-    hour = newest_hour.strftime("%HZ") if newest_hour else ""
-    namespaces = sum(each.unmapped_namespaces for each in totals)
-    today = _sum([(each.today_nano, each.currency) for each in totals], room)
-    newest = _sum([(each.newest_nano, each.currency) for each in totals], room)
-    lost = _sum([(each.unmapped_nano, each.currency) for each in totals], room)
-    values = (
-        Span(today, "strong"),
-        Span(newest, "strong"),
-        Span(lost, "warn") if namespaces else Span("none", "ok"),
-        Span(f"{sign.glyph} {sign.word}", sign.tone),
-    )
-    long = f"Unmapped namespaces: {namespaces}"
-    unmapped = long if len(long) < room else f"Unmapped: {namespaces}"
-    labels = (
-        "Today",
-        f"Newest hour {hour}".strip(),
-        unmapped if namespaces else "Unmapped",
-        "Daemon",
-    )
-    return (
-        (Span("  "), *(Span(fmt.fit(text, room), "muted") for text in labels)),
-        (Span("  "), *(Span(fmt.fit(span.text, room), span.tone) for span in values)),
-    )
+def _place(of: Unmapped) -> tuple[Span, ...]:
+    """Name it; the word stands where a narrow column cuts it last."""
+    gone = (Span("removed ", "warn"),) if of.removed else ()
+    return (*gone, Span(f"{of.cluster}/", "muted"), Span(of.namespace))
 
 
-def _sum(amounts: Sequence[tuple[int, str]], room: int) -> str:
-    """Return sums of different currencies side by side: to the cent, to the unit, or some of them."""
-    held = [(nano, currency) for nano, currency in amounts if nano]
-    if not held:
-        return fmt.NOTHING
-    for decimals in (2, 0):
-        text = " + ".join(f"{fmt.money(nano, decimals)} {currency}" for nano, currency in held)
-        if len(text) < room:
-            return text
-    nano, currency = held[0]
-    return f"{fmt.money(nano)} {currency} +{len(held) - 1}"
+def legend_line(strips: Sequence[HourStrip], width: int) -> tuple[Span, ...]:
+    """Return the signs that occur with their words, and what they mean as far as there is room."""
+    found = {name for strip in strips for name in strip.states}
+    signs = {name: HOURS[name] for name in LEGEND if name in found}
+    cut = 0
+    while signs and _legend_width(signs.values(), set(), cut) > width:
+        signs.popitem()
+        cut = 2
+    told: set[str] = set()
+    for name in sorted(signs, key=EXPLAINED.index):
+        if _legend_width(signs.values(), {*told, name}, cut) <= width:
+            told.add(name)
+    spans = [Span(" ")]
+    for name, sign in signs.items():
+        spans.append(Span(f" {sign.glyph} ", sign.tone))
+        spans.append(Span(_legend_words(sign, brief=name in told), "muted"))
+    return (*spans, Span("…" if cut else "", "muted"))
 
 
-def legend_line() -> tuple[Span, ...]:
-    """Return the signs of the map with their words, on a line."""
-    spans = [Span("  ")]
-    for sign in HOURS.values():
-        if sign.word:
-            spans += [Span(f"{sign.glyph} ", sign.tone), Span(f"{sign.word}  ", "muted")]
-    return tuple(spans)
+def _legend_words(sign: Sign, *, brief: bool) -> str:
+    return f"{sign.word} ({sign.brief}) " if brief and sign.brief else f"{sign.word} "
+
+
+def _legend_width(signs: Iterable[Sign], told: set[str], cut: int) -> int:
+    words = (_legend_words(sign, brief=sign.word in told) for sign in signs)
+    return cut + sum(len(text) + len(" x ") for text in words)
 
 
 def map_since(now: datetime) -> datetime:

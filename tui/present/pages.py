@@ -3,10 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from core.clock import hour_text
-from core.reports.clusters import ClusterLine
 from core.reports.costs import NamespaceCost, NamespaceHour, OneHour
-from core.reports.hours import HourLine
 from tui import format as fmt
 from tui.present.cells import (
     CURRENCY,
@@ -16,17 +13,14 @@ from tui.present.cells import (
     kind,
     money_column,
     owner,
-    state,
 )
 from tui.rows import Column, Row, Span
-from tui.signs import CLUSTERS
 
 MICRO = 1_000_000
 GIB = 2**30
 BAR_WIDTH = 20
 
 NO_NAMESPACES = "No cost in these seven days."
-NO_HOURS = "No hours yet: the daemon opens them as they close."
 NO_NAMESPACE_HOURS = "No cost in these fourteen days."
 
 _KINDS = (
@@ -38,21 +32,12 @@ _KINDS = (
     money_column("OTHER", drop=9),
 )
 NAMESPACE_COLUMNS = (
-    Column("NAMESPACES, 7 DAYS", 20, grow=2, widest=44),
-    Column("WHOSE", 18, grow=1, widest=34),
+    Column("NAMESPACES, 7 DAYS", 18, grow=2, widest=44),
+    Column("WHOSE", 16, grow=1, widest=34),
     money_column("TODAY", drop=3),
     money_column("7 DAYS"),
     CURRENCY,
     *_KINDS,
-)
-HOUR_COLUMNS = (
-    Column("HOURS", 9),
-    Column("STATE", 12),
-    money_column("COST"),
-    CURRENCY,
-    Column("NS", 5, "right", drop=2),
-    Column("REV", 3, "right", drop=3, tone="muted"),
-    Column("WHY", 16, grow=1, widest=100, sorts=False),
 )
 NAMESPACE_HOUR_COLUMNS = (
     Column("HOURS, 14 DAYS", 15),
@@ -75,30 +60,7 @@ PROOF_COLUMNS = (
 )
 
 
-# ── a cluster ───────────────────────────────────────────────────────────────────────────────
-
-
-def cluster_facts(line: ClusterLine, now: datetime) -> tuple[tuple[Span, ...], ...]:
-    """Return two lines: how it is and why, and what is known of it."""
-    counts = line.hours
-    trouble = (
-        (counts.due, "due", ""), (counts.collecting, "being read", "accent"),
-        (counts.failed, "failed", "warn"), (counts.refused, "refused", "bad"),
-        (counts.held, "held", "bad"), (counts.gap, "lost", "bad"),
-    )  # fmt: skip
-    first = (
-        Span("  "),
-        *state(CLUSTERS[line.health]),
-        Span(f"  answered {fmt.ago(line.last_answered_at, now)}", "muted"),
-        Span(f"  {line.said}"),
-    )
-    second = [
-        Span("  "),
-        Span(f"{fmt.count(counts.kept)} of {fmt.count(counts.asked_for)} hours kept", "muted"),
-        *(Span(f"  {number} {word}", tone) for number, word, tone in trouble if number),
-        Span(f"  since {hour_text(line.metering_since)}, by {line.transport}", "muted"),
-    ]
-    return first, tuple(second)
+# ── namespaces ──────────────────────────────────────────────────────────────────────────────
 
 
 def namespace_rows(found: Sequence[NamespaceCost], *, with_cluster: bool) -> tuple[Row, ...]:
@@ -146,46 +108,6 @@ def _kind_values(each: NamespaceCost | NamespaceHour) -> tuple[int, ...]:
 
 def _kind_cells(each: NamespaceCost | NamespaceHour, decimals: int = 2) -> Iterable[Span]:
     return (amount(nano, decimals) for nano in _kind_values(each))
-
-
-def hour_rows(lines: Sequence[HourLine], now: datetime) -> tuple[Row, ...]:
-    return tuple(
-        Row(
-            line.hour,
-            (
-                fmt.hour_name(line.hour),
-                hour_state(line.state),
-                amount(line.total_nano),
-                line.currency,
-                Span(fmt.count(line.namespaces), "muted"),
-                str(line.revision) if line.revision > 1 else "",
-                Span(_why(line, now), "" if line.fault else "muted"),
-            ),
-            (
-                line.hour,
-                line.state,
-                line.total_nano,
-                line.currency,
-                line.namespaces,
-                line.revision,
-                None,
-            ),
-            fmt.hour_name(line.hour),
-        )
-        for line in lines
-    )
-
-
-def _why(line: HourLine, now: datetime) -> str:
-    parts = [line.why or line.fault]
-    if line.accepted and line.decided_by:
-        parts.append(f"accepted by {line.decided_by}")
-    if line.state == "held":
-        parts.append("`hopsmeter hours accept|keep` decides")
-    if line.fault and line.next_try_at is not None:
-        wait = line.next_try_at - now
-        parts.append(f"try {line.tries + 1} in {fmt.age(wait)}" if wait.total_seconds() > 0 else "")
-    return " · ".join(part for part in parts if part)
 
 
 # ── a namespace ─────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ from textual.containers import Container
 from tui.actions import bindings
 from tui.feeds import Answer, ClusterPage, NamespacePage, Overview, OverviewPage, UserPage
 from tui.present import overview
+from tui.present.tiles import tiles
 from tui.rows import Row
 from tui.screens.view import View
 from tui.widgets.line import Line
@@ -18,13 +19,13 @@ from tui.widgets.listing import Listing
 from tui.widgets.table import KeyedTable
 
 PANELS = ("clusters", "map", "users", "unmapped")
-FRAME_LINES = 7
-"""Header, crumbs, two of tiles, status, keys, and the lower lists' titles."""
+FRAME_LINES = 8
+"""Header, crumbs, two of tiles, the legend, status, keys, and the lower lists' titles."""
 ROOMY_FROM = 28
-"""From this height on, blank lines separate the parts, and the map has its legend below it."""
+"""From this height on, blank lines separate the parts."""
 LOWER_LINES_MIN = 8
 LOW_BELOW = 19
-"""Below this height the unmapped namespaces are a sum on top, and no list."""
+"""Below this height the unmapped namespaces are a sum on top and no list, and the signs are in the help."""
 
 
 class OverviewScreen(View):
@@ -57,20 +58,24 @@ class OverviewScreen(View):
     def present(self, answer: Answer, now: datetime, /) -> None:
         assert isinstance(answer, Overview)
         width = self.size.width
-        labels, values = overview.tiles(answer.totals, answer.newest_hour, answer.life, width)
+        lost_at = self.lost_at
+        labels, values = tiles(answer.totals, answer.newest_hour, answer.life, width, lost_at)
         self.query_one("#labels", Line).show(labels)
         self.query_one("#values", Line).show(values)
         self._list("map").set_columns(overview.map_columns(answer.since, width))
-        self.query_one("#legend", Line).show(overview.legend_line())
-        self._say_empty()
+        self.query_one("#legend", Line).show(overview.legend_line(answer.strips, width))
+        self._say_empty(has_admin=answer.has_admin)
         self._share_height(len(answer.clusters))
-        self._list("clusters").take(overview.cluster_rows(answer.clusters, now))
+        self._list("clusters").set_columns(overview.cluster_columns(lost_at))
+        lost = lost_at is not None
+        self._list("clusters").take(overview.cluster_rows(answer.clusters, now, lost=lost))
         self._list("map").take(overview.map_rows(answer.strips, width))
         self._list("users").take(overview.user_rows(answer.users))
         self._list("unmapped").take(overview.unmapped_rows(answer.unmapped))
 
-    def _say_empty(self) -> None:
-        self._list("clusters").say_empty(overview.NO_CLUSTERS)
+    def _say_empty(self, *, has_admin: bool) -> None:
+        first = overview.NO_CLUSTERS if has_admin else overview.NO_ADMIN
+        self._list("clusters").say_empty(first)
         self._list("map").say_empty(overview.NO_HOURS)
         self._list("users").say_empty(overview.NO_COSTS)
         self._list("unmapped").say_empty(overview.ALL_MAPPED)

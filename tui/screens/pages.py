@@ -17,7 +17,7 @@ from tui.feeds import (
     UserAnswer,
     UserPage,
 )
-from tui.present import pages
+from tui.present import cluster, pages
 from tui.screens.view import View
 from tui.widgets.line import Line
 from tui.widgets.listing import Listing
@@ -37,22 +37,22 @@ class ClusterScreen(View):
         yield Line("facts")
         yield Line("counts")
         yield Listing(pages.NAMESPACE_COLUMNS, ident="namespaces", sort=(3, True))
-        yield Listing(pages.HOUR_COLUMNS, ident="hours", sort=(0, True))
+        yield Listing(cluster.HOUR_COLUMNS, ident="hours", sort=(0, True))
 
     def present(self, answer: Answer, now: datetime, /) -> None:
         assert isinstance(answer, ClusterAnswer)
         if answer.line is None:
             self.say(f"The cluster {self.question.cluster} was removed.", "warn")
         else:
-            facts, counts = pages.cluster_facts(answer.line, now)
+            facts, counts = cluster.cluster_facts(answer.line, now, self.lost_at)
             self.query_one("#facts", Line).show(facts)
             self.query_one("#counts", Line).show(counts)
         namespaces = self.query_one("#namespaces", Listing)
         namespaces.say_empty(pages.NO_NAMESPACES)
         namespaces.take(pages.namespace_rows(answer.namespaces, with_cluster=False))
         hours = self.query_one("#hours", Listing)
-        hours.say_empty(pages.NO_HOURS)
-        hours.take(pages.hour_rows(answer.hours, now))
+        hours.say_empty(cluster.NO_HOURS)
+        hours.take(cluster.hour_rows(answer.hours, now))
 
     def on_keyed_table_opened(self, event: KeyedTable.Opened) -> None:
         if event.table.id == "hours":

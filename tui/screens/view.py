@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
+from textual.timer import Timer
 
 from tui.actions import Scope, bindings
 from tui.feeds import Answer, Question
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tui.app import Dashboard
 
 
+SAID_S = 8.0
+"""How long a message stays where no key is pressed."""
 WIDE_FROM = 110
 """From this width on, lists may stand side by side."""
 _BREAKPOINTS = [(0, "-narrow"), (WIDE_FROM, "-wide")]
@@ -41,9 +45,11 @@ class View(Screen[None]):
         super().__init__()
         self.question = question
         self._answer: Answer | None = None
+        self._as_of: datetime | None = None
         self._shown_at: datetime | None = None
         self._filtered: Listing | None = None
         self._framed = False
+        self._fading: Timer | None = None
 
     # ── what a screen says of itself ────────────────────────────────────────────────────────
 
@@ -124,7 +130,9 @@ class View(Screen[None]):
         )
         self.query_one("#header", Line).show(left, right)
         lost = board.trouble
-        self.set_class(lost is not None, "-lost")
+        if self.has_class("-lost") is not (lost is not None):
+            self.set_class(lost is not None, "-lost")
+            self.present_again()
         if lost is not None:
             ever = board.who is not None
             what, why = chrome.banner(lost.why, lost.retry_at, board.now(), ever=ever)
@@ -136,12 +144,23 @@ class View(Screen[None]):
             return
         listing = self.listing
         names = [view.crumb for view in self.dashboard.views]
-        left, right = chrome.crumbs(names, listing.needle, len(listing.rows), len(listing.all_rows))
+        shown, total = len(listing.rows), len(listing.all_rows)
+        left, right = chrome.crumbs(names, listing.title, listing.needle, shown, total)
         self.query_one("#crumbs", Line).show(left, right)
 
     def say(self, text: str, tone: str = "") -> None:
-        """Say something on the status line until the next thing is said."""
+        """Say something on the status line for a while, or until the next key.
+
+        What is longer than the room beside the age hides that for so long.
+        """
+        if not self.stands:
+            return
         self.query_one("#said", Line).show((Span(f"  {text}", tone),) if text else ())
+        age = self.query_one(Age)
+        age.display = cell_len(text) + len("   ") <= self.size.width - age.wanted
+        if self._fading is not None:
+            self._fading.stop()
+        self._fading = self.set_timer(SAID_S, lambda: self.say("")) if text else None
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────
 
@@ -149,16 +168,22 @@ class View(Screen[None]):
         """Show an answer; an equal one within the same minute changes no cell."""
         if not self.stands:
             return
+        self._as_of = as_of
         self.query_one("#age", Age).set_as_of(as_of)
         minute = as_of.replace(second=0, microsecond=0)
         if answer != self._answer or minute != self._shown_at:
             self._answer, self._shown_at = answer, minute
             self.present(answer, as_of)
 
+    @property
+    def lost_at(self) -> datetime | None:
+        """When what is shown was read, while nothing fresher can be had; else None."""
+        return None if self.dashboard.trouble is None else self._as_of
+
     def present_again(self) -> None:
-        """Lay the last answer out anew, for another size."""
+        """Lay the last answer out anew: for another size, or as an old one."""
         if self._answer is not None:
-            self.present(self._answer, self.dashboard.now())
+            self.present(self._answer, self.lost_at or self.dashboard.now())
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────
 

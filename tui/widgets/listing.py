@@ -69,7 +69,13 @@ class Listing(KeyedTable):
         self._arrange(quiet=True)
 
     def _filtered_out(self) -> str:
-        return f"Nothing holds {self.needle!r}. Esc shows all {len(self.all_rows)} rows again."
+        every = f"Esc shows all {len(self.all_rows)} rows again."
+        return f"Nothing in {self.title} holds {self.needle!r}.\n{every}"
+
+    @property
+    def title(self) -> str:
+        """Return what the list is called on the screen, where several may be filtered."""
+        return self.columns[0].title if self.columns else ""
 
     def _arrange(self, *, quiet: bool) -> None:
         rows = keep(self.all_rows, self.needle)

@@ -27,7 +27,7 @@ from tui.widgets.paint import paint
 HEADER_LINES = 1
 SCROLLBAR = 1
 """The last cell of each line is kept for it, so that nothing moves when it appears."""
-CURSOR_GLYPH, MARK_GLYPH = "►", "*"
+FOCUS_GLYPH, CURSOR_GLYPH, MARK_GLYPH = "▌", "►", "*"
 ASCENDING, DESCENDING = "▲", "▼"
 
 
@@ -53,10 +53,6 @@ class KeyedTable(ScrollView, can_focus=True):
             self.table, self.key = table, key
             super().__init__()
 
-        @property
-        def control(self) -> "KeyedTable":
-            return self.table
-
     class SortAsked(Message):
         """A click on a column's title."""
 
@@ -77,6 +73,7 @@ class KeyedTable(ScrollView, can_focus=True):
         self.rows: tuple[Row, ...] = ()
         self.marks: frozenset[Any] = frozenset()
         self.cursor_key: Any = None
+        self.held = False
         self.sorted_by: tuple[int, bool] | None = None
         self.empty = empty
         self.note = ""
@@ -95,9 +92,10 @@ class KeyedTable(ScrollView, can_focus=True):
         return self.rows[self.cursor] if self.rows else None
 
     def replace(self, rows: Sequence[Row], *, quiet: bool = False) -> None:
-        """Show these rows: the cursor stays on its key, only changed lines are painted.
+        """Show these rows: a held cursor stays on its key, only changed lines are painted.
 
-        `quiet` where rows leave because the person asked for it (a filter): no RowLeft then.
+        A cursor that nobody moved stays on the first row: it would drag the view along with
+        whatever row happened to be first. `quiet` where rows leave because the person asked for it (a filter): no RowLeft then.
         """
         if (rows := tuple(rows)) == self.rows:
             return
@@ -105,24 +103,28 @@ class KeyedTable(ScrollView, can_focus=True):
         self.rows = rows
         self._index = {row.key: number for number, row in enumerate(rows)}
         self.marks &= self._index.keys()
-        if self.cursor_key not in self._index:
+        left = self.cursor_key not in self._index
+        if left and old and not quiet:
+            self.post_message(self.RowLeft(old[cursor], self))
+        if left or not self.held:
             self.cursor_key = self._neighbour(old, cursor)
-            if old and not quiet:
-                self.post_message(self.RowLeft(old[cursor], self))
         self._resize_virtual()
         self._keep_in_place(cursor, top)
         self._paint_changes(old, top)
 
     def _neighbour(self, old: tuple[Row, ...], cursor: int) -> Any:
-        if not self.rows:
-            return None
+        if not self.rows or not self.held:
+            return self.rows[0].key if self.rows else None
         for row in (*old[cursor + 1 :], *reversed(old[: max(cursor, 0)])):
             if row.key in self._index:
                 return row.key
         return self.rows[min(max(cursor, 0), len(self.rows) - 1)].key
 
     def _keep_in_place(self, cursor: int, top: int) -> None:
-        """Scroll with the cursor's row, unless the top is shown and the row stays in sight."""
+        """Scroll with the held row, unless the top is shown and the row stays in sight."""
+        if not self.held:
+            self._scroll_top(top)
+            return
         moved = self.cursor - cursor if cursor >= 0 else 0
         if moved and not (top == 0 and self.cursor < self.page_lines):
             self._scroll_top(top + moved)
@@ -189,7 +191,8 @@ class KeyedTable(ScrollView, can_focus=True):
         base = self.get_component_rich_style("table--header")
         theme = self.app.theme
         title = tone_style(theme, "accent" if self.has_focus else "strong")
-        segments = [Segment(" " * MARGIN, base)]
+        focus = FOCUS_GLYPH if self.has_focus else " "
+        segments = [Segment(focus.ljust(MARGIN), base + title)]
         for number, placed in enumerate(self.placed):
             column = self.columns[placed.at]
             text = column.title + self._arrow(placed.at)
@@ -223,10 +226,8 @@ class KeyedTable(ScrollView, can_focus=True):
 
     def _empty_line(self, line: int) -> list[Segment]:
         lines = self.empty.splitlines()
-        if line >= len(lines):
-            return []
-        style = self.rich_style + tone_style(self.app.theme, "muted")
-        return [Segment(" " * MARGIN + fit(lines[line], self.size.width - MARGIN), style)]
+        text = " " * MARGIN + fit("".join(lines[line : line + 1]), self.size.width - MARGIN)
+        return [Segment(text, self.rich_style + tone_style(self.app.theme, "muted"))]
 
     def say_empty(self, text: str) -> None:
         """Say why there are no rows, and what to do."""
@@ -238,9 +239,10 @@ class KeyedTable(ScrollView, can_focus=True):
     # ── cursor ──────────────────────────────────────────────────────────────────────────────
 
     def move_to(self, number: int) -> None:
-        """Put the cursor on the row at this number, or on the nearest there is."""
+        """Put the cursor on the row at this number, or on the nearest there is, and hold it."""
         if not self.rows:
             return
+        self.held = True
         number = min(max(number, 0), len(self.rows) - 1)
         if number != (before := self.cursor):
             self.cursor_key = self.rows[number].key
@@ -267,10 +269,13 @@ class KeyedTable(ScrollView, can_focus=True):
         self.move_to(self.cursor + pages * self.page_lines)
 
     def action_edge(self, end: int) -> None:
+        """Go to the last row, or to the first: to the top, whichever row will be there."""
         self.move_to(len(self.rows) - 1 if end > 0 else 0)
+        self.held = end > 0
 
     def action_open(self) -> None:
         if self.cursor_row is not None:
+            self.held = True
             self.post_message(self.Opened(self, self.cursor_row.key))
 
     def action_mark(self) -> None:

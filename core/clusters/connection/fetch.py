@@ -124,7 +124,9 @@ class ProxyTransport:
         rule = rules.use_service_proxy(o.namespace, o.service, o.port)
         problem = trouble.of_status(status, body, rule, "proxy")
         if status == 404:
-            problem.cure = "Name the Service and its port: see `hopsmeter cluster edit --port`."
+            problem.cure = (
+                "Name the Service and its port: `hopsmeter cluster edit NAME --service … --port …`."
+            )
         elif status == 503:
             problem.cure = (
                 "Is the OpenCost pod ready, and may the API server reach it (NetworkPolicy)?"

@@ -53,7 +53,7 @@ class Reach:
             raise
         assert isinstance(report, wire.Fault), "an ask ends with an answer or a fault"
         kind = ClusterTimeout if report.timeout else ClusterFault
-        raise kind(self.access.cluster, report.step, report.message, report.cure)
+        raise kind(self.access.cluster, report.step, report.message, self._named(report.cure))
 
     def check(self) -> list[CheckStep]:
         """Walk the way to OpenCost step by step; what it meets is in the steps, never raised."""
@@ -63,14 +63,15 @@ class Reach:
             report = self._exchange(wire.Check(self.limits.answer_s), deadline_s)
             while isinstance(report, wire.Found):
                 outcome = _OUTCOMES[report.outcome]
-                found.append(CheckStep(report.name, outcome, report.saw, report.cure))
+                found.append(CheckStep(report.name, outcome, report.saw, self._named(report.cure)))
                 report = self._next(deadline_s)
         except BaseException:
             self.close()
             raise
         names = CHECK_NAMES[self.access.transport]
         if isinstance(report, wire.Fault):
-            found.append(CheckStep(names[len(found)], "fail", report.message, report.cure))
+            cure = self._named(report.cure)
+            found.append(CheckStep(names[len(found)], "fail", report.message, cure))
         return found + [CheckStep(name, "not reached", "") for name in names[len(found) :]]
 
     def close(self) -> None:
@@ -78,6 +79,10 @@ class Reach:
         if self._child:
             self._child.end()
             self._child = None
+
+    def _named(self, cure: str) -> str:
+        """Put the cluster's name into the command: who writes a cure knows only the way there."""
+        return cure.replace("cluster edit NAME", f"cluster edit {self.access.cluster}")
 
     def _exchange(self, order: wire.Ask | wire.Check, deadline_s: float) -> wire.ToParent:
         try:

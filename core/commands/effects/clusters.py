@@ -28,6 +28,7 @@ from core.metering.checkup import patient
 from core.metering.ownership import reattribute_cluster
 from core.metering.windows import open_span
 from core.money import nano_from_decimal, text_from_nano
+from core.reports.costs import Unmapped, unmapped
 
 GIB: Final = 1 << 30
 
@@ -82,6 +83,7 @@ def add(task: Task[ClusterAdd]) -> Result:
         kubeconfig=task.secrets["kubeconfig"],
         api_key=task.secrets.get("api_key"),
         context=given.context,
+        other_cluster=given.other_cluster,
         metering_since=since,
         vault=_vault(task),
         why=task.why,
@@ -106,6 +108,7 @@ def edit(task: Task[ClusterEdit]) -> Result:
         kubeconfig=task.secrets.get("kubeconfig"),
         api_key=task.secrets.get("api_key"),
         context=given.context,
+        other_cluster=given.other_cluster,
         vault=_vault(task),
         why=task.why,
         now=task.now,
@@ -152,15 +155,38 @@ def remove(task: Task[ClusterNamed]) -> Result:
         " WHERE cluster_id = %s AND revision = 0 AND state IN ('due', 'failed', 'refused')",
         [f"the cluster was removed: {task.why}", change.cluster.id],
     ).rowcount
+    # A visit under way loses its leases: what it stored later, another registration of the same
+    # Kubernetes may have metered by then.
     task.connection.execute(
-        "UPDATE hopsmeter.collection_windows SET next_try_at = NULL"
-        " WHERE cluster_id = %s AND next_try_at IS NOT NULL",
+        "UPDATE hopsmeter.collection_windows SET next_try_at = NULL,"
+        " lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL"
+        " WHERE cluster_id = %s AND (next_try_at IS NOT NULL OR lease_token IS NOT NULL)",
         [change.cluster.id],
     )
     said = f"Cluster {name} removed: its secrets are erased, its stored hours stay."
     if waived:
         said += f" Hours that were never collected are waived: {waived}."
-    return Result(said, change.difference, {"hours_waived": waived})
+    nobodys = unmapped(task.connection, cluster=name)
+    money = {
+        "unmapped_nano": sum(each.total_nano for each in nobodys),
+        "currency": change.cluster.currency,
+    }
+    return Result(
+        f"{said}{_nobodys(name, nobodys)}", change.difference, {"hours_waived": waived, **money}
+    )
+
+
+def _nobodys(name: str, found: tuple[Unmapped, ...]) -> str:
+    """Say what stays in the books unmapped, and that it is not lost to whoever should pay it."""
+    if not found:
+        return ""
+    count = "1 namespace" if len(found) == 1 else f"{len(found)} namespaces"
+    total_nano = sum(each.total_nano for each in found)
+    return (
+        f" {text_from_nano(total_nano)} {found[0].currency} of {count} stays unmapped:"
+        " `hopsmeter namespace unmapped` goes on listing it, and"
+        f" `hopsmeter namespace map {name} NAMESPACE USER` charges it later."
+    )
 
 
 def visit(task: Task[ClusterNamed]) -> list[CheckStep]:

@@ -13,6 +13,9 @@ from core.money import text_from_nano
 
 Word = Literal["accept", "keep", "gap"]
 
+CUT_TOLD_MAX = 5
+"""Clusters named, of those that are metered only since later."""
+
 
 def deciding(word: Word) -> Callable[[Task[HourDecide]], Result]:
     """Return the effect of one of the three decisions."""
@@ -74,7 +77,7 @@ def collect(task: Task[Collect]) -> Result:
         return Result(f"No hour is missing ({where}): nothing to ask for.", details={"hours": 0})
     word = "hour is" if len(asked) == 1 else "hours are"
     return Result(
-        f"{len(asked)} {word} asked for now ({where}).",
+        f"{len(asked)} {word} asked for now ({where}).{_cut(asked, given.since)}",
         details={
             "hours": len(asked),
             "asked_at": task.now.isoformat(),
@@ -83,6 +86,23 @@ def collect(task: Task[Collect]) -> Result:
                 for cluster, first, last in _spans(asked)
             ],
         },
+    )
+
+
+def _cut(asked: list[tuple[str, datetime]], since: str | None) -> str:
+    """Say where less is asked for than was wished, since metering began later."""
+    if since is None:
+        return ""
+    wished = parse_hour(since)
+    first = dict(reversed(asked))
+    later = [f"{name} from {hour_text(hour)}" for name, hour in first.items() if hour > wished]
+    if not later:
+        return ""
+    told = sorted(later)[:CUT_TOLD_MAX]
+    more = len(later) - len(told)
+    return (
+        f" No hour from before metering began is asked for: {', '.join(told)} on"
+        f"{f', and {more} more' if more else ''}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.clock import HOUR, floor_hour
+from core.clock import HOUR, floor_hour, hour_text
 from core.clusters.cluster import (
     SYSTEM_NAMESPACES,
     ClusterSettings,
@@ -159,34 +159,42 @@ def test_an_edit_says_what_differs_and_the_trail_keeps_it(database: Database) ->
         edited(connection, {"max_users": 40})
 
 
+def test_one_kubernetes_is_registered_once_whatever_its_opencost(database: Database) -> None:
+    connection = database.connect()
+    by_name = replace(SETTINGS, opencost_selector="app.kubernetes.io/name=opencost")
+    added(connection, settings=by_name)
+    for changes in (
+        {"opencost_selector": "app.kubernetes.io/instance=opencost"},
+        {"opencost_port": 9004},
+        {"opencost_namespace": "costs"},
+        {"transport": "proxy", "opencost_service": "costs"},
+    ):
+        for affirmed in (False, True):
+            with pytest.raises(Conflict, match=r"eu-1 is on the same server .* counted twice"):
+                added(
+                    connection,
+                    "eu-2",
+                    settings=replace(SETTINGS, **changes),
+                    kubeconfig=config("https://API.eu-1.example.com:6443/"),
+                    other_cluster=affirmed,
+                )
+
+
 @pytest.mark.parametrize(
-    ("server", "selector", "refused"),
-    [
-        ("https://api.eu-1.example.com:6443", "", True),
-        ("https://API.eu-1.example.com:6443/", "app=opencost", True),
-        ("https://api.eu-1.example.com:6443", "app=other", False),
-        ("https://api.eu-1.example.com", "", False),
-        ("https://api.eu-1.example.com:6443/k8s/clusters/c-1", "", False),
-    ],
+    "server",
+    ["https://api.eu-1.example.com", "https://api.eu-1.example.com:6443/k8s/clusters/c-1"],
 )
-def test_the_same_opencost_cannot_be_registered_twice(
-    database: Database, server: str, selector: str, refused: bool
-) -> None:
+def test_another_port_or_path_of_a_host_is_another_server(database: Database, server: str) -> None:
     connection = database.connect()
     added(connection)
-    settings = replace(SETTINGS, opencost_selector=selector)
-    if not refused:
-        added(connection, "eu-2", kubeconfig=config(server), settings=settings)
-        return
-    with pytest.raises(Conflict, match="eu-1 has the same server and OpenCost"):
-        added(connection, "eu-2", kubeconfig=config(server), settings=settings)
+    assert added(connection, "eu-2", kubeconfig=config(server)).cluster.server_url == server
 
 
 def test_an_edit_cannot_make_two_clusters_one(database: Database) -> None:
     connection = database.connect()
     added(connection)
     added(connection, "eu-2", kubeconfig=config("https://api.eu-2.example.com:6443"))
-    with pytest.raises(Conflict, match="eu-2 has the same server"):
+    with pytest.raises(Conflict, match="eu-2 is on the same server"):
         edited(connection, {}, kubeconfig=config("https://api.eu-2.example.com:6443"))
 
 
@@ -194,9 +202,9 @@ def test_an_edit_cannot_make_two_clusters_one(database: Database) -> None:
     ("server", "authority", "changes", "refused"),
     [
         ("https://10.0.0.7:6443", "ca-1", {}, True),
-        ("https://10.0.0.7:6443", "ca-1", {"opencost_selector": "app=opencost"}, True),
-        ("https://10.0.0.7:6443", "ca-1", {"opencost_namespace": "costs"}, False),
-        ("https://10.0.0.7:6443", "ca-1", {"opencost_port": 9004}, False),
+        ("https://10.0.0.7:6443", "ca-1", {"opencost_selector": "app=other"}, True),
+        ("https://10.0.0.7:6443", "ca-1", {"opencost_namespace": "costs"}, True),
+        ("https://10.0.0.7:6443", "ca-1", {"opencost_port": 9004}, True),
         ("https://10.0.0.7:6443", "ca-2", {}, False),
         ("https://one.example.com:6443/k8s/clusters/c-2", "ca-1", {}, False),
     ],
@@ -210,21 +218,85 @@ def test_the_same_kubernetes_by_another_address_is_refused(
     if not refused:
         added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
         return
-    with pytest.raises(Conflict, match=r"eu-1 .* the same Kubernetes by another address"):
+    with pytest.raises(Conflict, match=r"eu-1 .* by another address.*--other-cluster"):
         added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
     remove_cluster(connection, ADMIN, "eu-1", why="moved")
     added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
 
 
-def test_an_edit_cannot_lead_to_a_kubernetes_that_is_here_already(database: Database) -> None:
+def test_another_cluster_of_the_same_authority_is_affirmed_and_the_trail_keeps_it(
+    database: Database,
+) -> None:
     connection = database.connect()
-    costs = replace(SETTINGS, opencost_namespace="costs")
     added(connection, kubeconfig=of_authority("https://one.example.com:6443", "ca-1"))
     other = of_authority("https://10.0.0.7:6443", "ca-1")
-    added(connection, "eu-2", kubeconfig=other, settings=costs)
+    change = added(connection, "eu-2", kubeconfig=other, other_cluster=True)
+    assert change.difference["other_cluster"] == [None, ["eu-1"]]
+    moved = {"opencost_selector": "app=other"}
     with pytest.raises(Conflict, match=r"eu-2 .* by another address"):
-        edited(connection, {"opencost_namespace": "costs"})
-    edited(connection, {}, kubeconfig=of_authority("https://two.example.com:6443", "ca-1"))
+        edited(connection, moved)
+    edited(connection, {"max_users": 3})
+    assert edited(connection, moved, other_cluster=True).difference["other_cluster"]
+    again = of_authority("https://two.example.com:6443", "ca-1")
+    with pytest.raises(Conflict, match=r"eu-2 .* by another address"):
+        edited(connection, {}, kubeconfig=again)
+    edited(connection, {}, kubeconfig=again, other_cluster=True)
+    rows = connection.execute(
+        "SELECT action, after -> 'other_cluster' FROM audit_log"
+        " WHERE after ? 'other_cluster' ORDER BY id"
+    ).fetchall()
+    assert rows == [
+        ("cluster.add", ["eu-1"]),
+        ("cluster.edit", ["eu-2"]),
+        ("cluster.edit", ["eu-2"]),
+    ]
+
+
+@pytest.mark.parametrize("sign", ["server", "authority"])
+def test_hours_that_a_removed_registration_has_are_not_metered_again(
+    database: Database, sign: str
+) -> None:
+    connection = database.connect()
+    last = floor_hour(NOW) - 5 * HOUR
+    first = of_authority("https://one.example.com:6443", "ca-1")
+    again = first if sign == "server" else of_authority("https://10.0.0.7:6443", "ca-1")
+    gone = added(connection, kubeconfig=first, metering_since=last - 9 * HOUR).cluster
+    for hour, revision in ((last, 2), (last + HOUR, 0)):
+        connection.execute(
+            "INSERT INTO collection_windows (cluster_id, hour, state, revision)"
+            " VALUES (%s, %s, 'due', %s)",
+            [gone.id, hour, revision],
+        )
+    remove_cluster(connection, ADMIN, "eu-1", why="by mistake")
+    since = f"--metering-since {hour_text(last + HOUR)}"
+    for wished in (last, last - 20 * HOUR):
+        with pytest.raises(Conflict, match=since):
+            added(connection, "eu-2", kubeconfig=again, metering_since=wished)
+    if sign == "server":
+        with pytest.raises(Conflict, match=since):
+            added(connection, "eu-2", kubeconfig=again, metering_since=last, other_cluster=True)
+    else:
+        change = added(
+            connection, "eu-3", kubeconfig=again, metering_since=last, other_cluster=True
+        )
+        assert change.difference["other_cluster"] == [None, ["eu-1"]]
+        remove_cluster(connection, ADMIN, "eu-3", why="the same after all")
+    added(connection, "eu-2", kubeconfig=again, metering_since=last + HOUR)
+
+
+def test_an_edit_cannot_lead_to_hours_that_a_removed_registration_has(database: Database) -> None:
+    connection = database.connect()
+    since = floor_hour(NOW) - 5 * HOUR
+    gone = added(connection, "old", kubeconfig=config("https://old.example.com")).cluster
+    connection.execute(
+        "INSERT INTO collection_windows (cluster_id, hour, state, revision)"
+        " VALUES (%s, %s, 'collected', 1)",
+        [gone.id, since],
+    )
+    remove_cluster(connection, ADMIN, "old", why="sold")
+    added(connection, metering_since=since)
+    with pytest.raises(Conflict, match=r"removed cluster old.*cluster add"):
+        edited(connection, {}, kubeconfig=config("https://old.example.com"))
 
 
 def test_all_that_is_wrong_is_told_together(database: Database) -> None:
@@ -245,6 +317,7 @@ def test_all_that_is_wrong_is_told_together(database: Database) -> None:
         ({"api_url": "hops"}, "no address|begin with https"),
         ({"api_url": "https://[::1"}, "no address"),
         ({"opencost_selector": "app=a\nb"}, "no label selector"),
+        ({"opencost_selector": "!!"}, "'!!' is neither KEY=VALUE"),
         ({"opencost_namespace": "Open Cost"}, "no Kubernetes name"),
         ({"system_namespaces": ("kube-system", "a b")}, "no Kubernetes name"),
         ({"cost_max_nano": 0}, "largest plausible cost"),

@@ -366,7 +366,7 @@ def test_two_daemons_share_commands_and_do_each_once(database: Database) -> None
     person, keyring = with_admin(database), publish(database)
     with carrying(database, keyring) as first, carrying(database, keyring) as second:
         ids = [
-            ask(person, "user.add", user=f"auth0|{number}", email="a@example.test")
+            ask(person, "user.add", user=f"auth0|{number}", email=f"{number}@example.test")
             for number in range(30)
         ]
         ends = [wait(person, command_id, JOIN_S).state for command_id in ids]

@@ -11,6 +11,7 @@ from core.identity.enrol import add_login, add_user, bootstrap, map_login
 from core.identity.logins import every_login
 from core.identity.principal import SETUP, Principal, principal_of_role
 from core.identity.users import every_user, find_user
+from tests import factories
 from tests.database import Connection, Database
 
 ADMIN = Principal("admin", "auth0|boss", "boss", 7)
@@ -39,10 +40,21 @@ def test_a_user_is_found_by_id_and_by_mail_in_any_case(database: Database) -> No
 def test_a_mail_of_two_users_names_neither(database: Database) -> None:
     connection = database.connect()
     anna(connection)
-    add_user(connection, ADMIN, "github|anna", "anna@example.test")
+    factories.add_user(connection, "anna@example.test", id="github|anna")
     with pytest.raises(InputFault, match=r"auth0\|anna, github\|anna"):
         find_user(connection, "anna@example.test")
     assert len(every_user(connection)) == 2
+
+
+def test_an_address_that_somebody_has_is_refused(database: Database) -> None:
+    connection = database.connect()
+    anna(connection)
+    with pytest.raises(Conflict, match=r"auth0\|anna has the address ANNA@example.test"):
+        add_user(connection, ADMIN, "github|anna", "ANNA@example.test")
+    connection.execute("UPDATE users SET status = 'deleted'")
+    assert find_user(connection, "anna@example.test").id == "auth0|anna"
+    add_user(connection, ADMIN, "github|anna", "anna@example.test")
+    assert find_user(connection, "anna@example.test").id == "github|anna"
 
 
 def test_the_same_user_twice_is_refused(database: Database) -> None:

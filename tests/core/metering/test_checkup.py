@@ -101,6 +101,8 @@ def test_hours_that_opencost_forgot_are_told_as_coming_gaps(
     assert "missing in the books: " in history.cure
     lost = int(history.cure.partition("books: ")[2].partition(".")[0])
     assert 70 <= lost <= 200 - RETENTION_DAYS * 24 + 2
+    assert "about" not in history.saw
+    assert lost == sum(hour_text(each) < history.saw.split()[2] for each in wanted)
 
 
 def test_a_wanted_hour_that_is_soon_forgotten_is_a_warning(
@@ -140,6 +142,7 @@ def test_another_cluster_behind_the_address_is_told(launcher: Launcher, cluster:
     assert found["cluster id"].outcome == "fail"
     assert found["limits"].outcome == "warn"
     assert found["sentinel"].saw == "none is set."
+    assert "hours accept" not in found["limits"].cure, "nothing of it can be accepted"
 
 
 def test_an_answer_with_nothing_in_it_ends_the_check(launcher: Launcher, cluster: Cluster) -> None:

@@ -239,6 +239,31 @@ def test_partitions_made_by_many_at_once_are_made_once(site: Site) -> None:
     assert failed == []
 
 
+def test_a_cluster_is_seen_to_answer_while_its_visit_goes_on(
+    site: Site, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.cluster()
+    for number in range(2):
+        site.say(["a"], number)
+    site.until(1)
+    site.connection.execute("UPDATE hopsworks_clusters SET last_answered_at = NULL")
+    seen: list[object] = []
+    get = OurReach.get
+
+    def look(self: OurReach, path: str) -> bytes:
+        with site.open("onlooker") as connection:
+            seen.append(
+                connection.execute(
+                    "SELECT last_answered_at FROM hopsmeter.hopsworks_clusters"
+                ).fetchall()
+            )
+        return get(self, path)
+
+    monkeypatch.setattr(OurReach, "get", look)
+    make().work_through(site.connection)
+    assert seen == [[(None,)], [(site.now,)]]
+
+
 def test_an_hour_that_kills_its_question_holds_back_no_other(site: Site, make: Make) -> None:
     """One answer that is too large, or whose process is killed, is that hour's trouble alone."""
     site.cluster()

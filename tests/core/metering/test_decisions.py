@@ -319,6 +319,34 @@ def test_a_paused_cluster_is_not_asked_again(site: Site) -> None:
         site.again()
 
 
+def test_a_removed_cluster_is_not_asked_again(site: Site) -> None:
+    site.cluster(status="removed", status_why="sold")
+    with pytest.raises(Conflict, match=r"removed \(sold\), and is not asked any more"):
+        site.again()
+
+
+@pytest.mark.parametrize("word", ["accept", "keep"])
+def test_a_held_hour_is_decided_after_its_cluster_was_removed(
+    site: Site, word: decisions.Word
+) -> None:
+    held(site)
+    site.connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    assert site.decide(word).state == "settled"
+    site.post()
+    site.must_balance()
+
+
+def test_what_a_removed_cluster_never_stored_stays_out_of_the_books(site: Site) -> None:
+    refused(site)
+    site.connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    site.connection.execute("UPDATE collection_windows SET state = 'waived'")
+    for word in ("accept", "keep", "gap"):
+        with pytest.raises(Conflict, match=r"eu-1 was removed, .* waived for good"):
+            site.decide(word)
+    with pytest.raises(Unknown, match="There is no cluster 'us-1'"):
+        site.decide("accept", cluster="us-1")
+
+
 def test_asking_again_lifts_a_clusters_pause(site: Site) -> None:
     site.cluster()
     site.say(away())

@@ -46,6 +46,17 @@ def settle(site: Site) -> None:
     site.must_balance()
 
 
+def test_the_hours_of_a_removed_cluster_are_charged_to_whoever_is_named_later(six: Site) -> None:
+    six.connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    assert six.map("a", six.user()).cost_nano == 6 * COST
+    assert six.map("b", six.user("bert")).hours == 6
+    assert (owners(six), owners(six, "b")) == ("aaaaaa", "bbbbbb")
+    settle(six)
+    assert six.unmap("b", 3).hours == 3
+    assert owners(six, "b") == "bbb..."
+    settle(six)
+
+
 def test_late_charges_begin_with_the_first_hour_that_was_nobodys(six: Site) -> None:
     anna = six.user()
     change = six.map("a", anna)

@@ -18,7 +18,14 @@ from core.reports.costs import (
     totals,
     unmapped,
 )
-from core.reports.hours import AskedHours, Span, asked_hours, cluster_hours, hours_map
+from core.reports.hours import (
+    AskedHours,
+    Span,
+    asked_hours,
+    cluster_hours,
+    elsewhere,
+    hours_map,
+)
 from core.reports.session import daemons, life, session
 from tests.database import Database
 from tests.factories import (
@@ -133,16 +140,32 @@ def test_a_refused_re_read_waits_for_a_person(database: Database) -> None:
     assert (line.health, line.undecided, line.hours.collected) == ("decide", 1, 1)
 
 
-def test_the_unmapped_money_of_a_removed_cluster_is_no_longer_listed(database: Database) -> None:
+def test_the_unmapped_money_of_a_removed_cluster_is_listed_as_that(database: Database) -> None:
     connection = database.connect()
     eu = add_cluster(connection)
     add_window(connection, eu, NEWEST)
     add_allocation(connection, eu, NEWEST, "lost")
-    assert [each.namespace for each in unmapped(connection)] == ["lost"]
-    connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
-    assert unmapped(connection) == ()
+    assert [(each.namespace, each.removed) for each in unmapped(connection)] == [("lost", False)]
+    connection.execute("UPDATE hopsworks_clusters SET status = 'removed', failures = 3")
+    assert [(each.namespace, each.removed) for each in unmapped(connection)] == [("lost", True)]
+    assert unmapped(connection, cluster="us-1") == ()
+    (found,) = totals(clusters(connection, NOW), unmapped(connection), NEWEST)
+    assert (found.unmapped_nano, found.unmapped_namespaces) == (10**9, 1)
     kept = namespaces(connection, TODAY, TODAY, cluster="eu-1")
     assert [each.total_nano for each in kept] == [10**9], "it stays in the books"
+
+
+def test_the_hours_of_a_removed_cluster_are_shown_where_it_is_named(database: Database) -> None:
+    connection = database.connect()
+    gone = add_cluster(connection, status="removed", failures=3, last_outcome="it was gone")
+    add_window(connection, gone, NEWEST, "held")
+    span = NEWEST - HOUR, NEWEST + HOUR
+    assert hours_map(connection, *span, NOW) == ()
+    (strip,) = hours_map(connection, *span, NOW, cluster="eu-1")
+    assert strip.states == ("none", "held")
+    assert elsewhere(connection, NOW) == ()
+    (left_out,) = elsewhere(connection, NOW, cluster="eu-1")
+    assert (left_out.held, left_out.trouble) == (1, "")
 
 
 def test_the_map_has_a_state_for_each_hour_asked_for(database: Database) -> None:

@@ -313,6 +313,29 @@ def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Data
     assert run("hours", "eu-9", exit_code=1).stderr.startswith("There is no cluster 'eu-9'")
 
 
+def test_a_map_of_a_few_days_says_what_it_leaves_out(run: Run, database: Database) -> None:
+    connection = database.connect()
+    cluster = add_cluster(connection)
+    add_window(connection, cluster, NEWEST, "collected")
+    assert run("hours", "eu-1").stdout.splitlines()[-1] == "□ collected 1"
+    for back in (500, 499, 470):
+        add_window(connection, cluster, NEWEST - HOUR * back, "failed", fault="no-data", why="no")
+    add_window(connection, cluster, NEWEST - HOUR * 400, "gap")
+    for arguments in (("hours",), ("hours", "eu-1")):
+        assert run(*arguments).stdout.splitlines()[-2:] == [
+            "eu-1: before these days, since 2026-02-10T17Z: 3 failed, 1 gap.",
+            "  → `hopsmeter hours eu-1 --days 22` shows them, and why.",
+        ]
+    assert "before these days" not in run("hours", "eu-1", "--days", "22").stdout
+    connection.execute(
+        "UPDATE hopsmeter.hopsworks_clusters SET failures = 2, last_outcome = 'pod: none is ready',"
+        " next_visit_at = %s",
+        [NOW + HOUR],
+    )
+    again = f"asked again at {NOW + HOUR:%H:%M} UTC"
+    assert f"eu-1 is left alone; {again}: pod: none is ready" in run("hours").stdout
+
+
 def test_hours_in_the_same_trouble_are_told_together(run: Run, database: Database) -> None:
     connection = database.connect()
     cluster = add_cluster(connection)
@@ -466,7 +489,8 @@ def test_usage_is_told_by_user_and_by_all(run: Run, database: Database) -> None:
     )
     assert run("usage", "--all", "--month", "2026-02").stdout == "Nothing was used in 2026-02.\n"
     run("usage", exit_code=2)
-    run("usage", "anna@example.test", "--all", exit_code=2)
+    both = run("usage", "anna@example.test", "--all", exit_code=2)
+    assert "Both a user (anna@example.test) and --all were given" in both.stderr
     assert "is no month" in run("usage", "--all", "--month", "March", exit_code=2).stderr
     shown = json.loads(run("user", "show", "auth0|anna", "--json").stdout)
     assert shown["namespaces"][0]["total_nano"] == 1_250_000_000
@@ -594,3 +618,17 @@ def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
     told = CliRunner(env={"HOPSMETER_LISTEN": "everywhere"}).invoke(cli, ["cluster", "list"])
     assert told.exit_code == 1
     assert "HOPSMETER_LISTEN" in told.stderr
+
+
+def test_what_a_removed_cluster_left_unmapped_is_marked_and_its_map_drawn(
+    run: Run, database: Database
+) -> None:
+    connection = with_admin(database)
+    gone = add_cluster(connection, status="removed")
+    add_window(connection, gone, NEWEST)
+    add_allocation(connection, gone, NEWEST, "lost")
+    assert "\neu-1 (removed)   lost " in run("namespace", "unmapped").stdout
+    (told,) = json.loads(run("namespace", "unmapped", "--json").stdout)
+    assert (told["cluster"], told["removed"]) == ("eu-1", True)
+    assert "settled 1" in run("hours", "eu-1").stdout
+    assert "No cluster yet" in run("hours").stdout

@@ -76,10 +76,10 @@ def test_a_narrow_terminal_cuts_no_name_and_no_figure(tmp_path: Path) -> None:
         name,
         "60",
         "-3456.78912",
-        "·",
+        "0",
         "1.00000",
-        "·",
-        "·",
+        "0",
+        "0",
         "-3455.78912",
         "negative-cost",
     ]

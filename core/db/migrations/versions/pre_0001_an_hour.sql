@@ -461,7 +461,10 @@ SELECT day, a.cluster_id, a.namespace_id, a.kind,
        min(a.hour), max(a.hour),
        sum(a.cpu_core_hours_micro)::bigint, sum(a.gpu_hours_micro)::bigint,
        sum(a.ram_byte_hours)::bigint, sum(a.pv_byte_hours)::bigint,
-       sum(greatest(a.efficiency_ppm, 0)::numeric * (a.cpu_nano + a.ram_nano) / 1000000)::bigint
+       -- A mean for people, and no money: beyond all sense it is cut off, and never in the way.
+       least(greatest(
+           sum(greatest(a.efficiency_ppm, 0)::numeric * (a.cpu_nano + a.ram_nano) / 1000000),
+           -9e18), 9e18)::bigint
 FROM hopsmeter.allocations a
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
 WHERE a.hour >= day::timestamp AT TIME ZONE 'UTC'

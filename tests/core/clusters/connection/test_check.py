@@ -209,6 +209,7 @@ def test_a_missing_pod_names_where_it_was_looked_for(launcher: Launcher, cluster
 def test_a_container_without_tools_fails_at_exec(launcher: Launcher, cluster: Cluster) -> None:
     cluster.faults.add("tools_missing")
     steps = check(launcher, cluster)
+    assert "`hopsmeter cluster edit eu-1 --container`" in steps["exec"].cure
     assert steps["container"].outcome == "ok"
     assert steps["exec"].outcome == "fail"
     assert "transport proxy" in steps["exec"].cure
