@@ -6,15 +6,15 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from core.clock import HOUR, floor_hour, hour_text, monotonic_s, utc_now
+from core.clock import HOUR, hour_text, monotonic_s, utc_now
 from core.commands import submit as submitting
 from tests.core.commands.carrier import JOIN_S, carrying, config, publish, set_up_roles, with_admin
 from tests.database import Database
@@ -27,31 +27,11 @@ from tests.factories import (
     add_window,
     close_day,
 )
+from tests.tui.cli.conftest import NEWEST, Run, thin
 from tui.cli import asking
-from tui.cli import session as sessions
 from tui.cli.app import COMMANDS, Hopsmeter, cli
 
 HELP_WIDTH = 80
-NEWEST = floor_hour(NOW) - HOUR
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run `hopsmeter` with these words, on this test's database and at NOW."""
-    monkeypatch.setattr(sessions, "utc_now", lambda: NOW)
-    monkeypatch.setattr(submitting, "TAKEN_UP_S", 0.2)
-    environment = {
-        "HOPSMETER_DATABASE_URL": database.url,
-        "HOPSMETER_STATE_FOLDER": str(tmp_path),
-    }
-
-    def invoke(*words: str, given: str | bytes | None = None, exit_code: int = 0) -> Result:
-        ended = CliRunner(env=environment).invoke(cli, words, input=given, catch_exceptions=False)
-        assert ended.exit_code == exit_code, ended.output
-        return ended
-
-    return invoke
 
 
 @pytest.fixture
@@ -85,10 +65,6 @@ def test_a_cluster_is_added_shown_and_checked(
     for part in ("https://a.test", "exec, namespace opencost, port 9003", "2026-03-03T13Z"):
         assert part in shown
     assert "hunter2" not in shown + added.output
-
-
-def thin(text: str) -> str:
-    return text.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
 def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
@@ -215,161 +191,6 @@ def test_a_namespace_is_mapped_after_its_money_was_shown(run: Run, database: Dat
     assert "2.50 USD" in run("namespace", "unmapped").stdout
     assert "is it the right name?" in unseen.stdout
     assert "is no day" in run("namespace", "unmapped", "--since", "March", exit_code=2).stderr
-
-
-def test_a_plan_is_made_assigned_and_told(run: Run, database: Database) -> None:
-    connection = with_admin(database)
-    cluster, anna = add_cluster(connection), "anna@example.test"
-    add_user(connection)
-    add_window(connection, cluster, NEWEST)
-    add_allocation(connection, cluster, NEWEST, cost_nano=2_500_000_000)
-    with carrying(database, publish(database)):
-        run("namespace", "map", "eu-1", "ml-train", anna)
-        made = run("rates", "new", "team", "--factor", "1.2", "--reason", "agreed")
-        later = run("rates", "new", "team", "--factor", "1.5", "--from", "2026-04-01")
-        words = ("rates", "assign", anna, "team", "--from", hour_text(NEWEST))
-        tried, assigned = run(*words, "--dry-run"), run(*words)
-        refused = run("rates", "new", "team", "--factor", "-1", exit_code=1)
-        told = thin(run("explain", "eu-1", "ml-train", hour_text(NEWEST)).stdout)
-    assert made.stdout == "The new plan team charges cost × 1.2 from ever.\n"
-    assert "from 2026-04-01T00Z on, instead of × 1.2." in later.stdout
-    assert "  factor: 1.2 → 1.5" in later.stdout
-    assert assigned.stdout.splitlines()[0] in tried.stdout
-    assert "  plan: default → team" in assigned.stdout
-    assert "  charge_USD: 2.50 → 3.00" in assigned.stdout
-    assert "0 (free) or more" in refused.stderr
-    assert "team × 1.200000, its version from 2000-01-01T00Z on" in told
-    assert "nobody; replaced" in told
-    assert "default × 1.000000; replaced" in told
-    assert json.loads(run("usage", anna, "--month", "2026-03", "--json").stdout) == []
-
-
-def test_plans_are_listed_shown_and_quoted_in_each_form(run: Run, database: Database) -> None:
-    connection, anna = with_admin(database), "anna@example.test"
-    add_user(connection)
-    with carrying(database, publish(database)):
-        run("rates", "new", "team", "--factor", "1.25")
-        run("rates", "assign", anna, "team", "--from", "2026-03-01")
-        run("rates", "unassign", anna, "--from", "2026-04-01")
-    listed = json.loads(run("rates", "list", "--json").stdout)
-    assert [(each["plan"], each["factor"], each["accounts"]) for each in listed] == [
-        ("default", "1.000000", 0),
-        ("team", "1.250000", 1),
-    ]
-    assert len(list(csv.reader(io.StringIO(run("rates", "list", "--csv").stdout)))) == 3
-    assert "1.25" in run("rates", "list").stdout
-    shown = json.loads(run("rates", "show", "team", "--json").stdout)
-    assert [each["since"] for each in shown["versions"]] == ["2000-01-01T00Z"]
-    assert [(each["email"], each["until"]) for each in shown["assigned"]] == [
-        (anna, "2026-04-01T00Z")
-    ]
-    rows = list(csv.DictReader(io.StringIO(run("rates", "show", "team", "--csv").stdout)))
-    assert [(row["what"], row["since"]) for row in rows] == [
-        ("version", "2000-01-01T00Z"),
-        ("account", "2026-03-01T00Z"),
-    ]
-    for part in ("cost-plus", "1.25", anna, "2026-04-01T00Z"):
-        assert part in run("rates", "show", "team").stdout
-    quoted = run("rates", "quote", anna).stdout
-    assert "team, assigned from 2026-03-01T00Z until 2026-04-01T00Z" in quoted
-    assert "1.00 of cost is charged as 1.250000" in quoted
-    later = json.loads(run("rates", "quote", anna, "--at", "2026-04-01", "--json").stdout)
-    assert [(each["plan"], each["charge_of_one_nano"]) for each in later] == [("default", 10**9)]
-    assert "assigned to none" in run("rates", "quote", anna, "--at", "2026-04-01").stdout
-    assert "no plan 'dear'" in run("rates", "show", "dear", exit_code=1).stderr
-    assert "no user 'nobody'" in run("rates", "quote", "nobody", exit_code=1).stderr
-
-
-def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Database) -> None:
-    connection = database.connect()
-    cluster = add_cluster(connection)
-    for back, state in enumerate(("collected", "settled", "settled", "gap")):
-        add_window(connection, cluster, NEWEST - HOUR * back, state)
-    why = "[bold]minutes[/] are 61\x1b[31m"
-    later = {"next_try_at": NOW + HOUR}
-    add_window(connection, cluster, NEWEST - 4 * HOUR, "refused", fault="minutes", why=why, **later)
-    drawn = run("hours").stdout.splitlines()
-    assert drawn[0].split() == ["UTC", "00", "06", "12", "18"]
-    assert drawn[1] == f"eu-1  2026-03-03{' ' * 12}!░■ ■□"
-    assert drawn[-2:] == [
-        "eu-1: 1 refused (minutes); 1 gap",
-        "  → `hopsmeter hours eu-1` tells why, and the way out.",
-    ]
-    assert all(len(line) <= 80 for line in drawn)
-    told = run("hours", "eu-1", "--days", "300").stdout
-    assert "□ collected 1" in told
-    assert told.splitlines()[-7:] == [
-        "2026-03-03T09Z  refused (minutes)",
-        "    [bold]minutes[/] are 61\N{REPLACEMENT CHARACTER}[31m",
-        "  → `hopsmeter hours accept eu-1 2026-03-03T09Z --reason …` takes it as it is,",
-        "    `gap` gives it up; it is asked again 2026-03-03 15:13Z.",
-        "2026-03-03T10Z  gap",
-        "  → Lost, and never counted as zero; `hopsmeter collect eu-1 --hour",
-        "    2026-03-03T10Z` asks once more.",
-    ]
-    rows = list(csv.DictReader(io.StringIO(run("hours", "eu-1", "--csv").stdout)))
-    assert [row["state"] for row in rows] == ["refused", "gap", "settled", "settled", "collected"]
-    assert len(json.loads(run("hours", "--json").stdout)) == 5
-    assert run("hours", "eu-9", exit_code=1).stderr.startswith("There is no cluster 'eu-9'")
-
-
-def test_a_map_of_a_few_days_says_what_it_leaves_out(run: Run, database: Database) -> None:
-    connection = database.connect()
-    cluster = add_cluster(connection)
-    add_window(connection, cluster, NEWEST, "collected")
-    assert run("hours", "eu-1").stdout.splitlines()[-1] == "□ collected 1"
-    for back in (500, 499, 470):
-        add_window(connection, cluster, NEWEST - HOUR * back, "failed", fault="no-data", why="no")
-    add_window(connection, cluster, NEWEST - HOUR * 400, "gap")
-    for arguments in (("hours",), ("hours", "eu-1")):
-        assert run(*arguments).stdout.splitlines()[-2:] == [
-            "eu-1: before these days, since 2026-02-10T17Z: 3 failed, 1 gap.",
-            "  → `hopsmeter hours eu-1 --days 22` shows them, and why.",
-        ]
-    assert "before these days" not in run("hours", "eu-1", "--days", "22").stdout
-    connection.execute(
-        "UPDATE hopsmeter.hopsworks_clusters SET failures = 2, last_outcome = 'pod: none is ready',"
-        " next_visit_at = %s",
-        [NOW + HOUR],
-    )
-    again = f"asked again at {NOW + HOUR:%H:%M} UTC"
-    assert f"eu-1 is left alone; {again}: pod: none is ready" in run("hours").stdout
-
-
-def test_hours_in_the_same_trouble_are_told_together(run: Run, database: Database) -> None:
-    connection = database.connect()
-    cluster = add_cluster(connection)
-    said = {"fault": "no-answer-exec", "why": "it was killed", "next_try_at": NOW}
-    for back in (30, 29, 28, 12):
-        add_window(connection, cluster, NEWEST - HOUR * back, "failed", **said)
-    two = {"fault": "two-clusters", "why": "Two.", "next_try_at": NOW}
-    add_window(connection, cluster, NEWEST - 4 * HOUR, "refused", **two)
-    shrank = {
-        "fault": "shrank",
-        "why": "It fell.",
-        "total_nano": 10**9,
-        "pending_sha256": b"x" * 32,
-    }
-    add_window(connection, cluster, NEWEST - 3 * HOUR, "held", **shrank)
-    add_window(
-        connection, cluster, NEWEST - 2 * HOUR, "collected", **{**shrank, "fault": "minutes"}
-    )
-    add_window(connection, cluster, NEWEST, "collected", flags=["negative-cost"])
-    told = run("hours", "eu-1").stdout.splitlines()
-    heads = [line for line in told if line.startswith("2026-")]
-    assert heads == [
-        "2026-03-02T07Z to 2026-03-02T09Z (3 hours)  failed (no-answer-exec)",
-        "2026-03-03T01Z  failed (no-answer-exec)",
-        "2026-03-03T09Z  refused (two-clusters)",
-        "2026-03-03T10Z  held (shrank)",
-        "2026-03-03T11Z  collected, a later answer refused (minutes)",
-        "2026-03-03T13Z  collected, flagged negative-cost",
-    ]
-    ways = " ".join("".join(told).split())
-    assert "cluster check eu-1" in ways
-    assert "It cannot be stored at all" in ways
-    assert "The books hold 1.00 USD. `hopsmeter hours keep eu-1 2026-03-03T10Z" in ways
-    assert all(len(line) <= 80 for line in told)
 
 
 def test_an_hour_is_given_up_with_a_reason(run: Run, database: Database) -> None:

@@ -1,0 +1,74 @@
+"""Plans on the command line: made, assigned, quoted."""
+
+import csv
+import io
+import json
+
+from core.clock import hour_text
+from tests.core.commands.carrier import carrying, publish, with_admin
+from tests.database import Database
+from tests.factories import add_allocation, add_cluster, add_user, add_window
+from tests.tui.cli.conftest import NEWEST, Run, thin
+
+
+def test_a_plan_is_made_assigned_and_told(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    cluster, anna = add_cluster(connection), "anna@example.test"
+    add_user(connection)
+    add_window(connection, cluster, NEWEST)
+    add_allocation(connection, cluster, NEWEST, cost_nano=2_500_000_000)
+    with carrying(database, publish(database)):
+        run("namespace", "map", "eu-1", "ml-train", anna)
+        made = run("rates", "new", "team", "--factor", "1.2", "--reason", "agreed")
+        later = run("rates", "new", "team", "--factor", "1.5", "--from", "2026-04-01")
+        words = ("rates", "assign", anna, "team", "--from", hour_text(NEWEST))
+        tried, assigned = run(*words, "--dry-run"), run(*words)
+        refused = run("rates", "new", "team", "--factor", "-1", exit_code=1)
+        told = thin(run("explain", "eu-1", "ml-train", hour_text(NEWEST)).stdout)
+    assert made.stdout == "The new plan team charges cost × 1.2 from ever.\n"
+    assert "from 2026-04-01T00Z on, instead of × 1.2." in later.stdout
+    assert "  factor: 1.2 → 1.5" in later.stdout
+    assert assigned.stdout.splitlines()[0] in tried.stdout
+    assert "  plan: default → team" in assigned.stdout
+    assert "  charge_USD: 2.50 → 3.00" in assigned.stdout
+    assert "0 (free) or more" in refused.stderr
+    assert "team × 1.200000, its version from 2000-01-01T00Z on" in told
+    assert "nobody; replaced" in told
+    assert "default × 1.000000; replaced" in told
+    assert json.loads(run("usage", anna, "--month", "2026-03", "--json").stdout) == []
+
+
+def test_plans_are_listed_shown_and_quoted_in_each_form(run: Run, database: Database) -> None:
+    connection, anna = with_admin(database), "anna@example.test"
+    add_user(connection)
+    with carrying(database, publish(database)):
+        run("rates", "new", "team", "--factor", "1.25")
+        run("rates", "assign", anna, "team", "--from", "2026-03-01")
+        run("rates", "unassign", anna, "--from", "2026-04-01")
+    listed = json.loads(run("rates", "list", "--json").stdout)
+    assert [(each["plan"], each["factor"], each["accounts"]) for each in listed] == [
+        ("default", "1.000000", 0),
+        ("team", "1.250000", 1),
+    ]
+    assert len(list(csv.reader(io.StringIO(run("rates", "list", "--csv").stdout)))) == 3
+    assert "1.25" in run("rates", "list").stdout
+    shown = json.loads(run("rates", "show", "team", "--json").stdout)
+    assert [each["since"] for each in shown["versions"]] == ["2000-01-01T00Z"]
+    assert [(each["email"], each["until"]) for each in shown["assigned"]] == [
+        (anna, "2026-04-01T00Z")
+    ]
+    rows = list(csv.DictReader(io.StringIO(run("rates", "show", "team", "--csv").stdout)))
+    assert [(row["what"], row["since"]) for row in rows] == [
+        ("version", "2000-01-01T00Z"),
+        ("account", "2026-03-01T00Z"),
+    ]
+    for part in ("cost-plus", "1.25", anna, "2026-04-01T00Z"):
+        assert part in run("rates", "show", "team").stdout
+    quoted = run("rates", "quote", anna).stdout
+    assert "team, assigned from 2026-03-01T00Z until 2026-04-01T00Z" in quoted
+    assert "1.00 of cost is charged as 1.250000" in quoted
+    later = json.loads(run("rates", "quote", anna, "--at", "2026-04-01", "--json").stdout)
+    assert [(each["plan"], each["charge_of_one_nano"]) for each in later] == [("default", 10**9)]
+    assert "assigned to none" in run("rates", "quote", anna, "--at", "2026-04-01").stdout
+    assert "no plan 'dear'" in run("rates", "show", "dear", exit_code=1).stderr
+    assert "no user 'nobody'" in run("rates", "quote", "nobody", exit_code=1).stderr
