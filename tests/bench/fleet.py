@@ -20,7 +20,8 @@ from tests.bench.bodies import of_hour
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = FIRST + timedelta(days=60)
 POLICY = Policy()
-LIMITS = Limits(2**62, 2**31 - 1, 2**31 - 1, 2**62, sentinel="kube-system")
+LIMITS = Limits(2**62, 2**31 - 1, 2**31 - 1, 2**62, "kube-system", "default-cluster")
+"""Of clusters whose source is known, as it is from the first stored hour on."""
 
 Connection = psycopg.Connection[Any]
 
