@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import Conflict, Unknown
@@ -19,6 +19,7 @@ from tests.core.metering.site import ADMIN, NOTHING, Site, away, hour, opened
 from tests.database import Connection, Server, administer, cloned
 from tests.property.oracle import Figures, Hour, Oracle, Place, Said, Verdict
 
+HOUR_MINUTES = 60
 FIRST, LAST = 23, 25
 """The hours around a midnight: one of a day that is over, two of the day that is open."""
 CLUSTERS, USERS, NAMESPACES = ("eu-1", "eu-2"), ("anna", "ben"), ("a", "b", "c")
@@ -206,7 +207,9 @@ class Both:
         if not isinstance(by, str):
             cpu = round(old.cpu * by)
             rows[namespace] = Figures(cpu, old.ram, old.total - old.cpu + cpu)
-        self._answer(place, Said("good", tuple(rows.items())))
+        # What a person accepted once is judged again when it is said again with a change.
+        odd = any(figures.minutes > HOUR_MINUTES for figures in rows.values())
+        self._answer(place, Said("judgement" if odd else "good", tuple(rows.items())))
 
     def _same(self, place: Place, stored: bool = False) -> None:
         """Let OpenCost say again what it said last, or what the books hold."""
@@ -376,8 +379,27 @@ def with_a_first_answer(both: Both) -> Both:
 # ── the truths ──────────────────────────────────────────────────────────────────────────────
 
 
+ACCEPTED_THEN_RESTATED: list[Step] = [
+    (
+        "answer",
+        ("eu-1", 24),
+        Said(
+            "judgement",
+            (
+                ("kube-system", Figures(100, 100, 200)),
+                ("a", Figures(100, 0, 100, 61)),
+                ("b", Figures(60_362, 125, 60_487)),
+            ),
+        ),
+    ),
+    ("decide", ("eu-1", 24), "accept"),
+    ("restate", ("eu-1", 24), "b", 1.25),
+]
+
+
 @slow(4)
 @given(scenarios)
+@example(ACCEPTED_THEN_RESTATED)
 def test_whatever_happens_the_books_are_what_plain_python_says(
     fresh: Callable[[], Any], happened: list[Step]
 ) -> None:
