@@ -3,7 +3,10 @@
 The one rounding of what comes in stands here: half-even, to the nano.
 """
 
+import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+from core.errors import InputFault
 
 NANO = 1_000_000_000
 NANO_MAX = 2**63 - 1
@@ -11,6 +14,8 @@ NANO_MAX = 2**63 - 1
 
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _ONE = Decimal(1)
+_AMOUNT = re.compile(r"[+-]?[0-9]{1,10}(\.(?P<part>[0-9]+))?")
+DECIMALS_MAX = 9
 
 
 def nano_from_decimal(amount: Decimal) -> int:
@@ -35,3 +40,21 @@ def text_from_nano(nano: int, decimals: int = 2) -> str:
     step = Decimal(1).scaleb(-decimals)
     rounded = _EXACT.quantize(decimal_from_nano(nano), step)
     return f"{rounded:,.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def nano_from_text(text: str) -> int:
+    """Read an amount as people type it, `25` or `-0.125`, exactly; InputFault, never a rounding."""
+    said = _AMOUNT.fullmatch(text)
+    if said is None:
+        raise InputFault(
+            f"{text[:40]!r} is no amount; write it like 25 or 12.50. Nothing was changed."
+        )
+    if len(said["part"] or "") > DECIMALS_MAX:
+        raise InputFault(
+            f"An amount has at most {DECIMALS_MAX} decimals, {text[:40]} has"
+            f" {len(said['part'])}. Nothing was changed."
+        )
+    try:
+        return nano_from_decimal(Decimal(text))
+    except OverflowError:
+        raise InputFault(f"{text[:40]} is more than the books hold. Nothing was changed.") from None

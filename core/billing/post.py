@@ -1,8 +1,8 @@
-"""Post: bring the daily rows of touched days to what their allocations say.
+"""Post: bring the daily rows and the ledger of touched days to what their allocations say.
 
 Apart from the store, and as a difference: so it is the same whether it runs once or twice, after
 every hour or after a crash. Each hour's `posted_no` takes the `stored_no` that was posted, in the
-same transaction as the rows.
+same transaction as the daily rows and the entries; what the daily rows change by is what is entered.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from typing import Any
 
 import psycopg
 
+from core.billing.enter import enter_changes
+from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.locks import Lock, take, try_take
 from core.db.queries import queries_beside
@@ -28,12 +30,13 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class PostReport:
-    """What one run of posting did: days and hours posted, daily rows written, days closed."""
+    """What one run of posting did: days, hours posted, daily rows and entries written, days closed."""
 
     days: int = 0
     hours: int = 0
     rows: int = 0
     closed: int = 0
+    entries: int = 0
 
 
 def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_S) -> PostReport:
@@ -42,25 +45,27 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     Another poster is waited for; one whose process is frozen is ended after `frozen_s`.
     """
     days = connection.execute(_SQL["days_to_post"], {"limit": DAYS_MAX}).fetchall()
-    hours = rows = 0
+    hours = rows = entries = 0
     stuck: list[str] = []
     for (day,) in days:
         try:
-            written, marked = _post_day(connection, day, now, frozen_s)
+            done = _post_day(connection, day, now, frozen_s)
         except psycopg.DataError as error:
             # Figures that nobody can add up: of this day alone, whatever let them in.
             stuck.append(f"{day}: {error.diag.message_primary}")
             continue
-        hours += marked
-        rows += written
+        hours += done.hours
+        rows += done.rows
+        entries += done.entries
     closed = _close_over(connection, now, frozen_s, stuck)
+    mark_accounts(connection, now)
     if stuck:
         raise PostingStuck(
             f"These days cannot be posted or closed ({'; '.join(stuck[:STUCK_NAMED_MAX])});"
             " all others are. `hopsmeter books check` names the hours; have them read again with"
             " `hopsmeter collect CLUSTER --hour HOUR`."
         )
-    return PostReport(len(days), hours, rows, closed)
+    return PostReport(len(days), hours, rows, closed, entries)
 
 
 def _take_turn(connection: Connection, frozen_s: float) -> None:
@@ -75,8 +80,17 @@ def _take_turn(connection: Connection, frozen_s: float) -> None:
         take(connection, Lock.POSTING)
 
 
-def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float) -> tuple[int, int]:
-    """Post one day; return (daily rows written, hours posted).
+@dataclass(frozen=True)
+class _Posted:
+    """What the posting of one day did."""
+
+    rows: int = 0
+    hours: int = 0
+    entries: int = 0
+
+
+def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float) -> _Posted:
+    """Post one day.
 
     The hours are read first, and only they and those posted before are summed: what is stored
     meanwhile is left to the next posting.
@@ -85,14 +99,17 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         _take_turn(connection, frozen_s)
         seen = connection.execute(_SQL["unposted"], {"day": day}).fetchall()
         if not seen:
-            return 0, 0
+            return _Posted()
         clusters = sorted({cluster_id for cluster_id, *_ in seen})
+        connection.execute(_SQL["changes"])
         connection.execute(_SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
         connection.execute(_SQL["plan_as_usual"])
+        entered = enter_changes(connection, day, day_of(now))
         ids, hours, numbers, _ = (list(column) for column in zip(*seen, strict=True))
         marks = {"ids": ids, "hours": hours, "numbers": numbers}
-        connection.execute(_SQL["posted"], {**marks, "day": day, "clusters": clusters})
+        number = {"no": entered.number, "entries": entered.entries}
+        connection.execute(_SQL["posted"], {**marks, **number, "day": day, "clusters": clusters})
         if day < day_of(now):
             over = clusters
         else:
@@ -100,7 +117,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
             over = [row[0] for row in rows.fetchall()]
         if over:
             _close(connection, day, over, now)
-        return written, len(seen)
+        return _Posted(written, len(seen), entered.entries)
 
 
 def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]]) -> int:

@@ -34,9 +34,14 @@ SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'of
 SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true),
        set_config('enable_seqscan', 'on', true);
 
+-- name: changes
+-- Where a posting lays down what it changes of an account's day.
+CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes
+    (account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL) ON COMMIT DELETE ROWS;
+
 -- name: post_usage
 -- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
--- are written. An hour stored since the unposted ones were read is left to the next posting, which
+-- are written, and what that changes of an account's day is laid down. An hour stored since the unposted ones were read is left to the next posting, which
 -- will add it; it may not be in both.
 WITH posted AS MATERIALIZED (
     SELECT cluster_id, hour FROM hopsmeter.collection_windows
@@ -66,6 +71,15 @@ gone AS (
       AND NOT EXISTS (SELECT FROM sums s WHERE s.user_no = u.user_no
                       AND s.account_no = u.account_no AND s.cluster_id = u.cluster_id)
     RETURNING 1),
+before AS (
+    SELECT user_no, account_no, cluster_id, charge_nano FROM hopsmeter.usage_daily
+    WHERE date = %(day)s AND cluster_id = ANY (%(clusters)s::int[])),
+changed AS (
+    INSERT INTO hopsmeter_changes (account_no, day, change_nano)
+    SELECT account_no, %(day)s, sum(coalesce(s.charge, 0) - coalesce(b.charge_nano, 0))::bigint
+    FROM sums s FULL JOIN before b USING (user_no, account_no, cluster_id)
+    GROUP BY account_no
+    HAVING sum(coalesce(s.charge, 0) - coalesce(b.charge_nano, 0)) <> 0),
 written AS (
     INSERT INTO hopsmeter.usage_daily AS u
         (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
@@ -131,7 +145,11 @@ inserted AS (
            total - cpu - gpu - ram - pv - network, total, charge
     FROM sums s
     WHERE NOT EXISTS (SELECT FROM updated u WHERE u.cluster_id = s.cluster_id
-                      AND u.user_no = s.user_no AND u.account_no = s.account_no))
+                      AND u.user_no = s.user_no AND u.account_no = s.account_no)),
+changed AS (
+    INSERT INTO hopsmeter_changes (account_no, day, change_nano)
+    SELECT account_no, %(day)s, hopsmeter.sum_nano(charge) FROM sums
+    GROUP BY account_no HAVING hopsmeter.sum_nano(charge) <> 0)
 SELECT count(*) FROM sums;
 
 -- name: posted
@@ -150,8 +168,7 @@ opened AS (
     INSERT INTO hopsmeter.cluster_days (cluster_id, day)
     SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
 numbered AS (
-    INSERT INTO hopsmeter.postings (day, no)
-    SELECT %(day)s, coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s)
+    INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%(day)s, %(no)s, %(entries)s))
 SELECT pg_notify('hopsmeter_books', 'posted');
 
 -- name: closed_clusters
@@ -198,3 +215,195 @@ WHERE u.date = %(day)s AND u.cluster_id = b.cluster_id AND u.user_no = b.user_no
 -- From now on these cluster-days are read from cost_daily.
 UPDATE hopsmeter.cluster_days SET closed_at = coalesce(closed_at, %(now)s)
 WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
+
+-- name: next_posting
+-- The number of a day's next posting; under the lock of posting.
+SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s;
+
+-- name: open_books
+-- The books that the changes of a day may touch, where an account has none yet.
+INSERT INTO hopsmeter.ledger_balances (account_no, book)
+SELECT c.account_no, b.book
+FROM (SELECT DISTINCT account_no FROM hopsmeter_changes WHERE day = %(day)s) c
+CROSS JOIN generate_series(1, 3) b (book)
+WHERE NOT EXISTS (SELECT FROM hopsmeter.ledger_balances k
+                  WHERE k.account_no = c.account_no AND k.book = b.book)
+ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+
+-- name: lock_books
+-- The books that the changes of a day touch, in the order in which everybody locks them. A statement
+-- of its own: what follows then sees what those who had them before have left in the lots.
+SELECT count(*) FROM (
+    SELECT FROM hopsmeter.ledger_balances b
+    JOIN (SELECT DISTINCT c.account_no, coalesce(m.mode, 'postpaid') AS mode
+          FROM hopsmeter_changes c
+          LEFT JOIN hopsmeter.billing_modes m
+              ON m.account_no = c.account_no AND m.valid @> %(day)s::date
+          WHERE c.day = %(day)s) c
+        ON c.account_no = b.account_no
+       AND (b.book = 2 AND c.mode <> 'prepaid' OR b.book IN (1, 3) AND c.mode <> 'postpaid')
+    ORDER BY b.account_no, b.book FOR UPDATE OF b) locked;
+
+-- name: post_changes
+-- What a day is charged more than was posted of it (or less, of an account without credits), in one
+-- statement for all accounts: from the lots in the order of use where the mode has them, what is left
+-- to arrears (prepaid) or receivable. tests/property has the same in plain Python, as an oracle.
+-- What is less for an account with credits is reduce_charge's.
+WITH due AS MATERIALIZED (
+    SELECT c.account_no, sum(c.change_nano)::bigint AS amount,
+           coalesce(m.mode, 'postpaid') AS mode
+    FROM hopsmeter_changes c
+    LEFT JOIN hopsmeter.billing_modes m ON m.account_no = c.account_no AND m.valid @> %(day)s::date
+    WHERE c.day = %(day)s
+    GROUP BY c.account_no, m.mode
+    HAVING sum(c.change_nano) <> 0 AND (sum(c.change_nano) > 0 OR coalesce(m.mode, 'postpaid') = 'postpaid')),
+ranked AS (
+    SELECT l.id, l.account_no, l.remaining_nano, d.amount,
+           (sum(l.remaining_nano) OVER (PARTITION BY l.account_no
+                ORDER BY l.expires_on NULLS LAST, l.priority, l.id))::bigint
+               - l.remaining_nano AS before
+    FROM due d JOIN hopsmeter.credit_lots l ON l.account_no = d.account_no
+    WHERE d.mode <> 'postpaid' AND l.remaining_nano > 0
+      AND (l.expires_on IS NULL OR l.expires_on > %(day)s)),
+drawn AS MATERIALIZED (
+    SELECT id, account_no, least(remaining_nano, amount - before) AS part FROM ranked
+    WHERE before < amount),
+paid AS MATERIALIZED (
+    SELECT account_no, hopsmeter.sum_nano(part) AS part FROM drawn GROUP BY account_no),
+moves AS MATERIALIZED (
+    SELECT account_no, 1::smallint AS book, -part AS amount_nano FROM paid
+    UNION ALL
+    SELECT d.account_no, CASE d.mode WHEN 'prepaid' THEN 3 ELSE 2 END::smallint,
+           coalesce(p.part, 0) - d.amount
+    FROM due d LEFT JOIN paid p USING (account_no)
+    WHERE d.amount <> coalesce(p.part, 0)),
+entries AS (
+    INSERT INTO hopsmeter.ledger_entries
+        (account_no, book, contra, amount_nano, posted_on, usage_day, posting_no)
+    SELECT account_no, book, 11, amount_nano, %(posted_on)s, %(day)s, %(no)s FROM moves
+    ORDER BY account_no, book
+    RETURNING id, account_no, book),
+draws AS (
+    INSERT INTO hopsmeter.credit_draws (entry_id, lot_id, amount_nano)
+    SELECT e.id, d.id, -d.part
+    FROM drawn d JOIN entries e ON e.account_no = d.account_no AND e.book = 1),
+emptied AS (
+    UPDATE hopsmeter.credit_lots l SET remaining_nano = l.remaining_nano - d.part
+    FROM drawn d WHERE l.id = d.id),
+booked AS (
+    UPDATE hopsmeter.ledger_balances b SET balance_nano = b.balance_nano + m.amount_nano
+    FROM moves m WHERE b.account_no = m.account_no AND b.book = m.book)
+SELECT count(*) FROM entries;
+
+-- name: reduce_charges
+-- What a day is charged less than was posted of it, account by account where there may be credits.
+SELECT hopsmeter.reduce_charge(account_no, %(day)s, %(no)s, -amount, mode, %(posted_on)s, %(today)s)
+FROM (SELECT account_no, sum(change_nano)::bigint AS amount,
+             hopsmeter.mode_on(account_no, %(day)s) AS mode
+      FROM hopsmeter_changes WHERE day = %(day)s
+      GROUP BY account_no HAVING sum(change_nano) < 0) c
+WHERE mode <> 'postpaid' ORDER BY account_no;
+
+-- name: posting_date
+-- On which date a posting of a day stands, and how many entries it wrote until now.
+SELECT hopsmeter.posting_date(%(day)s, %(today)s);
+
+-- name: entries_of
+-- How many entries a posting wrote.
+SELECT count(*) FROM hopsmeter.ledger_entries e
+JOIN (SELECT DISTINCT account_no FROM hopsmeter_changes WHERE day = %(day)s) c USING (account_no)
+WHERE e.usage_day = %(day)s AND e.posting_no = %(no)s;
+
+-- name: settled_before
+-- Whether every hour before a day that may still bring charges of it is posted, or never will be.
+SELECT NOT EXISTS (
+    SELECT FROM hopsmeter.collection_windows w
+    WHERE w.hour < %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND w.hour >= (%(day)s::date - 45)::timestamp AT TIME ZONE 'UTC'
+      AND (w.stored_no <> w.posted_no OR w.revision = 0 AND w.state NOT IN ('gap', 'waived')))
+   AND NOT EXISTS (
+    SELECT FROM hopsmeter.hopsworks_clusters c
+    WHERE c.status = 'active'
+      AND c.metering_since < %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows w
+                      WHERE w.cluster_id = c.id
+                        AND w.hour = %(day)s::timestamp AT TIME ZONE 'UTC' - interval '1 hour'));
+
+-- name: lots_past_date
+-- Lots whose date is past and whose expiry is not posted yet, oldest date first.
+SELECT id, account_no, expires_on FROM hopsmeter.credit_lots
+WHERE expired_at IS NULL AND expires_on <= %(today)s
+ORDER BY expires_on, account_no, id LIMIT %(limit)s;
+
+-- name: marks_to_change
+-- Accounts that deduct from credits and whose marks are not what their books say; the others are
+-- left alone. Low and empty are told of once, until there is more again.
+WITH standing AS (
+    SELECT c.account_no, c.low_nano, c.low_at, c.empty_at, c.beyond_at,
+           coalesce(k.balance_nano, 0) AS credits, coalesce(-r.balance_nano, 0) AS owed,
+           c.grace_nano, hopsmeter.mode_on(c.account_no, %(today)s) AS mode
+    FROM hopsmeter.user_credits c
+    LEFT JOIN hopsmeter.ledger_balances k ON k.account_no = c.account_no AND k.book = 1
+    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3),
+told AS (
+    SELECT account_no, credits, owed, low_nano, grace_nano, mode,
+           mode <> 'postpaid' AND credits = 0 AS is_empty,
+           mode <> 'postpaid' AND coalesce(credits < low_nano, false) AS is_low,
+           owed > grace_nano AS is_beyond, low_at, empty_at, beyond_at
+    FROM standing)
+SELECT t.account_no, u.id, u.currency, t.credits, t.owed, t.low_nano, t.grace_nano, t.mode,
+       t.is_low, t.is_empty, t.is_beyond,
+       t.low_at IS NULL AND t.is_low AS newly_low,
+       t.empty_at IS NULL AND t.is_empty AS newly_empty,
+       t.beyond_at IS NULL AND t.is_beyond AS newly_beyond
+FROM told t JOIN hopsmeter.users u ON u.no = t.account_no
+WHERE (t.low_at IS NOT NULL, t.empty_at IS NOT NULL, t.beyond_at IS NOT NULL)
+    IS DISTINCT FROM (t.is_low, t.is_empty, t.is_beyond)
+ORDER BY t.account_no LIMIT %(limit)s;
+
+-- name: mark
+-- Since when credits are low, gone, or more is owed than the policy allows.
+UPDATE hopsmeter.user_credits
+SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
+    empty_at = CASE WHEN %(is_empty)s THEN coalesce(empty_at, %(now)s) END,
+    beyond_at = CASE WHEN %(is_beyond)s THEN coalesce(beyond_at, %(now)s) END
+WHERE account_no = %(account_no)s;
+
+-- name: modes_touching
+-- The modes of an account that are not over before a day, oldest first.
+SELECT id, mode, lower(valid), upper(valid) FROM hopsmeter.billing_modes
+WHERE account_no = %(account_no)s AND (upper_inf(valid) OR upper(valid) > %(since)s)
+ORDER BY lower(valid) FOR UPDATE;
+
+-- name: end_mode
+-- End a mode on a day.
+UPDATE hopsmeter.billing_modes SET valid = daterange(lower(valid), %(until)s) WHERE id = %(id)s;
+
+-- name: drop_mode
+-- Take away a mode that has not begun.
+DELETE FROM hopsmeter.billing_modes WHERE id = %(id)s;
+
+-- name: add_mode
+-- Let an account pay in a mode from a day on.
+INSERT INTO hopsmeter.billing_modes (account_no, mode, valid, created_by)
+VALUES (%(account_no)s, %(mode)s, daterange(%(since)s, NULL), %(by)s);
+
+-- name: keep_policy
+-- One row of policy per account that has credits, or is told something about them.
+INSERT INTO hopsmeter.user_credits AS u (account_no, grace_nano, low_nano)
+VALUES (%(account_no)s, coalesce(%(grace_nano)s, 0), %(low_nano)s)
+ON CONFLICT (account_no) DO UPDATE
+SET grace_nano = coalesce(%(grace_nano)s, u.grace_nano),
+    low_nano = CASE WHEN %(keep_low)s THEN u.low_nano ELSE %(low_nano)s END;
+
+-- name: add_credits
+-- A grant or a purchase, once per key.
+SELECT * FROM hopsmeter.add_credits(
+    %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(expires)s,
+    %(rank)s::smallint, %(why)s);
+
+-- name: take_credits
+-- A negative adjustment or a refund, once per key.
+SELECT * FROM hopsmeter.take_credits(
+    %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(lot)s, %(owed)s,
+    %(why)s, NULL);

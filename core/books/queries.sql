@@ -177,6 +177,113 @@ LIMIT %(limit)s;
 SELECT count(*), min(collected_at) FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no AND hour >= %(since)s AND hour < %(until)s;
 
+-- name: entries_differ
+-- What was entered against revenue for an account's day, and what its daily rows say is charged. They
+-- are written together, so nothing that waits to be posted is an excuse.
+WITH charged AS (
+    SELECT account_no, date AS day, sum(charge_nano) AS nano FROM hopsmeter.usage_daily
+    WHERE date >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND date < (%(until)s AT TIME ZONE 'UTC')::date
+    GROUP BY 1, 2),
+entered AS (
+    SELECT account_no, usage_day AS day, -sum(amount_nano) AS nano FROM hopsmeter.ledger_entries
+    WHERE usage_day >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND usage_day < (%(until)s AT TIME ZONE 'UTC')::date AND contra = 11
+    GROUP BY 1, 2)
+SELECT coalesce(u.id, 'account ' || account_no), day, coalesce(c.nano, 0), coalesce(e.nano, 0)
+FROM charged c FULL JOIN entered e USING (account_no, day)
+LEFT JOIN hopsmeter.users u ON u.no = account_no
+WHERE coalesce(c.nano, 0) <> coalesce(e.nano, 0)
+ORDER BY day, account_no LIMIT %(limit)s;
+
+-- name: currencies_mixed
+-- Accounts that are charged for a cluster of another currency than their own.
+SELECT DISTINCT u.id, coalesce(u.currency, 'no currency'), c.name, c.currency
+FROM hopsmeter.usage_daily d
+JOIN hopsmeter.users u ON u.no = d.account_no
+JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
+WHERE d.date >= (%(since)s AT TIME ZONE 'UTC')::date
+  AND d.date < (%(until)s AT TIME ZONE 'UTC')::date AND u.currency IS DISTINCT FROM c.currency
+ORDER BY 1, 3 LIMIT %(limit)s;
+
+-- name: ledger_sums
+-- Per currency: how many entries there are, what is in the books and what was moved by the house.
+SELECT u.currency, sum(e.entries), sum(b.balance_nano), sum(e.house_nano)
+FROM (SELECT account_no, count(*) AS entries,
+             -sum(amount_nano) FILTER (WHERE contra > 3) AS house_nano
+      FROM hopsmeter.ledger_entries GROUP BY account_no) e
+JOIN hopsmeter.users u ON u.no = e.account_no
+LEFT JOIN (SELECT account_no, sum(balance_nano) AS balance_nano FROM hopsmeter.ledger_balances
+           GROUP BY account_no) b ON b.account_no = e.account_no
+GROUP BY u.currency ORDER BY u.currency;
+
+-- name: balances_differ
+-- Balances that are not what their entries add up to: into the book, less what another took from it.
+WITH moved AS (
+    SELECT account_no, book, sum(amount_nano) AS nano FROM hopsmeter.ledger_entries
+    GROUP BY account_no, book
+    UNION ALL
+    SELECT account_no, contra, -sum(amount_nano) FROM hopsmeter.ledger_entries
+    WHERE contra <= 3 GROUP BY account_no, contra),
+entered AS (SELECT account_no, book, sum(nano) AS nano FROM moved GROUP BY account_no, book)
+SELECT coalesce(u.id, 'account ' || account_no), c.name, coalesce(b.balance_nano, 0),
+       coalesce(e.nano, 0)
+FROM hopsmeter.ledger_balances b FULL JOIN entered e USING (account_no, book)
+JOIN hopsmeter.ledger_codes c ON c.code = book
+LEFT JOIN hopsmeter.users u ON u.no = account_no
+WHERE coalesce(b.balance_nano, 0) <> coalesce(e.nano, 0)
+ORDER BY account_no, book LIMIT %(limit)s;
+
+-- name: lots_differ
+-- Lots whose rest is not what came in and what was drawn from them.
+SELECT u.id, l.id, l.remaining_nano, l.amount_nano + coalesce(d.nano, 0)
+FROM hopsmeter.credit_lots l
+LEFT JOIN (SELECT lot_id, sum(amount_nano) AS nano FROM hopsmeter.credit_draws GROUP BY lot_id) d
+    ON d.lot_id = l.id
+JOIN hopsmeter.users u ON u.no = l.account_no
+WHERE l.remaining_nano <> l.amount_nano + coalesce(d.nano, 0) OR l.remaining_nano < 0
+ORDER BY l.id LIMIT %(limit)s;
+
+-- name: draws_differ
+-- Entries that moved credits by another amount than they drew from lots, gave back or made lots of;
+-- and draws of no entry.
+WITH moved AS (
+    SELECT id AS entry_id, CASE WHEN book = 1 THEN amount_nano ELSE -amount_nano END AS nano
+    FROM hopsmeter.ledger_entries WHERE book = 1 OR contra = 1),
+held AS (
+    SELECT entry_id, sum(nano) AS nano
+    FROM (SELECT entry_id, amount_nano AS nano FROM hopsmeter.credit_draws
+          UNION ALL SELECT entry_id, amount_nano FROM hopsmeter.credit_lots) each
+    GROUP BY entry_id)
+SELECT coalesce(u.id, 'no account'), entry_id, coalesce(m.nano, 0), coalesce(h.nano, 0)
+FROM moved m FULL JOIN held h USING (entry_id)
+LEFT JOIN hopsmeter.ledger_entries e ON e.id = entry_id
+LEFT JOIN hopsmeter.users u ON u.no = e.account_no
+WHERE coalesce(m.nano, 0) <> coalesce(h.nano, 0) ORDER BY entry_id LIMIT %(limit)s;
+
+-- name: credits_beside_arrears
+-- Accounts whose lots do not add up to their credits, or that owe arrears while a lot could pay them.
+SELECT u.id, coalesce(k.balance_nano, 0), coalesce(l.nano, 0), coalesce(-r.balance_nano, 0)
+FROM hopsmeter.users u
+LEFT JOIN (SELECT account_no, sum(remaining_nano) AS nano,
+                  coalesce(sum(remaining_nano)
+                      FILTER (WHERE expires_on IS NULL OR expires_on > %(today)s), 0) AS usable
+           FROM hopsmeter.credit_lots GROUP BY account_no) l ON l.account_no = u.no
+LEFT JOIN hopsmeter.ledger_balances k ON k.account_no = u.no AND k.book = 1
+LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = u.no AND r.book = 3
+WHERE coalesce(k.balance_nano, 0) <> coalesce(l.nano, 0)
+   OR l.usable > 0 AND r.balance_nano < 0
+   OR k.balance_nano < 0
+ORDER BY u.no LIMIT %(limit)s;
+
+-- name: beyond_limit
+-- Accounts whose arrears are beyond their policy, and since when they are marked to be suspended.
+SELECT u.id, -r.balance_nano, coalesce(c.grace_nano, 0), c.beyond_at
+FROM hopsmeter.ledger_balances r JOIN hopsmeter.users u ON u.no = r.account_no
+LEFT JOIN hopsmeter.user_credits c ON c.account_no = r.account_no
+WHERE r.book = 3 AND -r.balance_nano > coalesce(c.grace_nano, 0) AND u.status = 'active'
+ORDER BY u.no;
+
 -- name: missing_windows
 -- Hours since metering began that have no row.
 SELECT c.name, '', every.hour FROM hopsmeter.hopsworks_clusters c

@@ -334,6 +334,17 @@ def _require_currency_free(
             f"The hours of {before.name} are stored in {before.currency} already, and a changed"
             " currency would change what they say. Nothing was changed."
         )
+    row = connection.execute(
+        "SELECT u.id, u.currency FROM hopsmeter.user_projects p"
+        " JOIN hopsmeter.users u ON u.no = p.user_no"
+        " WHERE p.cluster_id = %s AND u.currency <> %s LIMIT 1",
+        [before.id, settings.currency],
+    ).fetchone()
+    if row:
+        raise Conflict(
+            f"{row[0]} owns namespaces of {before.name}, and is in {row[1]}: an account has one"
+            " currency. Take them away first (`hopsmeter namespace unmap`). Nothing was changed."
+        )
 
 
 def _read(kubeconfig: Secret, context: str | None, now: datetime, vault: Vault) -> Kubeconfig:

@@ -24,13 +24,23 @@ from core.errors import Conflict, DatabaseFault, InputFault
 AUDIT: Final = "hopsmeter_audit"
 DAEMON: Final = "hopsmeter_daemon"
 PERSON: Final = "hopsmeter_person"
-APPEND_ONLY: Final = ("audit_log", "allocation_history", "rate_plans", "rate_plan_versions")
-NEVER_WRITTEN: Final = ("alembic_version", "allocation_kinds")
+APPEND_ONLY: Final = (
+    "audit_log",
+    "allocation_history",
+    "rate_plans",
+    "rate_plan_versions",
+    "ledger_entries",
+    "credit_draws",
+    "closed_months",
+    "statements",
+)
+NEVER_WRITTEN: Final = ("alembic_version", "allocation_kinds", "ledger_codes")
 """By the daemon: migrations fill them."""
 DELETED_FROM: Final = (
     "raw_answers",
     "user_projects",
     "plan_assignments",
+    "billing_modes",
     "usage_daily",
     "cost_daily",
     "logins",

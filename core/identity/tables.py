@@ -26,6 +26,7 @@ class User(Table, table=True):
     stripe_subscription_id: Said = None
     hopsworks_username: Said = None
     created_at: datetime | None = stamped()
+    currency: Said = None
 
 
 class Login(Table, table=True):

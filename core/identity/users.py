@@ -25,6 +25,7 @@ class User:
     status: str
     billing_mode: str
     created_at: datetime
+    currency: str | None
 
     @property
     def label(self) -> str:

@@ -16,8 +16,8 @@ from core.clock import floor_hour, hour_text
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
+from core.identity.accounts import Account, find_account
 from core.identity.principal import Principal
-from core.identity.users import User, find_user
 from core.metering.reattribute import Moved, raise_epoch, reattribute
 from core.rates.factor import factor_text
 from core.rates.plans import Plan, Version, find_plan
@@ -82,7 +82,7 @@ def assign_plan(
     A period that holds the hour ends there; one that begins later stays.
     """
     principal.require_admin("assign plans")
-    payer = _payer(connection, account)
+    payer = find_account(connection, account)
     take(connection, Lock.ATTRIBUTION)
     wanted = find_plan(connection, plan)
     since = _since(from_hour, now)
@@ -111,7 +111,7 @@ def unassign_plan(
 ) -> PlanChange:
     """Let an account pay by the default plan again, from an hour on and for good."""
     principal.require_admin("assign plans")
-    payer = _payer(connection, account)
+    payer = find_account(connection, account)
     take(connection, Lock.ATTRIBUTION)
     since = _since(from_hour, now)
     periods = _periods(connection, payer, since)
@@ -128,18 +128,6 @@ def unassign_plan(
     change = _change(connection, payer, default.name, version, periods, since, None, moved)
     _audit(connection, principal, "rates.unassign", change, why)
     return change
-
-
-def _payer(connection: Connection, text: str) -> User:
-    user = find_user(connection, text)
-    if user.status == "deleted":
-        raise Unknown(f"{user.label} is deleted, and pays for nothing. Nothing was changed.")
-    if user.account_owner_id:
-        raise Conflict(
-            f"{user.label} is a team member, whose account is {user.account_owner_id}; plans are"
-            " assigned to accounts. Nothing was changed."
-        )
-    return user
 
 
 def _since(from_hour: datetime | None, now: datetime) -> datetime:
@@ -166,13 +154,13 @@ def _default(connection: Connection) -> str:
     return name
 
 
-def _periods(connection: Connection, payer: User, since: datetime) -> list[_Period]:
+def _periods(connection: Connection, payer: Account, since: datetime) -> list[_Period]:
     values = {"account_no": payer.no, "since": since}
     rows = connection.execute(_SQL["assignments_touching"], values).fetchall()
     return [_Period(*row) for row in rows]
 
 
-def _require_another(payer: User, plan: str, holding: list[_Period], since: datetime) -> None:
+def _require_another(payer: Account, plan: str, holding: list[_Period], since: datetime) -> None:
     if any(each.plan == plan for each in holding):
         raise Conflict(
             f"{payer.label} pays by the plan {plan} at {hour_text(since)} already."
@@ -182,7 +170,7 @@ def _require_another(payer: User, plan: str, holding: list[_Period], since: date
 
 def _begin(
     connection: Connection,
-    payer: User,
+    payer: Account,
     plan: Plan,
     since: datetime,
     until: datetime | None,
@@ -206,7 +194,7 @@ def _end(connection: Connection, period: _Period, until: datetime) -> None:
 
 
 def _reprice(
-    connection: Connection, payer: User, since: datetime, until: datetime | None, plan: str
+    connection: Connection, payer: Account, since: datetime, until: datetime | None, plan: str
 ) -> tuple[Repriced, ...]:
     """Revise what the account pays for in [since, until), cluster by cluster; sum by currency."""
     raise_epoch(connection)
@@ -230,7 +218,7 @@ def _reprice(
 
 def _change(
     connection: Connection,
-    payer: User,
+    payer: Account,
     plan: str,
     version: Version,
     ended: list[_Period],

@@ -18,6 +18,7 @@ from core.clock import floor_hour, hour_text
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
+from core.identity.accounts import settle_currency
 from core.identity.principal import Principal
 from core.metering.reattribute import reattribute
 
@@ -85,6 +86,7 @@ def map_namespace(
     _require_ownable(place, namespace)
     user_id, user_no = _user(connection, user)
     take(connection, Lock.ATTRIBUTION)
+    settle_currency(connection, user_no, place.currency, f"The cluster {cluster} bills")
     since = _since(connection, place, namespace, from_hour, now)
     periods = _periods(connection, place, namespace, since)
     holding = [each for each in periods if each.since <= since]

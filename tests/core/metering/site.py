@@ -15,7 +15,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from core.billing.post import PostReport, post_due
-from core.books.checks import CheckLine, check_books
+from core.books.checks import check_books
+from core.books.lines import CheckLine
 from core.clock import HOUR
 from core.clusters.connection import ClusterAccess, Reach
 from core.db.connect import connect
@@ -249,7 +250,8 @@ class Site:
         return check_books(self.connection, self.now, **how)
 
     def must_balance(self) -> None:
-        assert [line for line in self.books() if not line.ok] == []
+        wrong = [(each.number, each.rows) for each in self.books() if not each.ok]
+        assert not wrong, wrong
 
     # ── what is there then ──────────────────────────────────────────────────────────────────
 

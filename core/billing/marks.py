@@ -1,0 +1,84 @@
+"""Marks: credits that ran low or out, and arrears beyond the policy, told of once each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from core.audit.trail import record
+from core.clock import day_of
+from core.db.queries import queries_beside
+from core.identity.principal import DAEMON
+from core.money import decimal_from_nano
+
+_SQL = queries_beside(__file__)
+ACCOUNTS_MAX = 10_000
+"""Marked in one run; the others are found again by the next."""
+
+EventType = Literal["credits.low", "credits.empty", "credits.beyond_limit"]
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that became so of an account's credits; amounts in nano-units of `currency`."""
+
+    type: EventType
+    account: str
+    currency: str
+    credits_nano: int
+    arrears_nano: int
+
+
+def mark_accounts(connection: Connection, now: datetime) -> list[Event]:
+    """Bring the marks to what the books say; each that is new leaves an event, once."""
+    events: list[Event] = []
+    with connection.transaction():
+        with connection.cursor(row_factory=dict_row) as cursor:
+            values = {"today": day_of(now), "limit": ACCOUNTS_MAX}
+            rows = cursor.execute(_SQL["marks_to_change"], values).fetchall()
+        for row in rows:
+            connection.execute(_SQL["mark"], {**row, "now": now})
+            events += [_tell(connection, row, each, now) for each in _new(row)]
+    return events
+
+
+def _new(row: dict[str, Any]) -> list[EventType]:
+    """Empty says more than low: where both begin at once, one word is enough."""
+    found: list[EventType] = []
+    if row["newly_empty"]:
+        found.append("credits.empty")
+    elif row["newly_low"]:
+        found.append("credits.low")
+    if row["newly_beyond"]:
+        found.append("credits.beyond_limit")
+    return found
+
+
+def _tell(connection: Connection, row: dict[str, Any], kind: EventType, now: datetime) -> Event:
+    event = Event(kind, row["id"], row["currency"] or "", row["credits"], row["owed"])
+    payload = {
+        "type": kind,
+        "timestamp": now.isoformat(),
+        "data": {
+            "account": event.account,
+            "currency": event.currency,
+            "credits": str(decimal_from_nano(event.credits_nano)),
+            "arrears": str(decimal_from_nano(event.arrears_nano)),
+        },
+    }
+    connection.execute(
+        "INSERT INTO hopsmeter.outgoing_events (type, account_no, payload) VALUES (%s, %s, %s)",
+        [kind, row["account_no"], Jsonb(payload)],
+    )
+    record(
+        connection,
+        DAEMON,
+        kind,
+        f"account {event.account}",
+        after={"credits_nano": event.credits_nano, "arrears_nano": event.arrears_nano},
+    )
+    return event

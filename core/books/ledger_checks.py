@@ -1,0 +1,97 @@
+"""The proof of the ledger: invariants 4 and 5 (design §4), each row that is wrong named."""
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from core.books.lines import CheckLine, Span
+from core.db.queries import queries_beside
+from core.money import text_from_nano
+
+_SQL = queries_beside(__file__)
+Connection = psycopg.Connection[Any]
+
+
+def entries_equal_charges(connection: Connection, span: Span) -> CheckLine:
+    """4: what was entered against revenue for each account-day is what it is charged."""
+    rows = [
+        f"{account} {day}: charged {_text(charged)}, entered {_text(entered)}"
+        for account, day, charged, entered in _rows(connection, "entries_differ", span)
+    ]
+    rows += [
+        f"{account} is in {own}, and {cluster} bills in {other}"
+        for account, own, cluster, other in _rows(connection, "currencies_mixed", span)
+    ]
+    pending = connection.execute(_SQL["posting_pending"], span.values).fetchone()
+    assert pending is not None
+    detail = "all posted"
+    if pending[0]:
+        oldest = f" since {pending[1]:%Y-%m-%d %H:%M} UTC" if pending[1] else ""
+        detail = f"{pending[0]} hours wait to be posted{oldest}"
+    return _line(4, "entries equal the charges", detail, rows)
+
+
+def balances_equal_entries(connection: Connection, span: Span) -> CheckLine:
+    """5: balances, lots and draws are what the entries say; of all there is, whatever the span."""
+    wrong = [row for check in _CHECKS for row in check(connection, span)]
+    beyond = _rows(connection, "beyond_limit", span)
+    wrong += [
+        f"{account} owes {_text(owed)}, its limit is {_text(limit)}, and it is not marked"
+        for account, owed, limit, marked in beyond
+        if marked is None
+    ]
+    sums = _rows(connection, "ledger_sums", span)
+    wrong += [
+        f"{currency}: {_text(books)} in the books, {_text(house)} outside"
+        for currency, _, books, house in sums
+        if (books or 0) + (house or 0)
+    ]
+    entries = sum(int(row[1]) for row in sums)
+    detail = f"{entries} entries" if entries else "no entries yet"
+    if beyond:
+        detail += f", {len(beyond)} accounts to be suspended"
+    return _line(5, "balances equal their entries", detail, wrong)
+
+
+def _balances(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}, {book}: the balance is {_text(balance)}, its entries {_text(entered)}"
+        for account, book, balance, entered in _rows(connection, "balances_differ", span)
+    ]
+
+
+def _lots(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}, lot {lot}: {_text(left)} left, by its draws {_text(drawn)}"
+        for account, lot, left, drawn in _rows(connection, "lots_differ", span)
+    ]
+
+
+def _draws(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}, entry {entry}: moved {_text(moved)} of credits, in lots {_text(held)}"
+        for account, entry, moved, held in _rows(connection, "draws_differ", span)
+    ]
+
+
+def _beside(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}: credits {_text(held)}, in lots {_text(lots)}, arrears {_text(owed)}"
+        for account, held, lots, owed in _rows(connection, "credits_beside_arrears", span)
+    ]
+
+
+_CHECKS: tuple[Callable[[Connection, Span], list[str]], ...] = (_balances, _lots, _draws, _beside)
+
+
+def _rows(connection: Connection, name: str, span: Span) -> list[tuple[Any, ...]]:
+    return connection.execute(_SQL[name], span.values).fetchall()
+
+
+def _text(nano: Any) -> str:
+    return text_from_nano(int(nano or 0), 9)
+
+
+def _line(number: int, title: str, detail: str, rows: list[str]) -> CheckLine:
+    return CheckLine(number, title, not rows, detail, tuple(rows))

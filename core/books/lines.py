@@ -1,0 +1,39 @@
+"""What a check of the books says, and the span of hours that it is about."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+NAMED_MAX = 20
+"""Rows that a failed line names; the first of them are enough to find the cause."""
+
+
+@dataclass(frozen=True)
+class CheckLine:
+    """One invariant: `detail` says what was proved, `rows` name what is wrong."""
+
+    number: int
+    title: str
+    ok: bool
+    detail: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Span:
+    """Hours in [since, until); `newest` is the last that should be in the books, `today` the date."""
+
+    since: datetime
+    until: datetime
+    newest: datetime
+    today: date
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {
+            "since": self.since,
+            "until": self.until,
+            "newest": self.newest,
+            "today": self.today,
+            "limit": NAMED_MAX,
+        }
