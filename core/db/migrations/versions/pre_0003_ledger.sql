@@ -304,10 +304,11 @@ BEGIN
     IF owed IS NULL OR owed <= 0 THEN
         RETURN 0;
     END IF;
-    SELECT least(owed, sum(remaining_nano)::bigint) INTO amount FROM hopsmeter.credit_lots
+    SELECT least(owed, coalesce(sum(remaining_nano), 0)::bigint) INTO amount   -- least() passes over null
+    FROM hopsmeter.credit_lots
     WHERE account_no = account AND remaining_nano > 0
       AND (expires_on IS NULL OR expires_on > today);
-    IF amount IS NULL THEN
+    IF amount = 0 THEN
         RETURN 0;
     END IF;
     entry := hopsmeter.write_entry(account, 3::smallint, 1::smallint, amount, on_date, day, no,
