@@ -168,7 +168,8 @@ def _add(
     why: str,
     now: datetime,
 ) -> Credited:
-    _require_lot(lot, rank, day_of(now))
+    _require_lot(lot, rank)
+    _require_to_come(connection, payer, lot, key, day_of(now))
     money = require_currency(payer, currency)
     settle_currency(connection, payer.no, money, "These credits are")
     before = _balance(connection, payer)
@@ -299,16 +300,28 @@ def _require_amount(amount_nano: int) -> None:
         )
 
 
-def _require_lot(lot: Lot, rank: int, today: date) -> None:
+def _require_lot(lot: Lot, rank: int) -> None:
     _require_amount(lot.amount_nano)
-    if lot.expires_on is not None and lot.expires_on <= today:
-        raise InputFault(
-            f"{lot.expires_on} is no day to come: credits pay the days before they expire."
-            " Nothing was changed."
-        )
     if not 0 <= rank <= PRIORITY_MAX:
         raise InputFault(
             f"A priority is a number from 0 (used first) to {PRIORITY_MAX}. Nothing was changed."
+        )
+
+
+def _require_to_come(
+    connection: Connection, payer: Account, lot: Lot, key: str, today: date
+) -> None:
+    """Refuse a date that is past, but not to who asks again, after it, for what was posted before.
+
+    His first answer was lost, perhaps; told that nothing was changed, he would post it twice.
+    """
+    if lot.expires_on is None or lot.expires_on > today:
+        return
+    known = {"account": payer.no, "key": key}
+    if connection.execute(_SQL["key_known"], known).fetchone() is None:
+        raise InputFault(
+            f"{lot.expires_on} is no day to come: credits pay the days before they expire."
+            " Nothing was changed."
         )
 
 

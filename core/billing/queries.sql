@@ -402,6 +402,10 @@ SELECT * FROM hopsmeter.add_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(expires)s,
     %(rank)s::smallint, %(why)s);
 
+-- name: key_known
+-- Whether an account has a post under a key.
+SELECT FROM hopsmeter.ledger_entries WHERE account_no = %(account)s AND ref = %(key)s;
+
 -- name: take_credits
 -- A negative adjustment or a refund, once per key.
 SELECT * FROM hopsmeter.take_credits(
