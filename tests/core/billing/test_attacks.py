@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.core.billing.ledger_site import bill, books, expire, granted, pays
+from tests.core.billing.ledger_site import bill, books, expire, granted, lots, pays
 from tests.core.metering.site import Site
 from tests.factories import User
 
@@ -39,4 +39,30 @@ def test_less_for_a_day_that_is_still_owed_leaves_the_rest_owed(site: Site, anna
     assert books(site, anna) == {"arrears": -3}
     bill(site, {"a": 2, "b": 91}, 0)
     assert books(site, anna) == {"arrears": -2}
+    site.must_balance()
+
+
+def test_what_was_given_back_is_no_use_any_more(site: Site, anna: User) -> None:
+    """The last to pay gives way first; undone, it leaves the one before it the last."""
+    site.map("a", anna, 0)
+    granted(site, anna, 1, expires=5)
+    granted(site, anna, 9)
+    for number, cost in ((0, 1.0), (24, 1.0), (0, 0.5), (24, 1.5), (24, 2.5)):
+        bill(site, {"a": cost, "z": 90 - cost}, number)
+    assert lots(site, anna) == [0, 7]
+    bill(site, {"a": 1.5, "z": 90}, 24)
+    assert lots(site, anna) == [0, 8]
+    bill(site, {"a": 1, "z": 91}, 24)
+    assert lots(site, anna) == [0.5, 8]
+    site.must_balance()
+
+
+def test_a_day_that_goes_below_nothing_again_and_again_makes_one_lot(
+    site: Site, anna: User
+) -> None:
+    site.map("a", anna, 0)
+    granted(site, anna, 3, expires=9)
+    for cost in (-1, 2, -1, 2, -1):
+        bill(site, {"a": cost, "z": 90 - cost}, 0)
+    assert lots(site, anna) == [3, 1]
     site.must_balance()

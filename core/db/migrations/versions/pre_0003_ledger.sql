@@ -318,24 +318,31 @@ BEGIN
 END $$;
 
 -- Gives an amount back to the lots that the entries of `source` drew from, last used first, and
--- says how much they could take. What comes back to a lot that is expired expires at once.
+-- says how much they could take. Uses are a stack: what was given back since is none any more, so
+-- that a rise and the same fall leave each lot what it held. Height is what was in use after a draw;
+-- of its own part that is left which no later height went below.
 CREATE FUNCTION hopsmeter.give_back(account int, entry bigint, amount bigint, source bigint[])
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     returned bigint;
 BEGIN
-    WITH used AS (
-        SELECT d.lot_id, (-sum(d.amount_nano))::bigint AS part,
-               max(d.entry_id) FILTER (WHERE d.amount_nano < 0) AS last
-        FROM hopsmeter.credit_draws d WHERE d.entry_id = ANY (source)
-        GROUP BY d.lot_id HAVING sum(d.amount_nano) < 0),
-    ranked AS (
-        SELECT u.lot_id, u.part,
-               (sum(u.part) OVER (ORDER BY u.last DESC, l.expires_on DESC NULLS FIRST,
-                                  l.priority DESC, l.id DESC))::bigint - u.part AS before
-        FROM used u JOIN hopsmeter.credit_lots l ON l.id = u.lot_id),
+    WITH moved AS (
+        SELECT d.lot_id, -d.amount_nano AS part,
+               row_number() OVER in_order AS turn,
+               (sum(-d.amount_nano) OVER in_order)::bigint AS height
+        FROM hopsmeter.credit_draws d JOIN hopsmeter.credit_lots l ON l.id = d.lot_id
+        WHERE d.entry_id = ANY (source)
+        WINDOW in_order AS (ORDER BY d.entry_id, l.expires_on NULLS LAST, l.priority, l.id)),
+    used AS (
+        SELECT lot_id, part, height - part AS bottom,
+               min(height) OVER (ORDER BY turn ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+                   AS top
+        FROM moved),
     given AS (
-        SELECT lot_id, least(part, amount - before) AS part FROM ranked WHERE before < amount),
+        SELECT lot_id, sum(top - greatest(bottom, h.height - amount))::bigint AS part
+        FROM used, (SELECT height FROM moved ORDER BY turn DESC LIMIT 1) h
+        WHERE used.part > 0 AND top > greatest(bottom, h.height - amount)
+        GROUP BY lot_id),
     drawn AS (
         INSERT INTO hopsmeter.credit_draws (entry_id, lot_id, amount_nano)
         SELECT entry, lot_id, part FROM given),
@@ -381,38 +388,40 @@ DECLARE
     rest bigint := amount;
     part bigint;
     entry bigint;
-    portion bigint[];   -- of the day, by book: what it paid, or owes
+    receivable bigint;   -- of the day: what it owes, or is billed
+    arrears bigint;
+    lots bigint;         -- what lots paid for it
+    payments bigint[];   -- the entries that they did it with
 BEGIN
     PERFORM hopsmeter.lock_books(account);
-    SELECT ARRAY[greatest(-sum(amount_nano) FILTER (WHERE book = 1), 0)::bigint,
-                 greatest(-sum(amount_nano) FILTER (WHERE book = 2), 0)::bigint,
-                 greatest(-sum(amount_nano) FILTER (WHERE book = 3), 0)::bigint]
-    INTO portion FROM hopsmeter.ledger_entries
+    SELECT greatest(-sum(amount_nano) FILTER (WHERE book = 2), 0)::bigint,
+           greatest(-sum(amount_nano) FILTER (WHERE book = 3), 0)::bigint,
+           coalesce(array_agg(id) FILTER (WHERE book = 1), '{}')
+    INTO receivable, arrears, payments FROM hopsmeter.ledger_entries
     WHERE account_no = account AND usage_day = day AND posting_no IS NOT NULL AND contra = 11;
-    part := least(rest, portion[2]);
+    -- By their draws: an entry of a day below nothing made a lot, and no lot paid less for it.
+    SELECT coalesce(-sum(amount_nano), 0)::bigint INTO lots
+    FROM hopsmeter.credit_draws WHERE entry_id = ANY (payments);
+    part := least(rest, receivable);
     IF mode <> 'prepaid' THEN
-        part := greatest(part, rest - portion[3] - portion[1]);
+        part := greatest(part, rest - arrears - lots);
     END IF;
     IF part > 0 THEN
         PERFORM hopsmeter.write_entry(account, 2::smallint, 11::smallint, part, on_date, day, no,
                                       NULL, NULL, NULL);
         rest := rest - part;
     END IF;
-    part := least(rest, portion[3]);
+    part := least(rest, arrears);
     IF part > 0 THEN
         PERFORM hopsmeter.write_entry(account, 3::smallint, 11::smallint, part, on_date, day, no,
                                       NULL, NULL, NULL);
         rest := rest - part;
         PERFORM hopsmeter.undo_repayment(account, day, no, on_date);
     END IF;
-    part := least(rest, portion[1]);
     IF rest > 0 THEN
         entry := hopsmeter.write_entry(account, 1::smallint, 11::smallint, rest, on_date, day, no,
                                        NULL, NULL, NULL);
-        part := hopsmeter.give_back(account, entry, part, ARRAY(
-            SELECT id FROM hopsmeter.ledger_entries
-            WHERE account_no = account AND usage_day = day AND posting_no IS NOT NULL
-              AND contra = 11 AND book = 1 AND id <> entry));
+        part := hopsmeter.give_back(account, entry, rest, payments);
         IF rest > part THEN
             INSERT INTO hopsmeter.credit_lots
                 (account_no, entry_id, kind, amount_nano, remaining_nano)
