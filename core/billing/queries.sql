@@ -335,16 +335,22 @@ SELECT id, account_no, expires_on FROM hopsmeter.credit_lots
 WHERE expired_at IS NULL AND expires_on <= %(today)s
 ORDER BY expires_on, account_no, id LIMIT %(limit)s;
 
+-- name: hold_marks
+-- Of these accounts those whose marks nobody else is about to change.
+SELECT account_no FROM hopsmeter.user_credits WHERE account_no = ANY (%(accounts)s)
+ORDER BY account_no FOR UPDATE SKIP LOCKED;
+
 -- name: marks_to_change
--- Accounts that deduct from credits and whose marks are not what their books say; the others are
--- left alone. Low and empty are told of once, until there is more again.
+-- Accounts that deduct from credits and whose marks are not what their books say, of some or of all;
+-- the others are left alone. Low and empty are told of once, until there is more again.
 WITH standing AS (
     SELECT c.account_no, c.low_nano, c.low_at, c.empty_at, c.beyond_at,
            coalesce(k.balance_nano, 0) AS credits, coalesce(-r.balance_nano, 0) AS owed,
            c.grace_nano, hopsmeter.mode_on(c.account_no, %(today)s) AS mode
     FROM hopsmeter.user_credits c
     LEFT JOIN hopsmeter.ledger_balances k ON k.account_no = c.account_no AND k.book = 1
-    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3),
+    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3
+    WHERE %(accounts)s::int[] IS NULL OR c.account_no = ANY (%(accounts)s)),
 told AS (
     SELECT account_no, credits, owed, low_nano, grace_nano, mode,
            mode <> 'postpaid' AND credits = 0 AS is_empty,

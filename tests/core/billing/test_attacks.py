@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.core.billing.ledger_site import bill, books, expire, granted, lots, pays
+from core.billing.marks import mark_accounts
+from tests.core.billing.ledger_site import bill, books, expire, granted, lots, pays, refunded, units
 from tests.core.metering.site import Site
 from tests.factories import User
 
@@ -66,3 +67,40 @@ def test_a_day_that_goes_below_nothing_again_and_again_makes_one_lot(
         bill(site, {"a": cost, "z": 90 - cost}, 0)
     assert lots(site, anna) == [3, 1]
     site.must_balance()
+
+
+# ── marks ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_account_that_only_ever_was_refunded_is_told_of(site: Site, anna: User) -> None:
+    ben = site.user("ben")
+    refunded(site, ben, 2, "re_1")
+    assert site.value("SELECT type FROM outgoing_events") == "credits.beyond_limit"
+    site.open_windows()
+    site.must_balance()
+
+
+def test_two_who_mark_at_once_tell_of_it_once(site: Site, anna: User) -> None:
+    granted(site, anna, 1)
+    site.connection.execute("UPDATE user_credits SET low_nano = %s", [units(2)])
+    with site.open() as first, site.open() as second:
+        second.execute("SET lock_timeout = '2s'")
+        with first.transaction():
+            assert [each.type for each in mark_accounts(first, site.now)] == ["credits.low"]
+            assert mark_accounts(second, site.now) == []
+        assert mark_accounts(second, site.now) == []
+    assert site.value("SELECT count(*) FROM outgoing_events") == 1
+
+
+def test_a_grant_waits_for_no_other_account(site: Site, anna: User) -> None:
+    """Two who each hold an account and mark the other's would wait for each other for ever."""
+    ben = site.user("ben")
+    pays(site, ben, "hybrid", 0)
+    with site.open() as other, other.transaction():
+        other.execute(
+            "SELECT FROM hopsmeter.user_credits WHERE account_no = %s FOR UPDATE", [ben.no]
+        )
+        site.connection.execute("SET lock_timeout = '2s'")
+        granted(site, anna, 1)
+        assert mark_accounts(site.connection, site.now) == []
+    assert [each.account for each in mark_accounts(site.connection, site.now)] == [ben.id]
