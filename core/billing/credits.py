@@ -283,10 +283,10 @@ def _key(principal: Principal, key: str | None) -> str:
             f"A key has 1 to {KEY_CHARS_MAX} printable characters, none of them a space at its"
             " ends. Nothing was changed."
         )
-    if key.startswith("command:") or key.endswith((":repaid", ":arrears")):
+    if key.startswith(("command:", "expiry:")) or key.endswith((":repaid", ":arrears")):
         raise InputFault(
-            "A key does not begin with `command:` nor end with `:repaid` or `:arrears`, which are"
-            " ours. Nothing was changed."
+            "A key does not begin with `command:` or `expiry:` nor end with `:repaid` or `:arrears`,"
+            " which are ours. Nothing was changed."
         )
     return key
 
