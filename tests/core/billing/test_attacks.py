@@ -5,7 +5,18 @@ from datetime import timedelta
 import pytest
 
 from core.billing.marks import mark_accounts
-from tests.core.billing.ledger_site import bill, books, expire, granted, lots, pays, refunded, units
+from core.errors import Conflict, InputFault
+from tests.core.billing.ledger_site import (
+    adjusted,
+    bill,
+    books,
+    expire,
+    granted,
+    lots,
+    pays,
+    refunded,
+    units,
+)
 from tests.core.metering.site import Site
 from tests.factories import User
 
@@ -29,6 +40,29 @@ def test_a_key_is_known_after_the_date_of_its_lot_too(site: Site, anna: User) ->
     assert expire(site).emptied == 1
     assert not granted(site, anna, 5, expires=1, key="pi_1").is_new
     assert books(site, anna) == {}
+
+
+def test_a_key_cannot_stand_in_the_way_of_an_expiry(site: Site, anna: User) -> None:
+    lot = granted(site, anna, 5, expires=1).lot
+    with pytest.raises(InputFault, match="which are ours"):
+        granted(site, anna, 5, key=f"expiry:{lot}")
+    site.now += timedelta(days=9)
+    assert expire(site).emptied == 1
+
+
+def test_a_key_serves_one_thing_whatever_its_amount(site: Site, anna: User) -> None:
+    granted(site, anna, 5)
+    adjusted(site, anna, -2, "k_1")
+    with pytest.raises(Conflict, match="k_1 was used for another post"):
+        refunded(site, anna, 2, "k_1")
+    refunded(site, anna, 4, "k_2")
+    with pytest.raises(Conflict, match="k_2 was used for another post"):
+        granted(site, anna, 1, key="k_2")
+    refunded(site, anna, 1, "k_3")
+    with pytest.raises(Conflict, match="k_3 was used for another post"):
+        granted(site, anna, 1, key="k_3")
+    assert not refunded(site, anna, 1, "k_3").is_new
+    assert books(site, anna) == {"arrears": -2}
 
 
 # ── reductions ──────────────────────────────────────────────────────────────────────────────

@@ -478,7 +478,7 @@ BEGIN
     PERFORM hopsmeter.lock_books(account);
     SELECT e.id, e.contra, e.amount_nano, l.id AS lot, l.expires_on INTO known
     FROM hopsmeter.ledger_entries e LEFT JOIN hopsmeter.credit_lots l ON l.entry_id = e.id
-    WHERE e.account_no = account AND e.ref = reference;
+    WHERE e.account_no = account AND e.ref IN (reference, reference || ':arrears');
     IF FOUND THEN
         IF (known.contra, known.amount_nano, known.expires_on)
             IS DISTINCT FROM (against, amount, expires) THEN
@@ -508,14 +508,16 @@ CREATE FUNCTION hopsmeter.take_credits(
 LANGUAGE plpgsql AS $$
 DECLARE
     known bigint;
+    is_same boolean;
     held bigint;
     on_date date := hopsmeter.posting_date(today, today);
 BEGIN
     SELECT credits INTO held FROM hopsmeter.lock_books(account);
-    SELECT sum(-amount_nano)::bigint INTO known FROM hopsmeter.ledger_entries
+    SELECT sum(-amount_nano)::bigint, bool_and(contra = against) INTO known, is_same
+    FROM hopsmeter.ledger_entries
     WHERE account_no = account AND ref IN (reference, reference || ':arrears');
     IF known IS NOT NULL THEN
-        IF known <> amount THEN
+        IF known <> amount OR NOT is_same THEN
             RAISE EXCEPTION 'the reference was used for something else'
                 USING ERRCODE = 'unique_violation', CONSTRAINT = 'ledger_entries_ref';
         END IF;
