@@ -194,8 +194,10 @@ ALTER TABLE hopsmeter.postings ALTER COLUMN entries DROP DEFAULT;
 
 -- What was posted before there was a ledger, by account and day.
 SELECT pg_advisory_xact_lock(1752133634);   -- POSTING of core.db.locks
+-- All three books at once, as ever: who finds one finds all, and locks them in order.
 INSERT INTO hopsmeter.ledger_balances (account_no, book, balance_nano)
-SELECT account_no, 2, -sum(charge_nano)::bigint FROM hopsmeter.usage_daily GROUP BY account_no;
+SELECT account_no, book, CASE book WHEN 2 THEN -sum(charge_nano) ELSE 0 END::bigint
+FROM hopsmeter.usage_daily, generate_series(1, 3) book GROUP BY account_no, book;
 WITH charged AS (
     SELECT date, account_no, sum(charge_nano)::bigint AS charge_nano FROM hopsmeter.usage_daily
     GROUP BY date, account_no HAVING sum(charge_nano) <> 0),
