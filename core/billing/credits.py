@@ -172,7 +172,6 @@ def _add(
     _require_to_come(connection, payer, lot, key, day_of(now))
     money = require_currency(payer, currency)
     settle_currency(connection, payer.no, money, "These credits are")
-    before = _balance(connection, payer)
     values = {
         "account": payer.no,
         "against": against,
@@ -186,14 +185,16 @@ def _add(
     row = _posted(connection, "add_credits", values, key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
     mark_accounts(connection, now, payer.no)
+    after = _balance(connection, payer)
     return Credited(
         payer.id,
         money,
         lot.amount_nano,
         row["repaid_nano"],
         0,
-        before,
-        _balance(connection, payer),
+        # Not read before the post: another may come between. What is read after it is locked.
+        after - (lot.amount_nano - row["repaid_nano"] if row["is_new"] else 0),
+        after,
         lot.expires_on,
         row["lot_id"],
         key,
@@ -214,7 +215,6 @@ def _take(
     owed: bool = False,
 ) -> Credited | None:
     _require_amount(amount_nano)
-    before = _balance(connection, payer)
     values = {
         "account": payer.no,
         "against": against,
@@ -230,14 +230,16 @@ def _take(
     mark_accounts(connection, now, payer.no)
     if row["is_new"] and not (row["taken_nano"] or (row["arrears_nano"] and owed)):
         return None
+    after = _balance(connection, payer)
+    taken_nano = row["taken_nano"] or 0
     return Credited(
         payer.id,
         payer.currency or "",
-        -(row["taken_nano"] or 0),
+        -taken_nano,
         0,
         row["arrears_nano"] or 0,
-        before,
-        _balance(connection, payer),
+        after + taken_nano,
+        after,
         None,
         lot,
         key,
