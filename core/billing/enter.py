@@ -28,7 +28,9 @@ class Entered:
 
 def enter_changes(connection: Connection, day: date, today: date) -> Entered:
     """Write the entries of one day's changes; the caller holds the lock of posting."""
-    values: dict[str, Any] = {"day": day, "today": today}
+    # A day that is charged has begun, whatever a clock that is behind says: what no longer pays it
+    # repays nothing either.
+    values: dict[str, Any] = {"day": day, "today": max(day, today)}
     values["no"] = _one(connection, "next_posting", values)
     values["posted_on"] = _one(connection, "posting_date", values)
     connection.execute(_SQL["open_books"], values)

@@ -375,6 +375,10 @@ SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
     beyond_at = CASE WHEN %(is_beyond)s THEN coalesce(beyond_at, %(now)s) END
 WHERE account_no = %(account_no)s;
 
+-- name: posted_since
+-- The last day that is posted, where that is a day or a later one.
+SELECT max(day) FROM hopsmeter.postings WHERE day >= %(day)s HAVING max(day) IS NOT NULL;
+
 -- name: modes_touching
 -- The modes of an account that are not over before a day, oldest first.
 SELECT id, mode, lower(valid), upper(valid) FROM hopsmeter.billing_modes

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from core.billing.marks import mark_accounts
+from core.billing.post import post_due
 from core.errors import Conflict, InputFault
 from tests.core.billing.ledger_site import (
     adjusted,
@@ -138,3 +139,54 @@ def test_a_grant_waits_for_no_other_account(site: Site, anna: User) -> None:
         granted(site, anna, 1)
         assert mark_accounts(site.connection, site.now) == []
     assert [each.account for each in mark_accounts(site.connection, site.now)] == [ben.id]
+
+
+# ── clocks ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_poster_whose_clock_is_behind_leaves_nothing_owed_beside_credits(
+    site: Site, anna: User
+) -> None:
+    """A lot that expires on the day that is posted neither pays it nor what is owed from it."""
+    site.map("a", anna, 0)
+    granted(site, anna, 5, expires=1)
+    site.say({"a": 2}, 24)
+    site.until(24)
+    site.collect()
+    behind = site.now - timedelta(hours=6)
+    post_due(site.connection, behind)
+    assert set(books(site, anna)) == {"credits", "arrears"}
+    bill(site, {"a": 1, "z": 90}, 24)
+    assert books(site, anna) == {"credits": 5, "arrears": -1}
+    site.say({"a": 0.5, "z": 91}, 24)
+    site.again(24)
+    site.collect()
+    post_due(site.connection, behind)
+    assert set(books(site, anna)) == {"credits", "arrears"}
+    site.must_balance()
+
+
+def test_a_mode_begins_on_no_day_that_is_posted(site: Site, anna: User) -> None:
+    """The clock of who sets it may be behind that of who posts."""
+    site.map("a", anna, 0)
+    bill(site, {"a": 1}, 24)
+    with pytest.raises(Conflict, match="2026-03-02 is posted already"):
+        pays(site, anna, "hybrid", 1)
+    assert pays(site, anna, "hybrid", 2).mode == "hybrid"
+    site.must_balance()
+
+
+# ── the trail ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_balance_before_is_that_of_the_post(site: Site, anna: User) -> None:
+    done = granted(site, anna, 5)
+    assert (done.balance_before_nano, done.balance_nano) == (0, units(5))
+    taken = adjusted(site, anna, -2, "k_1")
+    assert (taken.balance_before_nano, taken.balance_nano) == (units(5), units(3))
+    again = adjusted(site, anna, -2, "k_1")
+    assert (again.balance_before_nano, again.balance_nano) == (units(3), units(3))
+    owed = refunded(site, anna, 7, "re_1")
+    assert (owed.balance_before_nano, owed.balance_nano) == (units(3), 0)
+    repaid = granted(site, anna, 5)
+    assert (repaid.balance_before_nano, repaid.balance_nano) == (0, units(1))
