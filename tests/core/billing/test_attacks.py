@@ -217,3 +217,19 @@ def test_a_charge_beyond_the_books_waits_and_is_named(site: Site) -> None:
     assert site.post().entries == 1
     assert books(site, ben) == {"receivable": -2}
     site.must_balance()
+
+
+def test_books_changed_by_hand_hold_up_no_other_day(site: Site, anna: User) -> None:
+    ben = site.user("ben")
+    site.map("a", anna, 0)
+    site.map("b", ben, 24)
+    granted(site, anna, 5)
+    site.connection.execute("UPDATE ledger_balances SET balance_nano = 0 WHERE book = 1")
+    site.say({"a": 1}, 0)
+    site.say({"b": 1}, 24)
+    site.until(24)
+    site.collect()
+    with pytest.raises(PostingStuck, match="2026-03-01: .*ledger_balances_check"):
+        site.post()
+    assert books(site, ben) == {"receivable": -1.01833}
+    assert "auth0|anna" in str(site.books()[4].rows)
