@@ -100,6 +100,7 @@ def test_whatever_happens_the_ledger_is_what_plain_python_says(
     with lives(style) as life:
         for step in story:
             life.take(step)
+        life.take(("mend",))
         life.take(("post",))
         life.site.must_balance()
         life.take(("expire",))

@@ -229,7 +229,7 @@ def test_books_changed_by_hand_hold_up_no_other_day(site: Site, anna: User) -> N
     site.say({"b": 1}, 24)
     site.until(24)
     site.collect()
-    with pytest.raises(PostingStuck, match="2026-03-01: .*ledger_balances_check"):
+    with pytest.raises(PostingStuck, match=r"2026-03-01: .*ledger_balances_check"):
         site.post()
     assert books(site, ben) == {"receivable": -1.01833}
     assert "auth0|anna" in str(site.books()[4].rows)
