@@ -35,15 +35,22 @@ class Event:
 
 def mark_accounts(connection: Connection, now: datetime) -> list[Event]:
     """Bring the marks to what the books say; each that is new leaves an event, once."""
+    if not _to_change(connection, now):
+        return []
     events: list[Event] = []
     with connection.transaction():
-        with connection.cursor(row_factory=dict_row) as cursor:
-            values = {"today": day_of(now), "limit": ACCOUNTS_MAX}
-            rows = cursor.execute(_SQL["marks_to_change"], values).fetchall()
-        for row in rows:
-            connection.execute(_SQL["mark"], {**row, "now": now})
-            events += [_tell(connection, row, each, now) for each in _new(row)]
+        # Locked one by one: another poster may have marked some meanwhile, and told of them.
+        for row in _to_change(connection, now):
+            changed = connection.execute(_SQL["mark"], {**row, "now": now})
+            if changed.rowcount:
+                events += [_tell(connection, row, each, now) for each in _new(row)]
     return events
+
+
+def _to_change(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        values = {"today": day_of(now), "limit": ACCOUNTS_MAX}
+        return cursor.execute(_SQL["marks_to_change"], values).fetchall()
 
 
 def _new(row: dict[str, Any]) -> list[EventType]:
