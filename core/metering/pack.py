@@ -62,6 +62,16 @@ class Attributed:
     account_nos: Ints
     plan_version_ids: Ints
 
+    def part(self, rows: slice) -> "Attributed":
+        """Return the same of some of the rows."""
+        return Attributed(
+            self.namespace_ids[rows],
+            self.kinds[rows],
+            self.user_nos[rows],
+            self.account_nos[rows],
+            self.plan_version_ids[rows],
+        )
+
 
 _FIGURES = (*MONEY_COLUMNS, *QUANTITY_COLUMNS)
 _FIGURE = np.dtype([("length", _INT), ("value", _BIG)])
@@ -104,17 +114,17 @@ def postgres_time(at: datetime) -> int:
 def pack_block(block: Block, owned: Sequence[tuple[Claim, Attributed]], *, revision: int) -> bytes:
     """Return the records of a block, without header and trailer.
 
-    `owned` tells of each part of the block which hour it is of, and whose its answer's rows are.
+    `owned` tells of each part of the block which hour it is of, and whose its rows are.
     """
     counts = [part.count for part in block.parts]
     columns: dict[str, NDArray[Any]] = {
         "hour": np.repeat([postgres_time(claim.hour) for claim, _ in owned], counts),
         "cluster_id": np.repeat([claim.cluster_id for claim, _ in owned], counts),
-        "namespace_id": _joined(block, [whose.namespace_ids for _, whose in owned]),
-        "kind": _joined(block, [whose.kinds for _, whose in owned]),
-        "user_no": _joined(block, [whose.user_nos for _, whose in owned]),
-        "account_no": _joined(block, [whose.account_nos for _, whose in owned]),
-        "plan_version_id": _joined(block, [whose.plan_version_ids for _, whose in owned]),
+        "namespace_id": np.concatenate([whose.namespace_ids for _, whose in owned]),
+        "kind": np.concatenate([whose.kinds for _, whose in owned]),
+        "user_no": np.concatenate([whose.user_nos for _, whose in owned]),
+        "account_no": np.concatenate([whose.account_nos for _, whose in owned]),
+        "plan_version_id": np.concatenate([whose.plan_version_ids for _, whose in owned]),
         "flags": block.flags,
         "efficiency_ppm": block.efficiency_ppm,
         "revision": np.full(sum(counts), revision),
@@ -124,16 +134,6 @@ def pack_block(block: Block, owned: Sequence[tuple[Claim, Attributed]], *, revis
     return b"".join(
         _part(columns, figures, mask, template)
         for mask, template in ((somebody, _SOMEBODY), (~somebody, _NOBODY))
-    )
-
-
-def _joined(block: Block, arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return what the parts' rows have, of arrays that are as long as their answers."""
-    return np.concatenate(
-        [
-            array[part.first : part.first + part.count]
-            for part, array in zip(block.parts, arrays, strict=True)
-        ]
     )
 
 

@@ -25,8 +25,9 @@ from core.metering.pack import COPY_COLUMNS, HEADER, TRAILER, Attributed, pack_b
 from core.metering.policy import Policy
 from core.metering.revise import revise
 from core.opencost.answer import Summary
+from core.opencost.opening import NotPlainError
 from core.opencost.read import Question
-from core.opencost.stream import NotPlainError, Stream, block_of
+from core.opencost.stream import Stream, block_of
 
 _SQL = queries_beside(__file__)
 _COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -183,7 +184,7 @@ def store_within(
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
     if fresh:
         owned = [
-            (each.claim, attribution.of(connection, each.claim, each.answer, epoch))
+            (each.claim, attribution.of(connection, each.claim, each.answer.names, epoch))
             for each in fresh
         ]
         with _Sink(connection) as sink:
@@ -194,7 +195,7 @@ def store_within(
     for each in ordered:
         before = locked[each.claim.token]
         if before.revision:
-            whose = attribution.of(connection, each.claim, each.answer, epoch)
+            whose = attribution.of(connection, each.claim, each.answer.names, epoch)
             done.append(_revise(connection, each, whose, before, policy, ends))
     _finish(connection, ends, policy, now)
     return done
@@ -222,7 +223,7 @@ def _stream_within(
         before = locked[each.claim.token]
         if before.revision:
             fetched = _read(each)
-            whose = attribution.of(connection, each.claim, fetched.answer, epoch)
+            whose = attribution.of(connection, each.claim, fetched.answer.names, epoch)
             done.append(_revise(connection, fetched, whose, before, policy, ends))
     _finish(connection, ends, policy, now)
     _keep_sources(connection, ordered, done)
@@ -241,18 +242,17 @@ def _stream(
 ) -> list[Summary]:
     """Read and COPY, block after block; the server takes in one while the next is read."""
     stream = Stream(Question(each.body, each.claim.hour, each.limits) for each in fresh)
-    whose: dict[int, Attributed] = {}
     with _Sink(connection) as sink:
         for block in stream.blocks():
+            owned = []
             for part in block.parts:
-                if part.number not in whose:
-                    claim, opened = fresh[part.number].claim, stream.opened(part.number)
-                    known = attribution.known(claim, opened, epoch)
-                    if known is None:
-                        sink.pause()
-                        known = attribution.of(connection, claim, opened, epoch)
-                    whose[part.number] = known
-            owned = [(fresh[part.number].claim, whose[part.number]) for part in block.parts]
+                claim, names = fresh[part.number].claim, stream.names(part)
+                whose = attribution.known(claim, names, part.first, epoch)
+                if whose is None:
+                    sink.pause()
+                    every = attribution.of(connection, claim, stream.whole(part), epoch)
+                    whose = every.part(part.rows)
+                owned.append((claim, whose))
             sink.write(pack_block(block, owned, revision=1))
     return stream.summaries()
 

@@ -8,12 +8,8 @@ without failing the hour, and is then told in the remarks.
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from operator import attrgetter
 from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from core.clock import HOUR
 from core.errors import AnswerRefused
@@ -21,8 +17,8 @@ from core.opencost import matrix
 from core.opencost.answer import Answer, Complaint, Fault, Limits
 from core.opencost.columns import FIGURES
 from core.opencost.judge import judge_limits
-from core.opencost.rows import exact_rows, special_rows
-from core.opencost.shape import Row, decode, span_of
+from core.opencost.rows import exact_rows
+from core.opencost.shape import Row, Rows, decode, decode_rows, span_of
 from core.opencost.words import some
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -52,11 +48,6 @@ class Opened:
     complaints: list[Complaint]
     """About its names and its window; more may come of its figures."""
 
-    @cached_property
-    def special(self) -> NDArray[np.int16]:
-        """Return IDLE or UNMOUNTED for OpenCost's own rows and 0 for the others."""
-        return special_rows(self.names)
-
     @property
     def first_window(self) -> bytes:
         return bytes(self.rows[0].window)
@@ -64,7 +55,16 @@ class Opened:
 
 def open_answer(question: Question) -> Opened:
     """Decode the rows of an answer; AnswerRefused where there are none to show."""
-    by_key = _rows(question.body)
+    return _opened(question, *_rows(question.body))
+
+
+def open_piece(question: Question, piece: bytes) -> Opened:
+    """Open a piece of an answer (core.opencost.pieces) as if it were all; errors as there."""
+    return _opened(question, *decode_rows(piece))
+
+
+def _opened(question: Question, rows: Rows, counted: int) -> Opened:
+    by_key = _all_there(rows, counted)
     complaints: list[Complaint] = []
     cluster_id, names = _names(list(by_key), question.limits, complaints)
     return Opened(question, list(by_key.values()), names, cluster_id, complaints)
@@ -94,7 +94,7 @@ def _refuse(fault: Fault, message: str) -> AnswerRefused:
     return AnswerRefused(fault, message, structural=True)
 
 
-def _rows(body: bytes) -> dict[str, Row]:
+def _rows(body: bytes) -> tuple[Rows, int]:
     envelope, counted = decode(body)
     if envelope.code != 200:
         message = f"OpenCost answered with code {envelope.code}: {envelope.message[:300]}"
@@ -102,7 +102,10 @@ def _rows(body: bytes) -> dict[str, Row]:
     sets = envelope.data or []
     if len(sets) > 1:
         raise _refuse("several-sets", f"OpenCost answered with {len(sets)} sets instead of one.")
-    rows = sets[0] if sets else None
+    return (sets[0] if sets else None) or {}, counted
+
+
+def _all_there(rows: Rows, counted: int) -> dict[str, Row]:
     if not rows:
         raise _refuse("no-data", "OpenCost has nothing for this hour, not even system namespaces.")
     if None in rows.values():
