@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from core.opencost.answer import QUANTITY_COLUMNS, TOTAL, Answer, IntArray, Summary
 from core.opencost.columns import columns_of
-from core.opencost.judge import spent_nano, surely_plausible, used_all, used_most
+from core.opencost.judge import surely_plausible
 from core.opencost.opening import NotPlainError, Opening
 from core.opencost.read import Question
 from core.opencost.rows import (
+    Exact,
     efficiency_ppm,
     exact_figures,
     flag_rows,
     odd_minutes,
     remarks_of,
-    rounding_nano,
 )
 from core.opencost.shape import Row
 
@@ -35,6 +35,9 @@ Some 300 kB on the wire; the connection's buffer has room for three times as muc
 ROW_BYTES = 1_400
 """What a row takes in an answer, roughly."""
 _HOURS = 1.0
+_MONEYS = TOTAL + 1
+_ROUNDING, _USED = TOTAL - 1, _MONEYS + 3
+"""Of the figures of a block those whose largest is asked for: rounding, total, CPU, GPU, memory."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows of some answers, part after part; the arrays as in an Answer."""
+    """Rows of some answers, part after part; the arrays as in an Answer.
+
+    `figures` is its `money`, and beside it its `quantities`.
+    """
 
     parts: list[Part]
     flags: NDArray[np.int16]
-    money: IntArray
-    quantities: IntArray
+    figures: IntArray
     efficiency_ppm: NDArray[np.int32]
 
 
@@ -68,8 +73,7 @@ def block_of(answers: list[Answer]) -> Block:
     return Block(
         [Part(number, 0, len(answer.names)) for number, answer in enumerate(answers)],
         np.concatenate([answer.flags for answer in answers]),
-        np.concatenate([answer.money for answer in answers]),
-        np.concatenate([answer.quantities for answer in answers]),
+        np.concatenate([np.hstack((answer.money, answer.quantities)) for answer in answers]),
         np.concatenate([answer.efficiency_ppm for answer in answers]),
     )
 
@@ -78,12 +82,11 @@ class _Tally:
     """What the figures of an answer add up to so far."""
 
     def __init__(self) -> None:
-        self.spent = np.zeros(TOTAL + 1)
-        self.used: IntArray = np.zeros(3, np.int64)
-        self.quantities = np.zeros(len(QUANTITY_COLUMNS))
+        self.sums = np.zeros(_MONEYS + len(QUANTITY_COLUMNS))
+        """Of each figure, its sign aside: rough, as `surely_plausible` wants them."""
+        self.most: IntArray = np.zeros(_USED - _ROUNDING, np.int64)
         self.total_nano = 0
         self.flags = 0
-        self.rounding_nano = 0
 
 
 class Stream:
@@ -130,7 +133,7 @@ class Stream:
             Summary(
                 len(opening.names),
                 tally.total_nano,
-                remarks_of(tally.flags, tally.rounding_nano),
+                remarks_of(tally.flags, int(tally.most[0])),
                 opening.cluster_id,
             )
             for opening, tally in zip(self._openings, self._tallies, strict=True)
@@ -153,33 +156,29 @@ class Stream:
         if exact.bad is not None or odd_minutes(exact.money, figures, _HOURS * 60).any():
             raise NotPlainError
         flags = flag_rows(exact.money, figures)
-        yield Block(parts, flags, exact.money, exact.quantities, efficiency_ppm(figures))
-        self._count(parts, exact.money, exact.quantities, flags)
+        yield Block(parts, flags, exact.figures, efficiency_ppm(figures))
+        self._count(parts, exact, flags)
 
-    def _count(
-        self, parts: list[Part], money: IntArray, quantities: IntArray, flags: NDArray[np.int16]
-    ) -> None:
+    def _count(self, parts: list[Part], exact: Exact, flags: NDArray[np.int16]) -> None:
         """Add a block to its answers' tallies."""
         starts = np.cumsum([0, *(part.count for part in parts[:-1])])
-        spent = np.add.reduceat(spent_nano(money), starts)
-        used = np.maximum.reduceat(used_most(quantities), starts)
-        summed = np.add.reduceat(used_all(quantities), starts)
+        sizes = np.abs(exact.figures)
+        sums = np.add.reduceat(sizes.astype(np.float64), starts, axis=0)
+        most = np.maximum.reduceat(sizes[:, _ROUNDING:_USED], starts, axis=0)
         # A sum that overflows here is beyond what `surely_plausible` lets pass.
-        totals = np.add.reduceat(money[:, TOTAL], starts).tolist()
+        totals = np.add.reduceat(exact.money[:, TOTAL], starts).tolist()
         flagged = np.bitwise_or.reduceat(flags, starts).tolist()
-        rounding = np.maximum.reduceat(rounding_nano(money), starts).tolist()
         for at, part in enumerate(parts):
             tally = self._tallies[part.number]
-            tally.spent += spent[at]
-            np.maximum(tally.used, used[at], out=tally.used)
-            tally.quantities += summed[at]
+            tally.sums += sums[at]
+            np.maximum(tally.most, most[at], out=tally.most)
             tally.total_nano += totals[at]
             tally.flags |= flagged[at]
-            tally.rounding_nano = max(tally.rounding_nano, rounding[at])
 
     def _judge(self) -> None:
         """See that no answer is beyond what is plausible of it."""
         for opening, tally in zip(self._openings, self._tallies, strict=True):
+            spent, quantities = tally.sums[:_MONEYS], tally.sums[_MONEYS:]
             limits = opening.question.limits
-            if not surely_plausible(tally.spent, tally.used, tally.quantities, limits, _HOURS):
+            if not surely_plausible(spent, tally.most[-3:], quantities, limits, _HOURS):
                 raise NotPlainError

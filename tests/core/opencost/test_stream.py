@@ -19,7 +19,7 @@ from core.opencost.stream import Block, Stream, block_of
 from tests.answers import HOUR_0, LIMITS, allocation, body, body_of
 from tests.core.opencost.test_read import SPOILT
 
-ARRAYS = ("flags", "money", "quantities", "efficiency_ppm")
+ARRAYS = ("flags", "figures", "efficiency_ppm")
 
 
 def streamed(questions: Sequence[Question]) -> tuple[Stream, list[Block]]:
