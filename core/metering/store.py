@@ -241,7 +241,7 @@ def _stream(
     connection: Connection, fresh: Sequence[Asked], attribution: Attribution, epoch: int
 ) -> list[Summary]:
     """Read and COPY, block after block; the server takes in one while the next is read."""
-    stream = Stream(Question(each.body, each.claim.hour, each.limits) for each in fresh)
+    stream = Stream([Question(each.body, each.claim.hour, each.limits) for each in fresh])
     with _Sink(connection) as sink:
         for block in stream.blocks():
             owned = []

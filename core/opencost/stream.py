@@ -6,7 +6,7 @@ NotPlainError, what was written is rolled back, and core.opencost.read reads the
 alone says what is wrong. So what this module yields is what that one would have said.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ BLOCK_ROWS = 1024
 """Of the first block, so that the other end begins soon, and of the largest: each has twice the rows
 of the one before, or nearly: rows that came together stay so if they are fewer than twice as many.
 Some 300 kB on the wire; the connection's buffer has room for three times as much."""
+PARTS_LEFT = 3
+"""Towards the end they become smaller, to this part of what is left: for the last block everybody waits."""
 ROW_BYTES = 1_400
 """What a row takes in an answer, roughly."""
 _HOURS = 1.0
@@ -92,8 +94,9 @@ class _Tally:
 class Stream:
     """Opens answers as their turn comes, and yields their rows; `summaries` are for afterwards."""
 
-    def __init__(self, questions: Iterable[Question]) -> None:
+    def __init__(self, questions: Sequence[Question]) -> None:
         self._questions = questions
+        self._rows_left = sum(len(each.body) for each in questions) // ROW_BYTES
         self._openings: list[Opening] = []
         self._tallies: list[_Tally] = []
 
@@ -122,10 +125,13 @@ class Stream:
                     rows += opening.take(count)
                     if len(rows) >= most or opening.is_cut:
                         yield from self._block(parts, rows)
-                        parts, rows, most = [], [], min(most * 2, BLOCK_ROWS)
+                        parts, rows, most = [], [], self._grown(most)
         if parts:
             yield from self._block(parts, rows)
         self._judge()
+
+    def _grown(self, most: int) -> int:
+        return max(FIRST_ROWS, min(most * 2, BLOCK_ROWS, self._rows_left // PARTS_LEFT))
 
     def summaries(self) -> list[Summary]:
         """Return what is to be told of each answer, once all blocks were yielded."""
@@ -147,6 +153,7 @@ class Stream:
     def _block(self, parts: list[Part], rows: list[Row]) -> Iterator[Block]:
         """Yield a block, and add it up while the other end is busy with it."""
         windows = [(self._openings[part.number].window, part.count) for part in parts]
+        self._rows_left -= len(rows)
         figures = columns_of(rows, windows)
         # Freed while the processor still knows them; a block of a thousand has 23,000 figures.
         rows.clear()
