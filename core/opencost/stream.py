@@ -27,8 +27,8 @@ from core.opencost.rows import (
 )
 from core.opencost.shape import Row
 
-FIRST_ROWS = 128
-BLOCK_ROWS = 1024
+FIRST_ROWS = 320
+BLOCK_ROWS = 512
 """Of the first block, so that the other end begins soon, and of the largest: each has twice the rows
 of the one before, or nearly: rows that came together stay so if they are fewer than twice as many.
 Some 300 kB on the wire; the connection's buffer has room for three times as much."""
@@ -96,7 +96,7 @@ class Stream:
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self._questions = questions
-        self._rows_left = sum(len(each.body) for each in questions) // ROW_BYTES
+        self.rows_left = sum(len(each.body) for each in questions) // ROW_BYTES
         self._openings: list[Opening] = []
         self._tallies: list[_Tally] = []
 
@@ -131,7 +131,7 @@ class Stream:
         self._judge()
 
     def _grown(self, most: int) -> int:
-        return max(FIRST_ROWS, min(most * 2, BLOCK_ROWS, self._rows_left // PARTS_LEFT))
+        return max(FIRST_ROWS, min(most * 2, BLOCK_ROWS, self.rows_left // PARTS_LEFT))
 
     def summaries(self) -> list[Summary]:
         """Return what is to be told of each answer, once all blocks were yielded."""
@@ -153,7 +153,7 @@ class Stream:
     def _block(self, parts: list[Part], rows: list[Row]) -> Iterator[Block]:
         """Yield a block, and add it up while the other end is busy with it."""
         windows = [(self._openings[part.number].window, part.count) for part in parts]
-        self._rows_left -= len(rows)
+        self.rows_left -= len(rows)
         figures = columns_of(rows, windows)
         # Freed while the processor still knows them; a block of a thousand has 23,000 figures.
         rows.clear()
