@@ -56,9 +56,7 @@ class Attribution:
         self._ids.clear()
         self._resolved.clear()
 
-    def known(
-        self, claim: Claim, names: list[str], first: int, epoch: int
-    ) -> Attributed | None:
+    def known(self, claim: Claim, names: list[str], first: int, epoch: int) -> Attributed | None:
         """Return whose the rows `first` and on of an answer are, where that takes no question.
 
         A row's owner depends on its name and hour alone: so if these rows are called what those at

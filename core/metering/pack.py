@@ -100,7 +100,9 @@ def _template(record: np.dtype[np.void]) -> NDArray[np.void]:
 
 
 def _place(field: str) -> int:
-    return int((_RECORD.fields or {})[field][1])
+    fields = _RECORD.fields
+    assert fields is not None
+    return int(fields[field][1])
 
 
 _RECORD = _record()

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 from core.errors import AnswerRefused
 from core.opencost.answer import Complaint
-from core.opencost.judge import names_usable
 from core.opencost.pieces import Pieces, pieces_of
 from core.opencost.read import ROWS_MAX, Opened, Question, open_answer, open_piece, window_of
 from core.opencost.shape import Row
@@ -87,7 +86,7 @@ class Opening:
             opened.complaints
             or (opened.cluster_id, window) != (self.cluster_id, self.window)
             or not _is_of(window, self.question.hour)
-            or not names_usable(opened.cluster_id, opened.names)
+            or not opened.names_usable
         ):
             raise NotPlainError
         self.names += opened.names

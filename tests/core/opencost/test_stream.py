@@ -13,8 +13,8 @@ from core.clock import HOUR
 from core.errors import AnswerRefused
 from core.opencost import stream as module
 from core.opencost.answer import Limits
-from core.opencost.read import Question, read_answer
 from core.opencost.opening import NotPlainError
+from core.opencost.read import Question, read_answer
 from core.opencost.stream import Block, Stream, block_of
 from tests.answers import HOUR_0, LIMITS, allocation, body, body_of
 from tests.core.opencost.test_read import SPOILT
