@@ -98,6 +98,10 @@ class _Writer(LibpqWriter):
 
 
 def _send_end(pgconn: PGconn) -> PQGen[None]:
-    while pgconn.put_copy_end() == 0 or pgconn.flush() != 0:
+    """Do what psycopg does at the end of a COPY, but for waiting for the result."""
+    while pgconn.put_copy_end() == 0:
+        while not (yield Wait.W):
+            continue
+    while pgconn.flush() != 0:
         while not (yield Wait.W):
             continue
