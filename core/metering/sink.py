@@ -1,4 +1,4 @@
-"""The COPY into allocations: opened by what is written, left for a question, ended before it must be.
+"""The COPY into allocations: opened by what is written, ended early, left for a question.
 
 PostgreSQL puts rows of a binary COPY into the table a thousand at a time, or at its end; until then it
 only reads them. So an answer of a thousand rows would be put in after all of it was read here, while
@@ -20,11 +20,11 @@ from psycopg.waiting import Wait
 from core.metering.pack import COPY_COLUMNS, HEADER, TRAILER
 
 SERVER_ROWS = 1000
-"""What the server reads before it puts rows in: MAX_BUFFERED_TUPLES of its copyfrom.c."""
+"""Rows that the server reads before it puts them in: MAX_BUFFERED_TUPLES of its copyfrom.c."""
 ROWS_MIN = 200
-"""Fewer are not worth a COPY of their own, which costs a third of a millisecond."""
-PART_LEFT = 3
-"""Nor are fewer than this part of what is left: the server has enough to do until then."""
+PARTS_LEFT_MAX = 3
+"""A COPY of fewer rows, or of less than this part of those that are left, is not worth what it costs,
+a third of a millisecond."""
 _COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 
 Connection = psycopg.Connection[Any]
@@ -51,7 +51,7 @@ class Sink:
             self._rows = 0
         self._copy.write(records)
         self._rows += rows
-        if self._rows % SERVER_ROWS >= max(left // PART_LEFT, ROWS_MIN):
+        if self._rows % SERVER_ROWS >= max(left // PARTS_LEFT_MAX, ROWS_MIN):
             self._end()
 
     def pause(self) -> None:

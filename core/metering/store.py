@@ -1,6 +1,6 @@
 """Store: raw answers, allocations with their owners frozen in, and windows, in one transaction.
 
-Several clusters that are ready together share one COPY and one commit; answers are read while the
+Several clusters that are ready together share their COPYs and one commit; answers are read while the
 database takes in those before them. The transaction's last statement checks every lease; one that
 was lost rolls everything back, and the caller then stores one by one, so that a bad cluster blocks
 no other.
@@ -241,7 +241,10 @@ def _read(asked: Asked) -> Fetched:
 def _stream(
     connection: Connection, fresh: Sequence[Asked], attribution: Attribution, epoch: int
 ) -> list[Summary]:
-    """Read and COPY, block after block; the server takes in one while the next is read."""
+    """Read and COPY, block after block; the server takes in one while the next is read.
+
+    Whose the rows are is asked for the whole answer where it is not known of a part of it.
+    """
     stream = Stream([Question(each.body, each.claim.hour, each.limits) for each in fresh])
     with Sink(connection) as sink:
         for block in stream.blocks():

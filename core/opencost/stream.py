@@ -29,11 +29,11 @@ from core.opencost.shape import Row
 
 FIRST_ROWS = 320
 BLOCK_ROWS = 512
-"""Of the first block, so that the other end begins soon, and of the largest: each has twice the rows
-of the one before, or nearly: rows that came together stay so if they are fewer than twice as many.
-Some 300 kB on the wire; the connection's buffer has room for three times as much."""
-PARTS_LEFT = 3
-"""Towards the end they become smaller, to this part of what is left: for the last block everybody waits."""
+"""Of the first block, so that the other end begins soon, and of the largest: some 160 kB on the wire,
+which a socket takes while the other end is busy. Roughly: rows that came together stay so where
+they are fewer than twice as many."""
+BLOCKS_LEFT_MIN = 3
+"""Towards the end blocks become smaller again: for the last one everybody waits."""
 ROW_BYTES = 1_400
 """What a row takes in an answer, roughly."""
 _HOURS = 1.0
@@ -97,6 +97,7 @@ class Stream:
     def __init__(self, questions: Sequence[Question]) -> None:
         self._questions = questions
         self.rows_left = sum(len(each.body) for each in questions) // ROW_BYTES
+        """Rows that were not yielded yet, roughly."""
         self._openings: list[Opening] = []
         self._tallies: list[_Tally] = []
 
@@ -131,7 +132,8 @@ class Stream:
         self._judge()
 
     def _grown(self, most: int) -> int:
-        return max(FIRST_ROWS, min(most * 2, BLOCK_ROWS, self.rows_left // PARTS_LEFT))
+        """Return how many rows the next block should have, after one of `most`."""
+        return max(FIRST_ROWS, min(most * 2, BLOCK_ROWS, self.rows_left // BLOCKS_LEFT_MIN))
 
     def summaries(self) -> list[Summary]:
         """Return what is to be told of each answer, once all blocks were yielded."""

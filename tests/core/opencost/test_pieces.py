@@ -47,7 +47,7 @@ def pieces(body: bytes, size: int) -> Iterator[bytes]:
         yield piece
 
 
-def require_one_truth(body: bytes) -> None:
+def prove_one_truth(body: bytes) -> None:
     """What is streamed in pieces is what reading the whole with care says; or nothing is."""
     question = Question(body, HOUR_0, LIMITS)
     try:
@@ -134,7 +134,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_no_answer_is_read_differently_in_pieces(what: str) -> None:
-    require_one_truth(HOSTILE[what])
+    prove_one_truth(HOSTILE[what])
 
 
 READABLE = {
@@ -195,7 +195,7 @@ def test_however_an_answer_is_mangled_there_is_one_truth(
         text = text[:at] + token + text[at + cut :]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROW_BYTES", size)
-        require_one_truth(text.encode())
+        prove_one_truth(text.encode())
 
 
 members = st.lists(
@@ -219,7 +219,7 @@ members = st.lists(
 @settings(max_examples=300)
 @given(members)
 def test_however_sets_close_and_open_there_is_one_truth(members: list[str]) -> None:
-    require_one_truth(answer(*members))
+    prove_one_truth(answer(*members))
 
 
 @given(st.integers(1, 40), st.integers(1, 30_000))
