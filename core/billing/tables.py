@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Computed,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -189,7 +190,7 @@ class CreditLot(Table, table=True):
 
     __tablename__ = "credit_lots"
     __table_args__ = (
-        Index("credit_lots_open", "account_no", postgresql_where=text("remaining_nano > 0")),
+        Index("credit_lots_open", "account_no", postgresql_where=text("is_open")),
         Index("credit_lots_expiring", "expires_on", postgresql_where=text("expired_at IS NULL")),
     )
 
@@ -202,6 +203,9 @@ class CreditLot(Table, table=True):
     expires_on: dt.date | None = None
     priority: Small = 100
     expired_at: dt.datetime | None = None
+    is_open: bool | None = Field(
+        default=None, sa_column_args=[Computed("remaining_nano > 0", persisted=True)]
+    )
 
 
 class CreditDraw(Table, table=True):

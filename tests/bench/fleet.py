@@ -28,12 +28,18 @@ Connection = psycopg.Connection[Any]
 
 
 class Fleet:
-    """Clusters of one way of doing it, whose hours go on from round to round."""
+    """Clusters of one way of doing it, whose hours go on from round to round.
 
-    def __init__(self, connection: Connection, name: str, bodies: list[bytes]) -> None:
+    Each way has a day of its own: the clusters of one installation share their hours, those of
+    several ways of doing the same do not.
+    """
+
+    def __init__(
+        self, connection: Connection, name: str, bodies: list[bytes], day: int = 0
+    ) -> None:
         self.connection, self.bodies = connection, bodies
         self.attribution = Attribution()
-        self.hour = FIRST - HOUR
+        self.hour = FIRST + timedelta(days=day) - HOUR
         self.ids = [add_cluster(connection, f"{name}-{each}") for each in range(len(bodies))]
         _add_owners(connection, self.ids, bodies)
         self.claims: list[Claim] = []
@@ -97,14 +103,14 @@ class Fleet:
         )
 
     def post(self) -> None:
-        done = post_due(self.connection, self.hour + HOUR)
+        done = post_due(self.connection, FIRST)
         assert done.rows
         assert done.entries
 
     def post_daily(self) -> None:
         """As `post`, without the ledger."""
         with patch("core.billing.post.enter_changes", return_value=0):
-            assert post_due(self.connection, self.hour + HOUR).rows
+            assert post_due(self.connection, FIRST).rows
 
     def same_again(self) -> None:
         hashes = [hashlib.sha256(body).digest() for body in self.answers]

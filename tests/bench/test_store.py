@@ -123,7 +123,7 @@ def _race(connection: Connection, clusters: int, namespaces: int) -> Race:
     bodies = [template(namespaces, seed) for seed in range(clusters)]
     size = f"{clusters}x{namespaces}"
     fleets = {
-        name: Fleet(connection, f"{size}-{number}", bodies)
+        name: Fleet(connection, f"{size}-{number}", bodies, day=number)
         for number, name in enumerate(["floor", *BOUNDS])
     }
     floor = Floor(connection, fleets["floor"])

@@ -109,9 +109,11 @@ CREATE TABLE hopsmeter.credit_lots (
     expires_on date,            -- pays days before this one; null: never expires
     priority smallint NOT NULL DEFAULT 100,
     expired_at timestamptz,     -- its expiry is posted: what returns to it expires at once
+    -- For the index of open lots: on the remaining amount itself, each draw would change every index.
+    is_open boolean GENERATED ALWAYS AS (remaining_nano > 0) STORED,
     CONSTRAINT credit_lots_remaining CHECK (remaining_nano BETWEEN 0 AND amount_nano)
 ) WITH (fillfactor = 70);
-CREATE INDEX credit_lots_open ON hopsmeter.credit_lots (account_no) WHERE remaining_nano > 0;
+CREATE INDEX credit_lots_open ON hopsmeter.credit_lots (account_no) WHERE is_open;
 CREATE INDEX credit_lots_expiring ON hopsmeter.credit_lots (expires_on) WHERE expired_at IS NULL;
 
 -- Which lots an entry drew from (negative), or gave back to.
@@ -272,7 +274,7 @@ DECLARE
 BEGIN
     -- Mostly the first lot holds enough.
     SELECT id, remaining_nano INTO first FROM hopsmeter.credit_lots
-    WHERE account_no = account AND remaining_nano > 0
+    WHERE account_no = account AND is_open
       AND (until_day IS NULL OR expires_on IS NULL OR expires_on > until_day)
     ORDER BY (id = first_lot) DESC NULLS LAST, expires_on NULLS LAST, priority, id LIMIT 1;
     IF first.remaining_nano >= amount THEN
@@ -287,7 +289,7 @@ BEGIN
                                           expires_on NULLS LAST, priority, id))::bigint
                    - remaining_nano AS before
         FROM hopsmeter.credit_lots
-        WHERE account_no = account AND remaining_nano > 0
+        WHERE account_no = account AND is_open
           AND (until_day IS NULL OR expires_on IS NULL OR expires_on > until_day)),
     taken AS (
         SELECT id, least(remaining_nano, amount - before) AS part FROM open WHERE before < amount),
@@ -318,7 +320,7 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT least(owed, sum(remaining_nano)::bigint) INTO amount FROM hopsmeter.credit_lots
-    WHERE account_no = account AND remaining_nano > 0
+    WHERE account_no = account AND is_open
       AND (expires_on IS NULL OR expires_on > today);
     IF amount IS NULL THEN
         RETURN 0;
@@ -366,7 +368,7 @@ DECLARE
     entry bigint;
 BEGIN
     SELECT sum(remaining_nano)::bigint INTO amount FROM hopsmeter.credit_lots
-    WHERE account_no = account AND remaining_nano > 0 AND expired_at IS NOT NULL;
+    WHERE account_no = account AND is_open AND expired_at IS NOT NULL;
     IF amount IS NULL THEN
         RETURN 0;
     END IF;
@@ -375,7 +377,7 @@ BEGIN
     WITH emptied AS (
         UPDATE hopsmeter.credit_lots l SET remaining_nano = 0
         FROM (SELECT id, remaining_nano FROM hopsmeter.credit_lots
-              WHERE account_no = account AND remaining_nano > 0 AND expired_at IS NOT NULL) b
+              WHERE account_no = account AND is_open AND expired_at IS NOT NULL) b
         WHERE l.id = b.id RETURNING l.id, b.remaining_nano AS part)
     INSERT INTO hopsmeter.credit_draws (entry_id, lot_id, amount_nano)
     SELECT entry, id, -part FROM emptied;
