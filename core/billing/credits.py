@@ -168,10 +168,10 @@ def _add(
     why: str,
     now: datetime,
 ) -> Credited:
-    _require_lot(lot, rank, day_of(now))
+    _require_lot(lot, rank)
+    _require_to_come(connection, payer, lot, key, day_of(now))
     money = require_currency(payer, currency)
     settle_currency(connection, payer.no, money, "These credits are")
-    before = _balance(connection, payer)
     values = {
         "account": payer.no,
         "against": against,
@@ -184,15 +184,17 @@ def _add(
     }
     row = _posted(connection, "add_credits", values, key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
-    mark_accounts(connection, now)
+    mark_accounts(connection, now, payer.no)
+    after = _balance(connection, payer)
     return Credited(
         payer.id,
         money,
         lot.amount_nano,
         row["repaid_nano"],
         0,
-        before,
-        _balance(connection, payer),
+        # Not read before the post: another may come between. What is read after it is locked.
+        after - (lot.amount_nano - row["repaid_nano"] if row["is_new"] else 0),
+        after,
         lot.expires_on,
         row["lot_id"],
         key,
@@ -213,7 +215,6 @@ def _take(
     owed: bool = False,
 ) -> Credited | None:
     _require_amount(amount_nano)
-    before = _balance(connection, payer)
     values = {
         "account": payer.no,
         "against": against,
@@ -225,17 +226,20 @@ def _take(
         "why": why or None,
     }
     row = _posted(connection, "take_credits", values, key)
-    mark_accounts(connection, now)
+    connection.execute(_SQL["keep_policy"], _policy(payer))
+    mark_accounts(connection, now, payer.no)
     if row["is_new"] and not (row["taken_nano"] or (row["arrears_nano"] and owed)):
         return None
+    after = _balance(connection, payer)
+    taken_nano = row["taken_nano"] or 0
     return Credited(
         payer.id,
         payer.currency or "",
-        -(row["taken_nano"] or 0),
+        -taken_nano,
         0,
         row["arrears_nano"] or 0,
-        before,
-        _balance(connection, payer),
+        after + taken_nano,
+        after,
         None,
         lot,
         key,
@@ -281,10 +285,10 @@ def _key(principal: Principal, key: str | None) -> str:
             f"A key has 1 to {KEY_CHARS_MAX} printable characters, none of them a space at its"
             " ends. Nothing was changed."
         )
-    if key.startswith("command:") or key.endswith((":repaid", ":arrears")):
+    if key.startswith(("command:", "expiry:")) or key.endswith((":repaid", ":arrears")):
         raise InputFault(
-            "A key does not begin with `command:` nor end with `:repaid` or `:arrears`, which are"
-            " ours. Nothing was changed."
+            "A key does not begin with `command:` or `expiry:` nor end with `:repaid` or `:arrears`,"
+            " which are ours. Nothing was changed."
         )
     return key
 
@@ -299,16 +303,28 @@ def _require_amount(amount_nano: int) -> None:
         )
 
 
-def _require_lot(lot: Lot, rank: int, today: date) -> None:
+def _require_lot(lot: Lot, rank: int) -> None:
     _require_amount(lot.amount_nano)
-    if lot.expires_on is not None and lot.expires_on <= today:
-        raise InputFault(
-            f"{lot.expires_on} is no day to come: credits pay the days before they expire."
-            " Nothing was changed."
-        )
     if not 0 <= rank <= PRIORITY_MAX:
         raise InputFault(
             f"A priority is a number from 0 (used first) to {PRIORITY_MAX}. Nothing was changed."
+        )
+
+
+def _require_to_come(
+    connection: Connection, payer: Account, lot: Lot, key: str, today: date
+) -> None:
+    """Refuse a date that is past, but not to who asks again, after it, for what was posted before.
+
+    His first answer was lost, perhaps; told that nothing was changed, he would post it twice.
+    """
+    if lot.expires_on is None or lot.expires_on > today:
+        return
+    known = {"account": payer.no, "key": key}
+    if connection.execute(_SQL["key_known"], known).fetchone() is None:
+        raise InputFault(
+            f"{lot.expires_on} is no day to come: credits pay the days before they expire."
+            " Nothing was changed."
         )
 
 

@@ -1,8 +1,8 @@
 """Enter: what a posting changes of accounts' days becomes entries of the ledger.
 
 The changes lie in `hopsmeter_changes`, put there by the statements that changed the daily rows, in
-the same transaction. The books they touch are locked first, in one order, in a statement of its own;
-only then are lots read.
+the same transaction. The accounts that have credits are locked first, in one order, in a statement of
+its own; only then are lots read.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,11 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Turn:
-    """One posting: its day and number, the day that runs, and the date on which it stands."""
+    """One posting: its day and number, the day that runs, and the date on which it stands.
+
+    `today` is its day at least: a day that is charged has begun, whatever a clock that is behind
+    says, and what no longer pays it repays nothing either.
+    """
 
     day: date
     today: date
@@ -39,17 +43,11 @@ class Turn:
 
 def enter_changes(connection: Connection, turn: Turn) -> int:
     """Write the entries of one day's changes, and return how many; under the lock of posting."""
-    _lock_books(connection, turn)
+    connection.execute(_SQL["lock_books"])
     entries, reduced = _row(connection, "post_changes", turn)
     if reduced and connection.execute(_SQL["reduce_charges"], turn.values).rowcount:
         entries = _row(connection, "entries_of", turn)[0]
     return int(entries)
-
-
-def _lock_books(connection: Connection, turn: Turn) -> None:
-    if not _row(connection, "lock_books", turn)[0]:
-        connection.execute(_SQL["open_books"], turn.values)
-        connection.execute(_SQL["lock_books"], turn.values)
 
 
 def _row(connection: Connection, name: str, turn: Turn) -> tuple[Any, ...]:

@@ -33,23 +33,31 @@ class Event:
     arrears_nano: int
 
 
-def mark_accounts(connection: Connection, now: datetime) -> list[Event]:
-    """Bring the marks to what the books say; each that is new leaves an event, once."""
-    if not _to_change(connection, now):
+def mark_accounts(
+    connection: Connection, now: datetime, account_no: int | None = None
+) -> list[Event]:
+    """Bring the marks of one account, or of all, to what the books say; a new one leaves an event.
+
+    Who marks an account holds its row: two at once tell of it once. One that another holds is left
+    to him, and nobody waits for an account while he holds another.
+    """
+    values: dict[str, Any] = {"today": day_of(now), "limit": ACCOUNTS_MAX}
+    found = _to_change(connection, {**values, "accounts": account_no and [account_no]})
+    if not found:
         return []
-    events: list[Event] = []
     with connection.transaction():
-        # Locked one by one: another poster may have marked some meanwhile, and told of them.
-        for row in _to_change(connection, now):
-            changed = connection.execute(_SQL["mark"], {**row, "now": now})
-            if changed.rowcount:
-                events += [_tell(connection, row, each, now) for each in _new(row)]
-    return events
+        numbers = [row["account_no"] for row in found]
+        held = connection.execute(_SQL["hold_marks"], {"accounts": numbers}).fetchall()
+        events: list[Event] = []
+        # Looked at again, since another may have told of it before it was ours.
+        for row in _to_change(connection, {**values, "accounts": [each[0] for each in held]}):
+            connection.execute(_SQL["mark"], {**row, "now": now})
+            events += [_tell(connection, row, each, now) for each in _new(row)]
+        return events
 
 
-def _to_change(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+def _to_change(connection: Connection, values: dict[str, Any]) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        values = {"today": day_of(now), "limit": ACCOUNTS_MAX}
         return cursor.execute(_SQL["marks_to_change"], values).fetchall()
 
 

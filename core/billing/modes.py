@@ -71,6 +71,7 @@ def set_mode(
             f"A mode begins on a day to come, {tomorrow} at the earliest (00:00 UTC): the days"
             " until then are posted as they are. Nothing was changed."
         )
+    _require_unposted(connection, start)
     values = {"account_no": payer.no, "since": start}
     known = connection.execute(_SQL["modes_touching"], values).fetchall()
     before = next((row[1] for row in known if row[2] <= start), "postpaid")
@@ -94,6 +95,16 @@ def set_mode(
         why=why,
     )
     return change
+
+
+def _require_unposted(connection: Connection, start: date) -> None:
+    """Keep one mode per day: a clock that is behind calls a day to come what another has posted."""
+    row = connection.execute(_SQL["posted_since"], {"day": start}).fetchone()
+    if row is not None:
+        raise Conflict(
+            f"{row[0]} is posted already, by the clock of whoever posts; this one is behind it."
+            " Let the mode begin on a later day. Nothing was changed."
+        )
 
 
 def set_policy(

@@ -107,12 +107,12 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
     """
     with connection.transaction():
         _take_turn(connection, frozen_s)
-        at = {"day": day, "today": day_of(now)}
+        at = {"day": day, "today": max(day, day_of(now))}
         rows = connection.execute(_SQL["unposted"], at).fetchall()
         if not rows:
             return _Posted()
         seen = [_Seen(*row[:4]) for row in rows]
-        turn = Turn(day, day_of(now), number=rows[0][4], posted_on=rows[0][5])
+        turn = Turn(day, max(day, day_of(now)), number=rows[0][4], posted_on=rows[0][5])
         connection.execute(_SQL["changes"])
         connection.execute(_SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)

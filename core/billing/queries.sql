@@ -228,30 +228,15 @@ WHERE u.date = %(day)s AND u.cluster_id = b.cluster_id AND u.user_no = b.user_no
 UPDATE hopsmeter.cluster_days SET closed_at = coalesce(closed_at, %(now)s)
 WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
 
--- name: open_books
--- The books that the changes of a day may touch, where an account has none yet.
-INSERT INTO hopsmeter.ledger_balances (account_no, book)
-SELECT c.account_no, b.book
-FROM (SELECT DISTINCT account_no FROM hopsmeter_changes WHERE day = %(day)s) c
-CROSS JOIN generate_series(1, 3) b (book)
-WHERE NOT EXISTS (SELECT FROM hopsmeter.ledger_balances k
-                  WHERE k.account_no = c.account_no AND k.book = b.book)
-ORDER BY 1, 2 ON CONFLICT DO NOTHING;
-
 -- name: lock_books
--- The books that the changes of a day touch, in the order in which everybody locks them; says whether
--- all of them are there. A statement of its own: what follows then sees what those who had them before
--- have left in the lots.
-WITH touched AS MATERIALIZED (
-    SELECT DISTINCT account_no, mode FROM hopsmeter_changes WHERE day = %(day)s),
-locked AS MATERIALIZED (
-    SELECT b.account_no FROM hopsmeter.ledger_balances b
-    JOIN touched t ON t.account_no = b.account_no
-       AND (b.book = 2 AND t.mode <> 'prepaid' OR b.book IN (1, 3) AND t.mode <> 'postpaid')
-    ORDER BY b.account_no, b.book FOR UPDATE OF b)
-SELECT (SELECT count(*) FROM locked)
-     = (SELECT coalesce(sum(CASE mode WHEN 'postpaid' THEN 1 WHEN 'prepaid' THEN 2 ELSE 3 END), 0)
-        FROM touched);
+-- The books of accounts with credits that the changes of a day touch, account by account, by the row
+-- that stands for all of them. A statement of its own: what follows then sees what those who had them
+-- before have left in the lots.
+SELECT count(*) FROM (
+    SELECT FROM hopsmeter_changes c
+    JOIN hopsmeter.ledger_balances b ON b.account_no = c.account_no AND b.book = 1
+    WHERE c.mode <> 'postpaid'
+    ORDER BY b.account_no FOR UPDATE OF b) locked;
 
 -- name: post_changes
 -- What a day is charged more than was posted of it (or less, of an account without credits), in one
@@ -337,16 +322,22 @@ SELECT id, account_no, expires_on FROM hopsmeter.credit_lots
 WHERE expired_at IS NULL AND expires_on <= %(today)s
 ORDER BY expires_on, account_no, id LIMIT %(limit)s;
 
+-- name: hold_marks
+-- Of these accounts those whose marks nobody else is about to change.
+SELECT account_no FROM hopsmeter.user_credits WHERE account_no = ANY (%(accounts)s)
+ORDER BY account_no FOR UPDATE SKIP LOCKED;
+
 -- name: marks_to_change
--- Accounts that deduct from credits and whose marks are not what their books say; the others are
--- left alone. Low and empty are told of once, until there is more again.
+-- Accounts that deduct from credits and whose marks are not what their books say, of some or of all;
+-- the others are left alone. Low and empty are told of once, until there is more again.
 WITH standing AS (
     SELECT c.account_no, c.low_nano, c.low_at, c.empty_at, c.beyond_at,
            coalesce(k.balance_nano, 0) AS credits, coalesce(-r.balance_nano, 0) AS owed,
            c.grace_nano, hopsmeter.mode_on(c.account_no, %(today)s) AS mode
     FROM hopsmeter.user_credits c
     LEFT JOIN hopsmeter.ledger_balances k ON k.account_no = c.account_no AND k.book = 1
-    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3),
+    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3
+    WHERE %(accounts)s::int[] IS NULL OR c.account_no = ANY (%(accounts)s)),
 told AS (
     SELECT account_no, credits, owed, low_nano, grace_nano, mode,
            mode <> 'postpaid' AND credits = 0 AS is_empty,
@@ -372,6 +363,10 @@ SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
 WHERE account_no = %(account_no)s
   AND (low_at IS NOT NULL, empty_at IS NOT NULL, beyond_at IS NOT NULL)
       IS DISTINCT FROM (%(is_low)s, %(is_empty)s, %(is_beyond)s);
+
+-- name: posted_since
+-- The last day that is posted, where that is a day or a later one.
+SELECT max(day) FROM hopsmeter.postings WHERE day >= %(day)s HAVING max(day) IS NOT NULL;
 
 -- name: modes_touching
 -- The modes of an account that are not over before a day, oldest first.
@@ -405,6 +400,10 @@ SET grace_nano = coalesce(%(grace_nano)s, u.grace_nano),
 SELECT * FROM hopsmeter.add_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(expires)s,
     %(rank)s::smallint, %(why)s);
+
+-- name: key_known
+-- Whether an account has a post under a key.
+SELECT FROM hopsmeter.ledger_entries WHERE account_no = %(account)s AND ref = %(key)s;
 
 -- name: take_credits
 -- A negative adjustment or a refund, once per key.

@@ -7,6 +7,7 @@ import pytest
 from core.errors import Conflict, InputFault
 from tests.core.billing.ledger_site import (
     adjusted,
+    bill,
     books,
     day,
     expire,
@@ -17,19 +18,6 @@ from tests.core.billing.ledger_site import (
 )
 from tests.core.metering.site import FIRST, Site, hour
 from tests.factories import User
-
-BESIDE_CPU = 0.01833
-"""What an answer of tests adds to the CPU cost of each namespace."""
-
-
-def bill(site: Site, costs: dict[str, float], number: int) -> None:
-    """Let an hour be answered with these totals, collected and posted."""
-    site.say({name: round(cost - BESIDE_CPU, 5) for name, cost in costs.items()}, number)
-    site.now = max(site.now, hour(number) + timedelta(minutes=75))
-    site.collect()
-    site.again(number)
-    site.collect()
-    site.post()
 
 
 @pytest.fixture

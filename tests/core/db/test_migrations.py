@@ -108,6 +108,13 @@ def test_what_0001_stored_is_charged_and_repriced_after_0002(of_0001: Site) -> N
     site.must_balance()
 
 
+def test_0003_opens_all_books_of_who_was_charged(of_0001: Site) -> None:
+    """One without the others would be locked before those that are still to be made."""
+    migrate.upgrade(of_0001.database.url)
+    rows = of_0001.all("SELECT book, balance_nano FROM ledger_balances ORDER BY book")
+    assert [tuple(row.values()) for row in rows] == [(1, 0), (2, -2 * COST_NANO), (3, 0)]
+
+
 def test_0002_locks_the_versions_of_0001(of_0001: Site) -> None:
     site = of_0001
     of_0001.connection.execute(

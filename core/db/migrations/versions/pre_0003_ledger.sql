@@ -68,6 +68,18 @@ CREATE TABLE hopsmeter.ledger_balances (
     PRIMARY KEY (account_no, book)
 ) WITH (fillfactor = 50);
 
+-- Whoever there is has three books, from the start: so no post finds none, or has to make them.
+CREATE FUNCTION hopsmeter.open_books() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO hopsmeter.ledger_balances (account_no, book)
+    SELECT no, book FROM opened, generate_series(1, 3) book;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER users_open_books AFTER INSERT ON hopsmeter.users
+    REFERENCING NEW TABLE AS opened FOR EACH STATEMENT EXECUTE FUNCTION hopsmeter.open_books();
+INSERT INTO hopsmeter.ledger_balances (account_no, book)
+SELECT no, book FROM hopsmeter.users, generate_series(1, 3) book;
+
 -- An amount that moves into one book of an account (out of it, where negative) against a code, or
 -- against another book of the same account. No foreign keys: each row would be looked up three times
 -- in the hot path; a balance row, which has them, is locked before an entry is written.
@@ -197,8 +209,10 @@ ALTER TABLE hopsmeter.postings ALTER COLUMN entries DROP DEFAULT;
 
 -- What was posted before there was a ledger, by account and day.
 SELECT pg_advisory_xact_lock(1752133634);   -- POSTING of core.db.locks
-INSERT INTO hopsmeter.ledger_balances (account_no, book, balance_nano)
-SELECT account_no, 2, -sum(charge_nano)::bigint FROM hopsmeter.usage_daily GROUP BY account_no;
+UPDATE hopsmeter.ledger_balances b SET balance_nano = c.owed_nano
+FROM (SELECT account_no, -sum(charge_nano)::bigint AS owed_nano FROM hopsmeter.usage_daily
+      GROUP BY account_no) c
+WHERE b.account_no = c.account_no AND b.book = 2;
 WITH charged AS (
     SELECT date, account_no, sum(charge_nano)::bigint AS charge_nano FROM hopsmeter.usage_daily
     GROUP BY date, account_no HAVING sum(charge_nano) <> 0),
@@ -223,23 +237,17 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce((SELECT mode FROM hopsmeter.billing_modes
                  WHERE account_no = account AND valid @> on_day), 'postpaid');
 
--- Locks the books of one account, in the order in which everybody locks them, and returns what is in
--- the credits and in the arrears.
+-- Locks the books of one account and returns what is in the credits and in the arrears. Its credits
+-- stand for all three: whoever touches the credits, lots or arrears of an account holds that row, and
+-- what only adds to a receivable needs none. So nobody who waits for an account holds what another
+-- one waits for; a batch takes its accounts in order.
 CREATE FUNCTION hopsmeter.lock_books(account int, OUT credits bigint, OUT arrears bigint)
 LANGUAGE plpgsql AS $$
-DECLARE
-    each record;
 BEGIN
-    FOR turn IN 1..2 LOOP
-        FOR each IN SELECT book, balance_nano FROM hopsmeter.ledger_balances
-                    WHERE account_no = account ORDER BY book FOR UPDATE LOOP
-            IF each.book = 1 THEN credits := each.balance_nano; END IF;
-            IF each.book = 3 THEN arrears := each.balance_nano; END IF;
-        END LOOP;
-        EXIT WHEN credits IS NOT NULL AND arrears IS NOT NULL;
-        INSERT INTO hopsmeter.ledger_balances (account_no, book)
-        VALUES (account, 1), (account, 2), (account, 3) ON CONFLICT DO NOTHING;
-    END LOOP;
+    SELECT balance_nano INTO STRICT credits FROM hopsmeter.ledger_balances
+    WHERE account_no = account AND book = 1 FOR UPDATE;
+    SELECT balance_nano INTO STRICT arrears FROM hopsmeter.ledger_balances
+    WHERE account_no = account AND book = 3;
 END $$;
 
 -- Writes one entry and both books it touches; returns its number.
@@ -319,10 +327,11 @@ BEGIN
     IF owed IS NULL OR owed <= 0 THEN
         RETURN 0;
     END IF;
-    SELECT least(owed, sum(remaining_nano)::bigint) INTO amount FROM hopsmeter.credit_lots
+    SELECT least(owed, coalesce(sum(remaining_nano), 0)::bigint) INTO amount   -- least() passes over null
+    FROM hopsmeter.credit_lots
     WHERE account_no = account AND is_open
       AND (expires_on IS NULL OR expires_on > today);
-    IF amount IS NULL THEN
+    IF amount = 0 THEN
         RETURN 0;
     END IF;
     entry := hopsmeter.write_entry(account, 3::smallint, 1::smallint, amount, on_date, day, no,
@@ -332,24 +341,31 @@ BEGIN
 END $$;
 
 -- Gives an amount back to the lots that the entries of `source` drew from, last used first, and
--- says how much they could take. What comes back to a lot that is expired expires at once.
+-- says how much they could take. Uses are a stack: what was given back since is none any more, so
+-- that a rise and the same fall leave each lot what it held. Height is what was in use after a draw;
+-- of its own part that is left which no later height went below.
 CREATE FUNCTION hopsmeter.give_back(account int, entry bigint, amount bigint, source bigint[])
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     returned bigint;
 BEGIN
-    WITH used AS (
-        SELECT d.lot_id, (-sum(d.amount_nano))::bigint AS part,
-               max(d.entry_id) FILTER (WHERE d.amount_nano < 0) AS last
-        FROM hopsmeter.credit_draws d WHERE d.entry_id = ANY (source)
-        GROUP BY d.lot_id HAVING sum(d.amount_nano) < 0),
-    ranked AS (
-        SELECT u.lot_id, u.part,
-               (sum(u.part) OVER (ORDER BY u.last DESC, l.expires_on DESC NULLS FIRST,
-                                  l.priority DESC, l.id DESC))::bigint - u.part AS before
-        FROM used u JOIN hopsmeter.credit_lots l ON l.id = u.lot_id),
+    WITH moved AS (
+        SELECT d.lot_id, -d.amount_nano AS part,
+               row_number() OVER in_order AS turn,
+               (sum(-d.amount_nano) OVER in_order)::bigint AS height
+        FROM hopsmeter.credit_draws d JOIN hopsmeter.credit_lots l ON l.id = d.lot_id
+        WHERE d.entry_id = ANY (source)
+        WINDOW in_order AS (ORDER BY d.entry_id, l.expires_on NULLS LAST, l.priority, l.id)),
+    used AS (
+        SELECT lot_id, part, height - part AS bottom,
+               min(height) OVER (ORDER BY turn ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+                   AS top
+        FROM moved),
     given AS (
-        SELECT lot_id, least(part, amount - before) AS part FROM ranked WHERE before < amount),
+        SELECT lot_id, sum(top - greatest(bottom, h.height - amount))::bigint AS part
+        FROM used, (SELECT height FROM moved ORDER BY turn DESC LIMIT 1) h
+        WHERE used.part > 0 AND top > greatest(bottom, h.height - amount)
+        GROUP BY lot_id),
     drawn AS (
         INSERT INTO hopsmeter.credit_draws (entry_id, lot_id, amount_nano)
         SELECT entry, lot_id, part FROM given),
@@ -395,38 +411,40 @@ DECLARE
     rest bigint := amount;
     part bigint;
     entry bigint;
-    portion bigint[];   -- of the day, by book: what it paid, or owes
+    receivable bigint;   -- of the day: what it owes, or is billed
+    arrears bigint;
+    lots bigint;         -- what lots paid for it
+    payments bigint[];   -- the entries that they did it with
 BEGIN
     PERFORM hopsmeter.lock_books(account);
-    SELECT ARRAY[greatest(-sum(amount_nano) FILTER (WHERE book = 1), 0)::bigint,
-                 greatest(-sum(amount_nano) FILTER (WHERE book = 2), 0)::bigint,
-                 greatest(-sum(amount_nano) FILTER (WHERE book = 3), 0)::bigint]
-    INTO portion FROM hopsmeter.ledger_entries
+    SELECT greatest(-sum(amount_nano) FILTER (WHERE book = 2), 0)::bigint,
+           greatest(-sum(amount_nano) FILTER (WHERE book = 3), 0)::bigint,
+           coalesce(array_agg(id) FILTER (WHERE book = 1), '{}')
+    INTO receivable, arrears, payments FROM hopsmeter.ledger_entries
     WHERE account_no = account AND usage_day = day AND posting_no IS NOT NULL AND contra = 11;
-    part := least(rest, portion[2]);
+    -- By their draws: an entry of a day below nothing made a lot, and no lot paid less for it.
+    SELECT coalesce(-sum(amount_nano), 0)::bigint INTO lots
+    FROM hopsmeter.credit_draws WHERE entry_id = ANY (payments);
+    part := least(rest, receivable);
     IF mode <> 'prepaid' THEN
-        part := greatest(part, rest - portion[3] - portion[1]);
+        part := greatest(part, rest - arrears - lots);
     END IF;
     IF part > 0 THEN
         PERFORM hopsmeter.write_entry(account, 2::smallint, 11::smallint, part, on_date, day, no,
                                       NULL, NULL, NULL);
         rest := rest - part;
     END IF;
-    part := least(rest, portion[3]);
+    part := least(rest, arrears);
     IF part > 0 THEN
         PERFORM hopsmeter.write_entry(account, 3::smallint, 11::smallint, part, on_date, day, no,
                                       NULL, NULL, NULL);
         rest := rest - part;
         PERFORM hopsmeter.undo_repayment(account, day, no, on_date);
     END IF;
-    part := least(rest, portion[1]);
     IF rest > 0 THEN
         entry := hopsmeter.write_entry(account, 1::smallint, 11::smallint, rest, on_date, day, no,
                                        NULL, NULL, NULL);
-        part := hopsmeter.give_back(account, entry, part, ARRAY(
-            SELECT id FROM hopsmeter.ledger_entries
-            WHERE account_no = account AND usage_day = day AND posting_no IS NOT NULL
-              AND contra = 11 AND book = 1 AND id <> entry));
+        part := hopsmeter.give_back(account, entry, rest, payments);
         IF rest > part THEN
             INSERT INTO hopsmeter.credit_lots
                 (account_no, entry_id, kind, amount_nano, remaining_nano)
@@ -530,15 +548,17 @@ CREATE FUNCTION hopsmeter.take_credits(
 LANGUAGE plpgsql AS $$
 DECLARE
     known bigint;
+    is_same boolean;
     held bigint;
     on_date date := hopsmeter.posting_date(today, today);
 BEGIN
     SELECT credits INTO held FROM hopsmeter.lock_books(account);
-    SELECT sum(-amount_nano)::bigint INTO known FROM hopsmeter.ledger_entries
+    SELECT sum(-amount_nano)::bigint, bool_and(contra = against) INTO known, is_same
+    FROM hopsmeter.ledger_entries
     WHERE account_no = account AND ref IN (reference, reference || ':arrears');
     is_new := known IS NULL;
     IF NOT is_new THEN
-        PERFORM hopsmeter.require_same(known = amount);
+        PERFORM hopsmeter.require_same(known = amount AND is_same);
         RETURN;
     END IF;
     taken_nano := least(held, amount);
@@ -557,7 +577,9 @@ BEGIN
     IF arrears_nano > 0 THEN
         entry_id := coalesce(hopsmeter.write_entry(
             account, 3::smallint, against, -arrears_nano, on_date, NULL, NULL,
-            reference || ':arrears', words, takes_back), entry_id);
+            -- The key itself always stands on one entry: it is looked for there.
+            CASE WHEN taken_nano > 0 THEN reference || ':arrears' ELSE reference END, words,
+            takes_back), entry_id);
     END IF;
 END $$;
 
