@@ -113,10 +113,10 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
             return _Posted()
         seen = [_Seen(*row[:4]) for row in rows]
         turn = Turn(day, max(day, day_of(now)), number=rows[0][4], posted_on=rows[0][5])
-        connection.execute(_SQL["changes"])
-        connection.execute(_SQL["plan_for_sets"])
+        # Without parameters, two statements are one question.
+        connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
-        connection.execute(_SQL["plan_as_usual"])
+        connection.execute(_SQL["plan_as_usual"] + _SQL["lock_books"])
         entries = enter_changes(connection, turn)
         clusters = sorted({each.cluster_id for each in seen})
         closed = _mark_posted(connection, turn, seen, clusters, entries)

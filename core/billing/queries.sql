@@ -77,18 +77,16 @@ gone AS (
                       AND s.account_no = u.account_no AND s.cluster_id = u.cluster_id)
     RETURNING 1),
 before AS (
-    SELECT user_no, account_no, cluster_id, charge_nano FROM hopsmeter.usage_daily
+    SELECT account_no, charge_nano FROM hopsmeter.usage_daily
     WHERE date = %(day)s AND cluster_id = ANY (%(clusters)s::int[])),
-modes AS MATERIALIZED (   -- once for all: account by account, its index takes 4 µs each
-    SELECT account_no, mode FROM hopsmeter.billing_modes WHERE valid @> %(day)s::date),
 changed AS (
     INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
-    SELECT account_no, %(day)s, sum(coalesce(s.charge, 0) - coalesce(b.charge_nano, 0))::bigint,
-           coalesce(m.mode, 'postpaid')
-    FROM sums s FULL JOIN before b USING (user_no, account_no, cluster_id)
-    LEFT JOIN modes m USING (account_no)
-    GROUP BY account_no, m.mode
-    HAVING sum(coalesce(s.charge, 0) - coalesce(b.charge_nano, 0)) <> 0),
+    SELECT c.account_no, %(day)s, sum(c.charge)::bigint,
+           coalesce((SELECT mode FROM hopsmeter.billing_modes m
+                     WHERE m.account_no = c.account_no AND m.valid @> %(day)s::date), 'postpaid')
+    FROM (SELECT account_no, charge FROM sums
+          UNION ALL SELECT account_no, -charge_nano FROM before) c
+    GROUP BY c.account_no HAVING sum(c.charge) <> 0),
 written AS (
     INSERT INTO hopsmeter.usage_daily AS u
         (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
@@ -157,13 +155,12 @@ inserted AS (
     FROM sums s
     WHERE NOT EXISTS (SELECT FROM updated u WHERE u.cluster_id = s.cluster_id
                       AND u.user_no = s.user_no AND u.account_no = s.account_no)),
-modes AS MATERIALIZED (   -- once for all: account by account, its index takes 4 µs each
-    SELECT account_no, mode FROM hopsmeter.billing_modes WHERE valid @> %(day)s::date),
 changed AS (
     INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
-    SELECT account_no, %(day)s, hopsmeter.sum_nano(charge), coalesce(m.mode, 'postpaid')
-    FROM sums LEFT JOIN modes m USING (account_no)
-    GROUP BY account_no, m.mode HAVING hopsmeter.sum_nano(charge) <> 0)
+    SELECT s.account_no, %(day)s, hopsmeter.sum_nano(s.charge),
+           coalesce((SELECT mode FROM hopsmeter.billing_modes m
+                     WHERE m.account_no = s.account_no AND m.valid @> %(day)s::date), 'postpaid')
+    FROM sums s GROUP BY s.account_no HAVING hopsmeter.sum_nano(s.charge) <> 0)
 SELECT count(*) FROM sums;
 
 -- name: posted

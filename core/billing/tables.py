@@ -102,6 +102,7 @@ class BillingMode(Table, table=True):
     """How an account pays, from which day to which."""
 
     __tablename__ = "billing_modes"
+    __table_args__ = (Index("billing_modes_account", "account_no"),)
 
     id: int | None = numbered(big=True)
     account_no: int = Field(foreign_key=column_of(User, "no"))

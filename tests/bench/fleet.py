@@ -1,10 +1,12 @@
 """Clusters of a benchmark: hours opened, claimed, answered and stored, round after round."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import psycopg
 import zstandard
 
@@ -38,7 +40,7 @@ class Fleet:
         self, connection: Connection, name: str, bodies: list[bytes], day: int = 0
     ) -> None:
         self.connection, self.bodies = connection, bodies
-        self.attribution = Attribution()
+        self.attribution = TeamAttribution()
         self.hour = FIRST + timedelta(days=day) - HOUR
         self.ids = [add_cluster(connection, f"{name}-{each}") for each in range(len(bodies))]
         _add_owners(connection, self.ids, bodies)
@@ -137,15 +139,15 @@ def add_cluster(connection: Connection, name: str, since: datetime = FIRST) -> i
     return int(row[0])
 
 
-ACCOUNTS = 1_666
-"""Of many clusters together: each pays on a few of them, as teams do."""
+USERS = 6_666
+TEAM = 4
+"""Users of one account, as where the bounds come from: 20,000 rows of 6,666 users, 1,666 accounts."""
 LOT_NANO = 10**15
 
 
 def _add_owners(connection: Connection, ids: list[int], bodies: list[bytes]) -> None:
     """A user for every three namespaces, and one namespace in ten that is nobody's."""
     _add_accounts(connection)
-    of = ACCOUNTS if len(ids) > 1 else 4_000
     for place, (cluster_id, body) in enumerate(zip(ids, bodies, strict=True)):
         count = body.count(b'"totalCost"')
         connection.execute(
@@ -155,10 +157,20 @@ def _add_owners(connection: Connection, ids: list[int], bodies: list[bytes]) -> 
             " FROM generate_series(0, %s) g"
             " JOIN hopsmeter.users u ON u.id = 'bench|' || (%s + g / 3) %% %s"
             " WHERE g %% 10 <> 0",
-            [cluster_id, FIRST, count, place * (1 + count // 3), of],
+            [cluster_id, FIRST, count, place * (1 + count // 3), USERS],
         )
     connection.execute("UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1")
     connection.execute("ANALYZE hopsmeter.user_projects")
+
+
+class TeamAttribution(Attribution):
+    """As the daemon's, with teams: a member's account is his owner's (in the product from part 5)."""
+
+    def _resolve(self, *what: Any) -> Any:
+        found = super()._resolve(*what)
+        whose = found.whose
+        owners = np.where(whose.user_nos > 0, (whose.user_nos - 1) // TEAM * TEAM + 1, 0)
+        return replace(found, whose=replace(whose, account_nos=owners.astype(np.int32)))
 
 
 def _add_accounts(connection: Connection) -> None:
@@ -167,7 +179,8 @@ def _add_accounts(connection: Connection) -> None:
         return
     connection.execute(
         "INSERT INTO hopsmeter.users (id, email, currency)"
-        " SELECT 'bench|' || g, g || '@example.com', 'USD' FROM generate_series(0, 3999) g"
+        " SELECT 'bench|' || g, g || '@example.com', 'USD' FROM generate_series(0, %s) g",
+        [USERS - 1],
     )
     connection.execute(
         "INSERT INTO hopsmeter.billing_modes (account_no, mode, valid, created_by)"

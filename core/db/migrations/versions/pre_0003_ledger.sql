@@ -38,6 +38,8 @@ CREATE TABLE hopsmeter.billing_modes (
     created_by text NOT NULL,
     CONSTRAINT billing_modes_one_mode EXCLUDE USING gist (account_no WITH =, valid WITH &&)
 );
+-- For the mode of an account on a day, which each posting asks for: the other one takes 4 µs for it.
+CREATE INDEX billing_modes_account ON hopsmeter.billing_modes (account_no);
 
 -- One row per account that has credits, or a policy about them.
 CREATE TABLE hopsmeter.user_credits (
