@@ -41,11 +41,11 @@ def mark_accounts(
     Who marks an account holds its row: two at once tell of it once. One that another holds is left
     to him, and nobody waits for an account while he holds another.
     """
+    values: dict[str, Any] = {"today": day_of(now), "limit": ACCOUNTS_MAX}
+    found = _to_change(connection, {**values, "accounts": account_no and [account_no]})
+    if not found:
+        return []
     with connection.transaction():
-        values: dict[str, Any] = {"today": day_of(now), "limit": ACCOUNTS_MAX}
-        found = _to_change(connection, {**values, "accounts": account_no and [account_no]})
-        if not found:
-            return []
         numbers = [row["account_no"] for row in found]
         held = connection.execute(_SQL["hold_marks"], {"accounts": numbers}).fetchall()
         events: list[Event] = []

@@ -16,12 +16,22 @@ SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection
 WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
 
 -- name: unposted
--- The hours of a day that were stored, or changed, since they were posted, and by which store.
-SELECT cluster_id, hour, stored_no, posted_no FROM hopsmeter.collection_windows
+-- The hours of a day that were stored, or changed, since they were posted, and by which store; with
+-- each the number of the posting that this will be, and the date on which it stands.
+SELECT cluster_id, hour, stored_no, posted_no,
+       (SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s),
+       hopsmeter.posting_date(%(day)s, %(today)s)
+FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no
   AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
   AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
 ORDER BY cluster_id, hour;
+
+-- name: changes
+-- Where a posting lays down what it changes of an account's day, and how the account pays on it.
+CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes (
+    account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL, mode text NOT NULL)
+ON COMMIT DELETE ROWS;
 
 -- name: plan_for_sets
 -- A month's partition that is new has no statistics; told nothing, the planner thinks of one row
@@ -33,11 +43,6 @@ SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'of
 -- What is found by its key is found by its key.
 SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true),
        set_config('enable_seqscan', 'on', true);
-
--- name: changes
--- Where a posting lays down what it changes of an account's day.
-CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes
-    (account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL) ON COMMIT DELETE ROWS;
 
 -- name: post_usage
 -- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
@@ -72,14 +77,16 @@ gone AS (
                       AND s.account_no = u.account_no AND s.cluster_id = u.cluster_id)
     RETURNING 1),
 before AS (
-    SELECT user_no, account_no, cluster_id, charge_nano FROM hopsmeter.usage_daily
+    SELECT account_no, charge_nano FROM hopsmeter.usage_daily
     WHERE date = %(day)s AND cluster_id = ANY (%(clusters)s::int[])),
 changed AS (
-    INSERT INTO hopsmeter_changes (account_no, day, change_nano)
-    SELECT account_no, %(day)s, sum(coalesce(s.charge, 0) - coalesce(b.charge_nano, 0))::bigint
-    FROM sums s FULL JOIN before b USING (user_no, account_no, cluster_id)
-    GROUP BY account_no
-    HAVING sum(coalesce(s.charge, 0) - coalesce(b.charge_nano, 0)) <> 0),
+    INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
+    SELECT c.account_no, %(day)s, sum(c.charge)::bigint,
+           coalesce((SELECT mode FROM hopsmeter.billing_modes m
+                     WHERE m.account_no = c.account_no AND m.valid @> %(day)s::date), 'postpaid')
+    FROM (SELECT account_no, charge FROM sums
+          UNION ALL SELECT account_no, -charge_nano FROM before) c
+    GROUP BY c.account_no HAVING sum(c.charge) <> 0),
 written AS (
     INSERT INTO hopsmeter.usage_daily AS u
         (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
@@ -107,7 +114,7 @@ written AS (
 SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
 
 -- name: add_usage
--- Hours that were never posted, added to the daily rows: most postings are of one new hour, and a
+-- Hours that were never posted, the same ones of each of some clusters, added to the daily rows: most postings are of one new hour, and a
 -- day's last hour should not cost 24 times its first. Rows that are there are updated and the others
 -- inserted, since ON CONFLICT would lock, and log, each row twice; one poster at a time makes it so.
 WITH sums AS MATERIALIZED (
@@ -116,10 +123,12 @@ WITH sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network, hopsmeter.sum_nano(a.total_nano) AS total,
            hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
-    FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[]) AS k (cluster_id, hour)
-    JOIN hopsmeter.allocations a ON a.hour = k.hour AND a.cluster_id = k.cluster_id
+    FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
-    WHERE a.hour = ANY (%(each_hour)s::timestamptz[]) AND a.kind = 1
+    -- Whose user is known is a user's (kind 1): of that a planner without statistics thinks of most
+    -- rows, of `kind = 1` of few, and then it hashes the facts instead of the versions.
+    WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.cluster_id = ANY (%(clusters)s::int[])
+      AND a.user_no IS NOT NULL
     GROUP BY a.user_no, a.account_no, a.cluster_id),
 updated AS (
     UPDATE hopsmeter.usage_daily u
@@ -147,9 +156,11 @@ inserted AS (
     WHERE NOT EXISTS (SELECT FROM updated u WHERE u.cluster_id = s.cluster_id
                       AND u.user_no = s.user_no AND u.account_no = s.account_no)),
 changed AS (
-    INSERT INTO hopsmeter_changes (account_no, day, change_nano)
-    SELECT account_no, %(day)s, hopsmeter.sum_nano(charge) FROM sums
-    GROUP BY account_no HAVING hopsmeter.sum_nano(charge) <> 0)
+    INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
+    SELECT s.account_no, %(day)s, hopsmeter.sum_nano(s.charge),
+           coalesce((SELECT mode FROM hopsmeter.billing_modes m
+                     WHERE m.account_no = s.account_no AND m.valid @> %(day)s::date), 'postpaid')
+    FROM sums s GROUP BY s.account_no HAVING hopsmeter.sum_nano(s.charge) <> 0)
 SELECT count(*) FROM sums;
 
 -- name: posted
@@ -169,14 +180,12 @@ opened AS (
     SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
 numbered AS (
     INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%(day)s, %(no)s, %(entries)s))
-SELECT pg_notify('hopsmeter_books', 'posted');
-
--- name: closed_clusters
--- Of these clusters those whose day is closed: a poster whose clock is a little behind, or who waited
--- over midnight, corrects a day that another one closed meanwhile.
-SELECT cluster_id FROM hopsmeter.cluster_days
-WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s) AND closed_at IS NOT NULL
-ORDER BY cluster_id;
+-- Returned are those of these clusters whose day is closed: a poster whose clock is a little behind, or
+-- who waited over midnight, corrects a day that another one closed meanwhile.
+SELECT pg_notify('hopsmeter_books', 'posted'), ARRAY(
+    SELECT cluster_id FROM hopsmeter.cluster_days
+    WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s) AND closed_at IS NOT NULL
+    ORDER BY cluster_id);
 
 -- name: days_to_close
 -- Days that are over and whose rows per namespace were not written yet.
@@ -216,33 +225,15 @@ WHERE u.date = %(day)s AND u.cluster_id = b.cluster_id AND u.user_no = b.user_no
 UPDATE hopsmeter.cluster_days SET closed_at = coalesce(closed_at, %(now)s)
 WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
 
--- name: next_posting
--- The number of a day's next posting; under the lock of posting.
-SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s;
-
--- name: open_books
--- The books that the changes of a day may touch, where an account has none yet.
-INSERT INTO hopsmeter.ledger_balances (account_no, book)
-SELECT c.account_no, b.book
-FROM (SELECT DISTINCT account_no FROM hopsmeter_changes WHERE day = %(day)s) c
-CROSS JOIN generate_series(1, 3) b (book)
-WHERE NOT EXISTS (SELECT FROM hopsmeter.ledger_balances k
-                  WHERE k.account_no = c.account_no AND k.book = b.book)
-ORDER BY 1, 2 ON CONFLICT DO NOTHING;
-
 -- name: lock_books
--- The books that the changes of a day touch, in the order in which everybody locks them. A statement
--- of its own: what follows then sees what those who had them before have left in the lots.
+-- The books of accounts with credits that the changes of a day touch, account by account, by the row
+-- that stands for all of them. A statement of its own: what follows then sees what those who had them
+-- before have left in the lots.
 SELECT count(*) FROM (
-    SELECT FROM hopsmeter.ledger_balances b
-    JOIN (SELECT DISTINCT c.account_no, coalesce(m.mode, 'postpaid') AS mode
-          FROM hopsmeter_changes c
-          LEFT JOIN hopsmeter.billing_modes m
-              ON m.account_no = c.account_no AND m.valid @> %(day)s::date
-          WHERE c.day = %(day)s) c
-        ON c.account_no = b.account_no
-       AND (b.book = 2 AND c.mode <> 'prepaid' OR b.book IN (1, 3) AND c.mode <> 'postpaid')
-    ORDER BY b.account_no, b.book FOR UPDATE OF b) locked;
+    SELECT FROM hopsmeter_changes c
+    JOIN hopsmeter.ledger_balances b ON b.account_no = c.account_no AND b.book = 1
+    WHERE c.mode <> 'postpaid'
+    ORDER BY b.account_no FOR UPDATE OF b) locked;
 
 -- name: post_changes
 -- What a day is charged more than was posted of it (or less, of an account without credits), in one
@@ -250,20 +241,18 @@ SELECT count(*) FROM (
 -- to arrears (prepaid) or receivable. tests/property has the same in plain Python, as an oracle.
 -- What is less for an account with credits is reduce_charge's.
 WITH due AS MATERIALIZED (
-    SELECT c.account_no, sum(c.change_nano)::bigint AS amount,
-           coalesce(m.mode, 'postpaid') AS mode
-    FROM hopsmeter_changes c
-    LEFT JOIN hopsmeter.billing_modes m ON m.account_no = c.account_no AND m.valid @> %(day)s::date
-    WHERE c.day = %(day)s
-    GROUP BY c.account_no, m.mode
-    HAVING sum(c.change_nano) <> 0 AND (sum(c.change_nano) > 0 OR coalesce(m.mode, 'postpaid') = 'postpaid')),
+    -- The day in a FILTER: of a WHERE the planner thinks that it leaves a few rows, and loops.
+    SELECT account_no, (sum(change_nano) FILTER (WHERE day = %(day)s))::bigint AS amount, mode
+    FROM hopsmeter_changes GROUP BY account_no, mode
+    HAVING sum(change_nano) FILTER (WHERE day = %(day)s) <> 0
+       AND (mode = 'postpaid' OR sum(change_nano) FILTER (WHERE day = %(day)s) > 0)),
 ranked AS (
     SELECT l.id, l.account_no, l.remaining_nano, d.amount,
            (sum(l.remaining_nano) OVER (PARTITION BY l.account_no
                 ORDER BY l.expires_on NULLS LAST, l.priority, l.id))::bigint
                - l.remaining_nano AS before
     FROM due d JOIN hopsmeter.credit_lots l ON l.account_no = d.account_no
-    WHERE d.mode <> 'postpaid' AND l.remaining_nano > 0
+    WHERE d.mode <> 'postpaid' AND l.is_open
       AND (l.expires_on IS NULL OR l.expires_on > %(day)s)),
 drawn AS MATERIALIZED (
     SELECT id, account_no, least(remaining_nano, amount - before) AS part FROM ranked
@@ -293,20 +282,15 @@ emptied AS (
 booked AS (
     UPDATE hopsmeter.ledger_balances b SET balance_nano = b.balance_nano + m.amount_nano
     FROM moves m WHERE b.account_no = m.account_no AND b.book = m.book)
-SELECT count(*) FROM entries;
+SELECT (SELECT count(*) FROM entries),
+       EXISTS (SELECT FROM hopsmeter_changes WHERE day = %(day)s AND change_nano < 0);
 
 -- name: reduce_charges
 -- What a day is charged less than was posted of it, account by account where there may be credits.
 SELECT hopsmeter.reduce_charge(account_no, %(day)s, %(no)s, -amount, mode, %(posted_on)s, %(today)s)
-FROM (SELECT account_no, sum(change_nano)::bigint AS amount,
-             hopsmeter.mode_on(account_no, %(day)s) AS mode
-      FROM hopsmeter_changes WHERE day = %(day)s
-      GROUP BY account_no HAVING sum(change_nano) < 0) c
+FROM (SELECT account_no, sum(change_nano)::bigint AS amount, mode FROM hopsmeter_changes
+      WHERE day = %(day)s GROUP BY account_no, mode HAVING sum(change_nano) < 0) c
 WHERE mode <> 'postpaid' ORDER BY account_no;
-
--- name: posting_date
--- On which date a posting of a day stands, and how many entries it wrote until now.
-SELECT hopsmeter.posting_date(%(day)s, %(today)s);
 
 -- name: entries_of
 -- How many entries a posting wrote.
@@ -373,7 +357,9 @@ UPDATE hopsmeter.user_credits
 SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
     empty_at = CASE WHEN %(is_empty)s THEN coalesce(empty_at, %(now)s) END,
     beyond_at = CASE WHEN %(is_beyond)s THEN coalesce(beyond_at, %(now)s) END
-WHERE account_no = %(account_no)s;
+WHERE account_no = %(account_no)s
+  AND (low_at IS NOT NULL, empty_at IS NOT NULL, beyond_at IS NOT NULL)
+      IS DISTINCT FROM (%(is_low)s, %(is_empty)s, %(is_beyond)s);
 
 -- name: posted_since
 -- The last day that is posted, where that is a day or a later one.

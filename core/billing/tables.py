@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Computed,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -101,6 +102,7 @@ class BillingMode(Table, table=True):
     """How an account pays, from which day to which."""
 
     __tablename__ = "billing_modes"
+    __table_args__ = (Index("billing_modes_account", "account_no"),)
 
     id: int | None = numbered(big=True)
     account_no: int = Field(foreign_key=column_of(User, "no"))
@@ -189,19 +191,22 @@ class CreditLot(Table, table=True):
 
     __tablename__ = "credit_lots"
     __table_args__ = (
-        Index("credit_lots_open", "account_no", postgresql_where=text("remaining_nano > 0")),
+        Index("credit_lots_open", "account_no", postgresql_where=text("is_open")),
         Index("credit_lots_expiring", "expires_on", postgresql_where=text("expired_at IS NULL")),
     )
 
     id: int | None = numbered(big=True)
-    account_no: int = Field(foreign_key=column_of(User, "no"))
-    entry_id: int = Field(sa_type=BigInteger, unique=True, foreign_key=column_of(LedgerEntry, "id"))
+    account_no: int
+    entry_id: int = Field(sa_type=BigInteger, unique=True)
     kind: Words
     amount_nano: Big
     remaining_nano: Big
     expires_on: dt.date | None = None
     priority: Small = 100
     expired_at: dt.datetime | None = None
+    is_open: bool | None = Field(
+        default=None, sa_column_args=[Computed("remaining_nano > 0", persisted=True)]
+    )
 
 
 class CreditDraw(Table, table=True):

@@ -28,7 +28,7 @@ DELETE FROM usage_daily;
 ALTER TABLE ledger_entries DISABLE TRIGGER USER;
 DELETE FROM ledger_entries;
 ALTER TABLE ledger_entries ENABLE TRIGGER USER;
-DELETE FROM ledger_balances;
+UPDATE ledger_balances SET balance_nano = 0;
 """
 """As if nothing had ever been posted; only the owner of the schema can."""
 
