@@ -33,16 +33,21 @@ class Event:
     arrears_nano: int
 
 
-def mark_accounts(connection: Connection, now: datetime) -> list[Event]:
-    """Bring the marks to what the books say; each that is new leaves an event, once."""
+def mark_accounts(
+    connection: Connection, now: datetime, account_no: int | None = None
+) -> list[Event]:
+    """Bring the marks to what the books say; each that is new leaves an event, once.
+
+    Of one account, or of all.
+    """
     events: list[Event] = []
     with connection.transaction():
         with connection.cursor(row_factory=dict_row) as cursor:
-            values = {"today": day_of(now), "limit": ACCOUNTS_MAX}
+            values = {"today": day_of(now), "limit": ACCOUNTS_MAX, "account_no": account_no}
             rows = cursor.execute(_SQL["marks_to_change"], values).fetchall()
         for row in rows:
-            connection.execute(_SQL["mark"], {**row, "now": now})
-            events += [_tell(connection, row, each, now) for each in _new(row)]
+            if connection.execute(_SQL["mark"], {**row, "now": now}).rowcount:
+                events += [_tell(connection, row, each, now) for each in _new(row)]
     return events
 
 

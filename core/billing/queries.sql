@@ -344,7 +344,8 @@ WITH standing AS (
            c.grace_nano, hopsmeter.mode_on(c.account_no, %(today)s) AS mode
     FROM hopsmeter.user_credits c
     LEFT JOIN hopsmeter.ledger_balances k ON k.account_no = c.account_no AND k.book = 1
-    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3),
+    LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3
+    WHERE %(account_no)s::int IS NULL OR c.account_no = %(account_no)s),
 told AS (
     SELECT account_no, credits, owed, low_nano, grace_nano, mode,
            mode <> 'postpaid' AND credits = 0 AS is_empty,
@@ -352,7 +353,7 @@ told AS (
            owed > grace_nano AS is_beyond, low_at, empty_at, beyond_at
     FROM standing)
 SELECT t.account_no, u.id, u.currency, t.credits, t.owed, t.low_nano, t.grace_nano, t.mode,
-       t.is_low, t.is_empty, t.is_beyond,
+       t.is_low, t.is_empty, t.is_beyond, t.low_at, t.empty_at, t.beyond_at,
        t.low_at IS NULL AND t.is_low AS newly_low,
        t.empty_at IS NULL AND t.is_empty AS newly_empty,
        t.beyond_at IS NULL AND t.is_beyond AS newly_beyond
@@ -362,12 +363,15 @@ WHERE (t.low_at IS NOT NULL, t.empty_at IS NOT NULL, t.beyond_at IS NOT NULL)
 ORDER BY t.account_no LIMIT %(limit)s;
 
 -- name: mark
--- Since when credits are low, gone, or more is owed than the policy allows.
+-- Since when credits are low, gone, or more is owed than the policy allows; unless somebody else
+-- marked it meanwhile, who has told of it then.
 UPDATE hopsmeter.user_credits
 SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
     empty_at = CASE WHEN %(is_empty)s THEN coalesce(empty_at, %(now)s) END,
     beyond_at = CASE WHEN %(is_beyond)s THEN coalesce(beyond_at, %(now)s) END
-WHERE account_no = %(account_no)s;
+WHERE account_no = %(account_no)s
+  AND (low_at, empty_at, beyond_at) IS NOT DISTINCT FROM
+      (%(low_at)s::timestamptz, %(empty_at)s::timestamptz, %(beyond_at)s::timestamptz);
 
 -- name: modes_touching
 -- The modes of an account that are not over before a day, oldest first.
@@ -407,3 +411,14 @@ SELECT * FROM hopsmeter.add_credits(
 SELECT * FROM hopsmeter.take_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(lot)s, %(owed)s,
     %(why)s, NULL);
+
+-- name: lot_of
+-- A lot of an account, which nobody else changes until this is committed.
+SELECT l.expires_on, l.expired_at, l.remaining_nano FROM hopsmeter.credit_lots l
+WHERE l.id = %(lot)s AND l.account_no = %(account)s FOR UPDATE;
+
+-- name: settle_arrears
+-- What is owed as arrears is receivable from now on.
+SELECT hopsmeter.write_entry(%(account)s, 3::smallint, 2::smallint, %(amount)s,
+                             hopsmeter.posting_date(%(today)s, %(today)s), NULL, NULL, %(key)s,
+                             %(why)s, NULL);
