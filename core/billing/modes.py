@@ -147,3 +147,12 @@ def _policy(connection: Connection, account_no: int) -> Policy:
         [account_no],
     ).fetchone()
     return Policy(*row) if row else Policy(0, None)
+
+
+def mirror_modes(connection: Connection, now: datetime) -> int:
+    """Bring `users.billing_mode` to the mode of today, for whoever reads that table; return how many.
+
+    We read `billing_modes` alone.
+    """
+    values = {"today": day_of(now)}
+    return connection.execute(_SQL["mirror_modes"], values).rowcount

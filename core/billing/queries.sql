@@ -422,3 +422,49 @@ WHERE l.id = %(lot)s AND l.account_no = %(account)s FOR UPDATE;
 SELECT hopsmeter.write_entry(%(account)s, 3::smallint, 2::smallint, %(amount)s,
                              hopsmeter.posting_date(%(today)s, %(today)s), NULL, NULL, %(key)s,
                              %(why)s, NULL);
+
+-- name: claim_event
+-- Take the next event that is due and nobody's, new ones first: they are told of as they are taken.
+UPDATE hopsmeter.outgoing_events e
+SET tries = e.tries + 1, lease_token = %(token)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM (SELECT id FROM hopsmeter.outgoing_events
+      WHERE state = 'due' AND next_try_at <= clock_timestamp()
+        AND coalesce(lease_until <= clock_timestamp(), true)
+      ORDER BY tries, next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due, hopsmeter.users u
+WHERE e.id = due.id AND u.no = e.account_no
+RETURNING e.id, e.message_id, e.type, u.id AS account, e.payload, e.tries, e.lease_token AS token;
+
+-- name: event_delivered
+-- It arrived, and is ours to say so.
+UPDATE hopsmeter.outgoing_events
+SET state = 'delivered', delivered_at = clock_timestamp(), next_try_at = NULL, error = NULL,
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: event_failed
+-- It did not arrive; another try after a pause.
+UPDATE hopsmeter.outgoing_events
+SET error = %(why)s, next_try_at = clock_timestamp() + make_interval(secs => %(pause_s)s),
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: event_given_up
+-- The last try failed.
+UPDATE hopsmeter.outgoing_events
+SET state = 'given_up', error = %(why)s, next_try_at = NULL, lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: keep_unsent
+-- Nobody is there to be sent to; what somebody else is sending at this moment is left to them.
+UPDATE hopsmeter.outgoing_events e SET state = 'unsent', next_try_at = NULL
+FROM (SELECT id FROM hopsmeter.outgoing_events
+      WHERE state = 'due' AND coalesce(lease_until <= clock_timestamp(), true)
+      ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, hopsmeter.users u
+WHERE e.id = due.id AND u.no = e.account_no
+RETURNING e.id, e.message_id, e.type, u.id AS account, e.payload, e.tries;
+
+-- name: mirror_modes
+-- The mode of today beside each user whose says something else.
+UPDATE hopsmeter.users u SET billing_mode = hopsmeter.mode_on(u.no, %(today)s)
+WHERE u.billing_mode <> hopsmeter.mode_on(u.no, %(today)s);

@@ -430,3 +430,13 @@ LEFT JOIN LATERAL (
                 SELECT id, amount_nano FROM hopsmeter.credit_lots WHERE entry_id = e.id) each
           GROUP BY lot) summed) l ON true
 ORDER BY e.posted_on, e.id;
+
+-- name: outgoing_events
+-- Events by what became of them; those given up within some days, and the newest fault.
+SELECT count(*) FILTER (WHERE state = 'due') AS waiting,
+       min(created_at) FILTER (WHERE state = 'due') AS waiting_since,
+       count(*) FILTER (WHERE state = 'unsent') AS unsent,
+       count(*) FILTER (WHERE state = 'given_up' AND created_at > %(now)s - %(lately)s) AS given_up,
+       coalesce((array_agg(error ORDER BY id DESC) FILTER (WHERE error IS NOT NULL
+                  AND (state = 'due' OR created_at > %(now)s - %(lately)s)))[1], '') AS fault
+FROM hopsmeter.outgoing_events;
