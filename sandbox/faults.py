@@ -22,6 +22,7 @@ KINDS: dict[str, str] = {
     "forbidden": "403 on every call",
     "cut": "breaks the connection in the middle of the answer (after `bytes`, or half)",
     "wrong_date": "the Date of its answers is `seconds` ahead of the world's clock, or behind (-)",
+    "host_date": "dates its answers by this host's clock, wherever the world's stands",
     "no_endpoints": "the service proxy finds no pod behind the service (503)",
     # exec
     "wget_missing": "the OpenCost container has curl, and no wget",

@@ -19,27 +19,40 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True)
-class Entered:
-    """The number of a day's posting, and how many entries it wrote."""
+class Turn:
+    """One posting: its day and number, the day that runs, and the date on which it stands."""
 
+    day: date
+    today: date
     number: int
-    entries: int
+    posted_on: date
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {
+            "day": self.day,
+            "today": self.today,
+            "no": self.number,
+            "posted_on": self.posted_on,
+        }
 
 
-def enter_changes(connection: Connection, day: date, today: date) -> Entered:
-    """Write the entries of one day's changes; the caller holds the lock of posting."""
-    values: dict[str, Any] = {"day": day, "today": today}
-    values["no"] = _one(connection, "next_posting", values)
-    values["posted_on"] = _one(connection, "posting_date", values)
-    connection.execute(_SQL["open_books"], values)
-    connection.execute(_SQL["lock_books"], values)
-    entries = _one(connection, "post_changes", values)
-    if connection.execute(_SQL["reduce_charges"], values).rowcount:
-        entries = _one(connection, "entries_of", values)
-    return Entered(values["no"], entries)
+def enter_changes(connection: Connection, turn: Turn) -> int:
+    """Write the entries of one day's changes, and return how many; under the lock of posting."""
+    _lock_books(connection, turn)
+    entries, reduced = _row(connection, "post_changes", turn)
+    if reduced and connection.execute(_SQL["reduce_charges"], turn.values).rowcount:
+        entries = _row(connection, "entries_of", turn)[0]
+    return int(entries)
 
 
-def _one(connection: Connection, name: str, values: dict[str, Any]) -> Any:
-    row = connection.execute(_SQL[name], values).fetchone()
+def _lock_books(connection: Connection, turn: Turn) -> None:
+    if not _row(connection, "lock_books", turn)[0]:
+        connection.execute(_SQL["open_books"], turn.values)
+        connection.execute(_SQL["lock_books"], turn.values)
+
+
+def _row(connection: Connection, name: str, turn: Turn) -> tuple[Any, ...]:
+    row = connection.execute(_SQL[name], turn.values).fetchone()
     assert row is not None
-    return row[0]
+    return tuple(row)

@@ -40,15 +40,24 @@ def mark_accounts(
 
     Of one account, or of all.
     """
+    if not _to_change(connection, now, account_no):
+        return []
     events: list[Event] = []
     with connection.transaction():
-        with connection.cursor(row_factory=dict_row) as cursor:
-            values = {"today": day_of(now), "limit": ACCOUNTS_MAX, "account_no": account_no}
-            rows = cursor.execute(_SQL["marks_to_change"], values).fetchall()
-        for row in rows:
-            if connection.execute(_SQL["mark"], {**row, "now": now}).rowcount:
+        # Locked one by one: another poster may have marked some meanwhile, and told of them.
+        for row in _to_change(connection, now, account_no):
+            changed = connection.execute(_SQL["mark"], {**row, "now": now})
+            if changed.rowcount:
                 events += [_tell(connection, row, each, now) for each in _new(row)]
     return events
+
+
+def _to_change(
+    connection: Connection, now: datetime, account_no: int | None
+) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        values = {"today": day_of(now), "limit": ACCOUNTS_MAX, "account_no": account_no}
+        return cursor.execute(_SQL["marks_to_change"], values).fetchall()
 
 
 def _new(row: dict[str, Any]) -> list[EventType]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from core.billing.enter import enter_changes
+from core.billing.enter import Turn, enter_changes
 from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.locks import Lock, take, try_take
@@ -81,6 +81,16 @@ def _take_turn(connection: Connection, frozen_s: float) -> None:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """An hour that was stored, or changed, since it was posted."""
+
+    cluster_id: int
+    hour: datetime
+    stored_no: int
+    posted_no: int
+
+
+@dataclass(frozen=True)
 class _Posted:
     """What the posting of one day did."""
 
@@ -97,51 +107,75 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
     """
     with connection.transaction():
         _take_turn(connection, frozen_s)
-        seen = connection.execute(_SQL["unposted"], {"day": day}).fetchall()
-        if not seen:
+        at = {"day": day, "today": day_of(now)}
+        rows = connection.execute(_SQL["unposted"], at).fetchall()
+        if not rows:
             return _Posted()
-        clusters = sorted({cluster_id for cluster_id, *_ in seen})
+        seen = [_Seen(*row[:4]) for row in rows]
+        turn = Turn(day, day_of(now), number=rows[0][4], posted_on=rows[0][5])
         connection.execute(_SQL["changes"])
         connection.execute(_SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
         connection.execute(_SQL["plan_as_usual"])
-        entered = enter_changes(connection, day, day_of(now))
-        ids, hours, numbers, _ = (list(column) for column in zip(*seen, strict=True))
-        marks = {"ids": ids, "hours": hours, "numbers": numbers}
-        number = {"no": entered.number, "entries": entered.entries}
-        connection.execute(_SQL["posted"], {**marks, **number, "day": day, "clusters": clusters})
-        if day < day_of(now):
-            over = clusters
-        else:
-            rows = connection.execute(_SQL["closed_clusters"], {"day": day, "clusters": clusters})
-            over = [row[0] for row in rows.fetchall()]
+        entries = enter_changes(connection, turn)
+        clusters = sorted({each.cluster_id for each in seen})
+        closed = _mark_posted(connection, turn, seen, clusters, entries)
+        over = clusters if day < day_of(now) else closed
         if over:
             _close(connection, day, over, now)
-        return _Posted(written, len(seen), entered.entries)
+        return _Posted(written, len(seen), entries)
 
 
-def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]]) -> int:
+def _mark_posted(
+    connection: Connection, turn: Turn, seen: list[_Seen], clusters: list[int], entries: int
+) -> list[int]:
+    """Note which hours are posted; return those of the clusters whose day is closed already."""
+    row = connection.execute(
+        _SQL["posted"],
+        {
+            "ids": [each.cluster_id for each in seen],
+            "hours": [each.hour for each in seen],
+            "numbers": [each.stored_no for each in seen],
+            "no": turn.number,
+            "entries": entries,
+            "day": turn.day,
+            "clusters": clusters,
+        },
+    ).fetchone()
+    assert row is not None
+    closed: list[int] = row[1]
+    return closed
+
+
+def _write_usage(connection: Connection, day: date, seen: list[_Seen]) -> int:
     """Add hours that were never posted; compute anew the day of a cluster with a revised one."""
-    revised = {cluster_id for cluster_id, _, _, posted_no in seen if posted_no}
-    anew = [(each[0], each[1]) for each in seen if each[0] in revised]
-    added = [(each[0], each[1]) for each in seen if each[0] not in revised]
+    revised = {each.cluster_id for each in seen if each.posted_no}
+    anew = [each for each in seen if each.cluster_id in revised]
     written = 0
     if anew:
-        ids, hours = (list(column) for column in zip(*anew, strict=True))
-        values = {"day": day, "clusters": sorted(revised), "ids": ids, "hours": hours}
-        written += _count(connection.execute(_SQL["post_usage"], values))
-    if added:
-        ids, hours = (list(column) for column in zip(*added, strict=True))
         values = {
             "day": day,
-            "ids": ids,
-            "hours": hours,
-            # Each once: the planner thinks of as many rows for each as there are in the array.
-            "clusters": sorted(set(ids)),
-            "each_hour": sorted(set(hours)),
+            "clusters": sorted(revised),
+            "ids": [each.cluster_id for each in anew],
+            "hours": [each.hour for each in anew],
         }
+        written += _count(connection.execute(_SQL["post_usage"], values))
+    added = [each for each in seen if each.cluster_id not in revised]
+    for hours, clusters in _alike(added).items():
+        values = {"day": day, "hours": list(hours), "clusters": clusters}
         written += _count(connection.execute(_SQL["add_usage"], values))
     return written
+
+
+def _alike(seen: list[_Seen]) -> dict[tuple[datetime, ...], list[int]]:
+    """Return clusters by the hours that each has: mostly there is one hour, and all have it."""
+    by_cluster: dict[int, list[datetime]] = {}
+    for each in seen:
+        by_cluster.setdefault(each.cluster_id, []).append(each.hour)
+    found: dict[tuple[datetime, ...], list[int]] = {}
+    for cluster_id, hours in by_cluster.items():
+        found.setdefault(tuple(sorted(hours)), []).append(cluster_id)
+    return found
 
 
 def _count(cursor: psycopg.Cursor[Any]) -> int:

@@ -16,12 +16,21 @@ SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection
 WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
 
 -- name: unposted
--- The hours of a day that were stored, or changed, since they were posted, and by which store.
-SELECT cluster_id, hour, stored_no, posted_no FROM hopsmeter.collection_windows
+-- The hours of a day that were stored, or changed, since they were posted, and by which store; with
+-- each the number of the posting that this will be, and the date on which it stands.
+SELECT cluster_id, hour, stored_no, posted_no,
+       (SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s),
+       hopsmeter.posting_date(%(day)s, %(today)s)
+FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no
   AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
   AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
 ORDER BY cluster_id, hour;
+
+-- name: changes
+-- Where a posting lays down what it changes of an account's day.
+CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes
+    (account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL) ON COMMIT DELETE ROWS;
 
 -- name: plan_for_sets
 -- A month's partition that is new has no statistics; told nothing, the planner thinks of one row
@@ -33,11 +42,6 @@ SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'of
 -- What is found by its key is found by its key.
 SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true),
        set_config('enable_seqscan', 'on', true);
-
--- name: changes
--- Where a posting lays down what it changes of an account's day.
-CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes
-    (account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL) ON COMMIT DELETE ROWS;
 
 -- name: post_usage
 -- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
@@ -107,7 +111,7 @@ written AS (
 SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
 
 -- name: add_usage
--- Hours that were never posted, added to the daily rows: most postings are of one new hour, and a
+-- Hours that were never posted, the same ones of each of some clusters, added to the daily rows: most postings are of one new hour, and a
 -- day's last hour should not cost 24 times its first. Rows that are there are updated and the others
 -- inserted, since ON CONFLICT would lock, and log, each row twice; one poster at a time makes it so.
 WITH sums AS MATERIALIZED (
@@ -116,10 +120,12 @@ WITH sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network, hopsmeter.sum_nano(a.total_nano) AS total,
            hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
-    FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[]) AS k (cluster_id, hour)
-    JOIN hopsmeter.allocations a ON a.hour = k.hour AND a.cluster_id = k.cluster_id
+    FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
-    WHERE a.hour = ANY (%(each_hour)s::timestamptz[]) AND a.kind = 1
+    -- Whose user is known is a user's (kind 1): of that a planner without statistics thinks of most
+    -- rows, of `kind = 1` of few, and then it hashes the facts instead of the versions.
+    WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.cluster_id = ANY (%(clusters)s::int[])
+      AND a.user_no IS NOT NULL
     GROUP BY a.user_no, a.account_no, a.cluster_id),
 updated AS (
     UPDATE hopsmeter.usage_daily u
@@ -169,14 +175,12 @@ opened AS (
     SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
 numbered AS (
     INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%(day)s, %(no)s, %(entries)s))
-SELECT pg_notify('hopsmeter_books', 'posted');
-
--- name: closed_clusters
--- Of these clusters those whose day is closed: a poster whose clock is a little behind, or who waited
--- over midnight, corrects a day that another one closed meanwhile.
-SELECT cluster_id FROM hopsmeter.cluster_days
-WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s) AND closed_at IS NOT NULL
-ORDER BY cluster_id;
+-- Returned are those of these clusters whose day is closed: a poster whose clock is a little behind, or
+-- who waited over midnight, corrects a day that another one closed meanwhile.
+SELECT pg_notify('hopsmeter_books', 'posted'), ARRAY(
+    SELECT cluster_id FROM hopsmeter.cluster_days
+    WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s) AND closed_at IS NOT NULL
+    ORDER BY cluster_id);
 
 -- name: days_to_close
 -- Days that are over and whose rows per namespace were not written yet.
@@ -216,10 +220,6 @@ WHERE u.date = %(day)s AND u.cluster_id = b.cluster_id AND u.user_no = b.user_no
 UPDATE hopsmeter.cluster_days SET closed_at = coalesce(closed_at, %(now)s)
 WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
 
--- name: next_posting
--- The number of a day's next posting; under the lock of posting.
-SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s;
-
 -- name: open_books
 -- The books that the changes of a day may touch, where an account has none yet.
 INSERT INTO hopsmeter.ledger_balances (account_no, book)
@@ -231,18 +231,23 @@ WHERE NOT EXISTS (SELECT FROM hopsmeter.ledger_balances k
 ORDER BY 1, 2 ON CONFLICT DO NOTHING;
 
 -- name: lock_books
--- The books that the changes of a day touch, in the order in which everybody locks them. A statement
--- of its own: what follows then sees what those who had them before have left in the lots.
-SELECT count(*) FROM (
-    SELECT FROM hopsmeter.ledger_balances b
-    JOIN (SELECT DISTINCT c.account_no, coalesce(m.mode, 'postpaid') AS mode
-          FROM hopsmeter_changes c
-          LEFT JOIN hopsmeter.billing_modes m
-              ON m.account_no = c.account_no AND m.valid @> %(day)s::date
-          WHERE c.day = %(day)s) c
-        ON c.account_no = b.account_no
-       AND (b.book = 2 AND c.mode <> 'prepaid' OR b.book IN (1, 3) AND c.mode <> 'postpaid')
-    ORDER BY b.account_no, b.book FOR UPDATE OF b) locked;
+-- The books that the changes of a day touch, in the order in which everybody locks them; says whether
+-- all of them are there. A statement of its own: what follows then sees what those who had them before
+-- have left in the lots.
+WITH touched AS MATERIALIZED (
+    SELECT DISTINCT c.account_no, coalesce(m.mode, 'postpaid') AS mode
+    FROM hopsmeter_changes c
+    LEFT JOIN hopsmeter.billing_modes m
+        ON m.account_no = c.account_no AND m.valid @> %(day)s::date
+    WHERE c.day = %(day)s),
+locked AS MATERIALIZED (
+    SELECT b.account_no FROM hopsmeter.ledger_balances b
+    JOIN touched t ON t.account_no = b.account_no
+       AND (b.book = 2 AND t.mode <> 'prepaid' OR b.book IN (1, 3) AND t.mode <> 'postpaid')
+    ORDER BY b.account_no, b.book FOR UPDATE OF b)
+SELECT (SELECT count(*) FROM locked)
+     = (SELECT coalesce(sum(CASE mode WHEN 'postpaid' THEN 1 WHEN 'prepaid' THEN 2 ELSE 3 END), 0)
+        FROM touched);
 
 -- name: post_changes
 -- What a day is charged more than was posted of it (or less, of an account without credits), in one
@@ -293,7 +298,8 @@ emptied AS (
 booked AS (
     UPDATE hopsmeter.ledger_balances b SET balance_nano = b.balance_nano + m.amount_nano
     FROM moves m WHERE b.account_no = m.account_no AND b.book = m.book)
-SELECT count(*) FROM entries;
+SELECT (SELECT count(*) FROM entries),
+       EXISTS (SELECT FROM hopsmeter_changes WHERE day = %(day)s AND change_nano < 0);
 
 -- name: reduce_charges
 -- What a day is charged less than was posted of it, account by account where there may be credits.
@@ -303,10 +309,6 @@ FROM (SELECT account_no, sum(change_nano)::bigint AS amount,
       FROM hopsmeter_changes WHERE day = %(day)s
       GROUP BY account_no HAVING sum(change_nano) < 0) c
 WHERE mode <> 'postpaid' ORDER BY account_no;
-
--- name: posting_date
--- On which date a posting of a day stands, and how many entries it wrote until now.
-SELECT hopsmeter.posting_date(%(day)s, %(today)s);
 
 -- name: entries_of
 -- How many entries a posting wrote.

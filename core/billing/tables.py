@@ -194,8 +194,8 @@ class CreditLot(Table, table=True):
     )
 
     id: int | None = numbered(big=True)
-    account_no: int = Field(foreign_key=column_of(User, "no"))
-    entry_id: int = Field(sa_type=BigInteger, unique=True, foreign_key=column_of(LedgerEntry, "id"))
+    account_no: int
+    entry_id: int = Field(sa_type=BigInteger, unique=True)
     kind: Words
     amount_nano: Big
     remaining_nano: Big

@@ -171,8 +171,10 @@ def _settings(major: int, wishes: Wishes) -> dict[str, str]:
         "port": str(wishes.port),
         "cluster_name": "hopsmeter",
         "max_connections": str(wishes.connections_max),
-        # Small: one user, one machine. The system's page cache holds what these do not.
-        "shared_buffers": "16MB",
+        # Small, and only what is used takes memory; the page cache holds what these do not. The log's
+        # are filled with zeros at the start, and a posting of thousands of rows waits where they are few.
+        "shared_buffers": "64MB",
+        "wal_buffers": "2MB",
         "work_mem": "8MB",
         "maintenance_work_mem": "64MB",
         "min_wal_size": "32MB",

@@ -8,17 +8,17 @@ used again without a query.
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import psycopg
-from numpy.typing import NDArray
 
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.metering.hours import Claim
 from core.metering.pack import Attributed
 from core.opencost.answer import SYSTEM, UNMAPPED, USER
+from core.opencost.rows import special_rows
 
 _SQL = queries_beside(__file__)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,15 +31,6 @@ CLUSTERS_MAX = 5_000
 Connection = psycopg.Connection[Any]
 
 
-class Names(Protocol):
-    """The namespaces of an answer, and which of its rows are OpenCost's own."""
-
-    @property
-    def names(self) -> list[str]: ...
-    @property
-    def special(self) -> NDArray[np.int16]: ...
-
-
 @dataclass(frozen=True, eq=False)
 class _Resolved:
     epoch: int
@@ -49,9 +40,8 @@ class _Resolved:
     whose: Attributed
     seen_day: date
 
-    def good_for(self, hour: datetime, names: Names, epoch: int) -> bool:
-        alike = self.epoch == epoch and self.since <= hour < self.until
-        return alike and self.names == names.names
+    def holds(self, hour: datetime, epoch: int) -> bool:
+        return self.epoch == epoch and self.since <= hour < self.until
 
 
 class Attribution:
@@ -66,21 +56,25 @@ class Attribution:
         self._ids.clear()
         self._resolved.clear()
 
-    def known(self, claim: Claim, names: Names, epoch: int) -> Attributed | None:
-        """Return whose an answer's rows are, where it takes no question to the database."""
-        known = self._resolved.get(claim.cluster_id)
-        if known is None or not known.good_for(claim.hour, names, epoch):
-            return None
-        return known.whose if known.seen_day == day_of(claim.hour) else None
+    def known(self, claim: Claim, names: list[str], first: int, epoch: int) -> Attributed | None:
+        """Return whose the rows `first` and on of an answer are, where that takes no question.
 
-    def of(self, connection: Connection, claim: Claim, names: Names, epoch: int) -> Attributed:
-        """Return whose the rows of an answer are in its hour, under the lock ATTRIBUTION.
-
-        `names` is the answer, or what was opened of it.
+        A row's owner depends on its name and hour alone: so if these rows are called what those at
+        this place were called last, it does not matter how the answer goes on.
         """
+        known = self._resolved.get(claim.cluster_id)
+        if known is None or not known.holds(claim.hour, epoch):
+            return None
+        rows = slice(first, first + len(names))
+        if known.seen_day != day_of(claim.hour) or known.names[rows] != names:
+            return None
+        return known.whose.part(rows)
+
+    def of(self, connection: Connection, claim: Claim, names: list[str], epoch: int) -> Attributed:
+        """Return whose the rows of an answer are in its hour, under the lock ATTRIBUTION."""
         cluster_id, hour = claim.cluster_id, claim.hour
         known = self._resolved.get(cluster_id)
-        if known is None or not known.good_for(hour, names, epoch):
+        if known is None or not known.holds(hour, epoch) or known.names != names:
             known = self._resolve(connection, cluster_id, hour, names, epoch)
         elif known.seen_day == day_of(hour):
             return known.whose
@@ -97,19 +91,17 @@ class Attribution:
         )
 
     def _resolve(
-        self, connection: Connection, cluster_id: int, hour: datetime, answer: Names, epoch: int
+        self, connection: Connection, cluster_id: int, hour: datetime, names: list[str], epoch: int
     ) -> _Resolved:
         at = {"cluster_id": cluster_id, "hour": hour}
-        ids = self._numbers(connection, cluster_id, hour, answer.names)
+        ids = self._numbers(connection, cluster_id, hour, names)
         owners = dict(connection.execute(_SQL["owners_at"], at).fetchall())
         versions = dict(connection.execute(_SQL["plan_versions_at"], at).fetchall())
         span = connection.execute(_SQL["attribution_span"], at).fetchone()
         assert span is not None
         system, since, until = span
-        whose = _attribute(answer, ids, owners, frozenset(system), versions)
-        return _Resolved(
-            epoch, since or _BEGINNING, until or _END, answer.names, whose, day_of(hour)
-        )
+        whose = _attribute(names, ids, owners, frozenset(system), versions)
+        return _Resolved(epoch, since or _BEGINNING, until or _END, names, whose, day_of(hour))
 
     def _numbers(
         self, connection: Connection, cluster_id: int, hour: datetime, names: list[str]
@@ -128,7 +120,7 @@ class Attribution:
 
 
 def _attribute(
-    answer: Names,
+    names: list[str],
     ids: list[int],
     owners: dict[str, int],
     system: frozenset[str],
@@ -138,10 +130,10 @@ def _attribute(
 
     `plan_versions` has those of accounts, and under 0 that of all who have none of their own.
     """
-    kinds = answer.special.copy()
+    kinds = special_rows(names)
     users = np.zeros(len(ids), np.int32)
     versions = np.zeros(len(ids), np.int32)
-    for row, name in enumerate(answer.names):
+    for row, name in enumerate(names):
         if kinds[row]:
             continue
         if name in system:

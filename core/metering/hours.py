@@ -1,6 +1,6 @@
 """What passes between asking, storing and deciding: one claimed hour and what came of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -26,13 +26,21 @@ class Claim:
     """The backend that will store; whoever takes over ends it first."""
 
 
-def keys_of(claims: Sequence[Claim]) -> dict[str, list[Any]]:
-    """Return what finds claimed windows by their primary key, and proves that they are ours."""
+def keys_of(claims: Sequence[Claim]) -> dict[str, str]:
+    """Return what finds claimed windows by their primary key, and proves that they are ours.
+
+    As PostgreSQL writes arrays of numbers, instants and UUIDs: to have three lists of 200 adapted
+    one by one takes milliseconds in each store.
+    """
     return {
-        "clusters": [claim.cluster_id for claim in claims],
-        "hours": [claim.hour for claim in claims],
-        "tokens": [claim.token for claim in claims],
+        "clusters": _array(str(claim.cluster_id) for claim in claims),
+        "hours": _array(claim.hour.isoformat() for claim in claims),
+        "tokens": _array(claim.token.hex for claim in claims),
     }
+
+
+def _array(words: Iterable[str]) -> str:
+    return "{" + ",".join(words) + "}"
 
 
 def key_of(claim: Claim) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Rows as PostgreSQL's binary COPY wants them, a block at a time.
 
 A record is its number of columns (int16), then for each column its length (int32) and value, all
-big-endian. numpy writes the records of a block in one go; rows that are somebody's and rows
-that are nobody's (null user, account and plan) differ in length and are written apart.
+big-endian. numpy writes the records of a block in one go, as if every row were somebody's; in those
+that are nobody's, null takes the place of user, account and plan, which stand side by side.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,9 @@ _TYPES = {
     "plan_version_id": _INT,
     "efficiency_ppm": _INT,
 }
-_NULLABLE = frozenset({"user_no", "account_no", "plan_version_id"})
+_OWNER = ("user_no", "account_no", "plan_version_id")
+_NULL = b"\xff\xff\xff\xff"
+"""A length of -1, and no value."""
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -62,22 +64,29 @@ class Attributed:
     account_nos: Ints
     plan_version_ids: Ints
 
+    def part(self, rows: slice) -> "Attributed":
+        """Return the same of some of the rows."""
+        return Attributed(
+            self.namespace_ids[rows],
+            self.kinds[rows],
+            self.user_nos[rows],
+            self.account_nos[rows],
+            self.plan_version_ids[rows],
+        )
+
 
 _FIGURES = (*MONEY_COLUMNS, *QUANTITY_COLUMNS)
 _FIGURE = np.dtype([("length", _INT), ("value", _BIG)])
 
 
-def _record(*, nobody: bool) -> np.dtype[np.void]:
+def _record() -> np.dtype[np.void]:
     """Lay out a record; the figures, which stand side by side, are one field of all of them."""
     fields: list[tuple[Any, ...]] = [("columns", _SHORT)]
     for name in COLUMNS:
         if name == _FIGURES[0]:
             fields.append(("figures", _FIGURE, (len(_FIGURES),)))
-        if name in _FIGURES:
-            continue
-        fields.append((f"{name}_length", _INT))
-        if not (nobody and name in _NULLABLE):
-            fields.append((name, _TYPES[name]))
+        if name not in _FIGURES:
+            fields += [(f"{name}_length", _INT), (name, _TYPES[name])]
     return np.dtype(fields)
 
 
@@ -85,14 +94,21 @@ def _template(record: np.dtype[np.void]) -> NDArray[np.void]:
     row = np.zeros(1, record)
     row["columns"] = len(COLUMNS)
     row["figures"]["length"] = np.dtype(_BIG).itemsize
-    names = record.names or ()
     for name, form in _TYPES.items():
-        row[f"{name}_length"] = np.dtype(form).itemsize if name in names else -1
+        row[f"{name}_length"] = np.dtype(form).itemsize
     return row
 
 
-_SOMEBODY = _template(_record(nobody=False))
-_NOBODY = _template(_record(nobody=True))
+def _place(field: str) -> int:
+    fields = _RECORD.fields
+    assert fields is not None
+    return int(fields[field][1])
+
+
+_RECORD = _record()
+_TEMPLATE = _template(_RECORD)
+_OWNER_BEGIN = _place(f"{_OWNER[0]}_length")
+_OWNER_BYTES = _place("figures") - _OWNER_BEGIN
 
 
 def postgres_time(at: datetime) -> int:
@@ -104,52 +120,34 @@ def postgres_time(at: datetime) -> int:
 def pack_block(block: Block, owned: Sequence[tuple[Claim, Attributed]], *, revision: int) -> bytes:
     """Return the records of a block, without header and trailer.
 
-    `owned` tells of each part of the block which hour it is of, and whose its answer's rows are.
+    `owned` tells of each part of the block which hour it is of, and whose its rows are.
     """
     counts = [part.count for part in block.parts]
-    columns: dict[str, NDArray[Any]] = {
-        "hour": np.repeat([postgres_time(claim.hour) for claim, _ in owned], counts),
-        "cluster_id": np.repeat([claim.cluster_id for claim, _ in owned], counts),
-        "namespace_id": _joined(block, [whose.namespace_ids for _, whose in owned]),
-        "kind": _joined(block, [whose.kinds for _, whose in owned]),
-        "user_no": _joined(block, [whose.user_nos for _, whose in owned]),
-        "account_no": _joined(block, [whose.account_nos for _, whose in owned]),
-        "plan_version_id": _joined(block, [whose.plan_version_ids for _, whose in owned]),
-        "flags": block.flags,
-        "efficiency_ppm": block.efficiency_ppm,
-        "revision": np.full(sum(counts), revision),
-    }
-    somebody = columns["kind"] == USER
-    figures = np.hstack((block.money, block.quantities))
-    return b"".join(
-        _part(columns, figures, mask, template)
-        for mask, template in ((somebody, _SOMEBODY), (~somebody, _NOBODY))
-    )
+    rows = np.repeat(_TEMPLATE, sum(counts))
+    rows["hour"] = np.repeat([postgres_time(claim.hour) for claim, _ in owned], counts)
+    rows["cluster_id"] = np.repeat([claim.cluster_id for claim, _ in owned], counts)
+    rows["revision"] = revision
+    rows["namespace_id"] = np.concatenate([whose.namespace_ids for _, whose in owned])
+    rows["kind"] = kinds = np.concatenate([whose.kinds for _, whose in owned])
+    rows["user_no"] = np.concatenate([whose.user_nos for _, whose in owned])
+    rows["account_no"] = np.concatenate([whose.account_nos for _, whose in owned])
+    rows["plan_version_id"] = np.concatenate([whose.plan_version_ids for _, whose in owned])
+    rows["flags"] = block.flags
+    rows["figures"]["value"] = block.figures
+    rows["efficiency_ppm"] = block.efficiency_ppm
+    return _with_nulls(rows, np.flatnonzero(kinds != USER).tolist())
 
 
-def _joined(block: Block, arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return what the parts' rows have, of arrays that are as long as their answers."""
-    return np.concatenate(
-        [
-            array[part.first : part.first + part.count]
-            for part, array in zip(block.parts, arrays, strict=True)
-        ]
-    )
-
-
-def _part(
-    columns: dict[str, NDArray[Any]],
-    figures: NDArray[np.int64],
-    mask: NDArray[np.bool_],
-    template: NDArray[np.void],
-) -> bytes:
-    rows = np.repeat(template, int(mask.sum()))
-    rows["figures"]["value"] = figures[mask]
-    named = template.dtype.names or ()
-    for name, column in columns.items():
-        if name in named:
-            rows[name] = column[mask]
-    return rows.tobytes()
+def _with_nulls(rows: NDArray[np.void], nobodys: list[int]) -> bytes:
+    """Return the records, of which some are nobody's."""
+    records, null = memoryview(rows.tobytes()), _NULL * len(_OWNER)
+    parts: list[bytes | memoryview] = []
+    begin = 0
+    for row in nobodys:
+        owner = row * _RECORD.itemsize + _OWNER_BEGIN
+        parts += (records[begin:owner], null)
+        begin = owner + _OWNER_BYTES
+    return b"".join((*parts, records[begin:]))
 
 
 COPY_COLUMNS = ", ".join(COLUMNS)

@@ -1,19 +1,19 @@
 """Store: raw answers, allocations with their owners frozen in, and windows, in one transaction.
 
-Several clusters that are ready together share one COPY and one commit; answers are read while the
+Several clusters that are ready together share their COPYs and one commit; answers are read while the
 database takes in those before them. The transaction's last statement checks every lease; one that
 was lost rolls everything back, and the caller then stores one by one, so that a bad cluster blocks
 no other.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from core.db.locks import Lock, take
@@ -21,15 +21,17 @@ from core.db.queries import queries_beside
 from core.errors import AnswerRefused, LeaseLost
 from core.metering.attribution import Attribution
 from core.metering.hours import Asked, Claim, Fetched, RawAnswer, Stored, key_of, keys_of
-from core.metering.pack import COPY_COLUMNS, HEADER, TRAILER, Attributed, pack_block
+from core.metering.pack import Attributed, pack_block
 from core.metering.policy import Policy
 from core.metering.revise import revise
+from core.metering.sink import Sink
 from core.opencost.answer import Summary
+from core.opencost.opening import NotPlainError
 from core.opencost.read import Question
-from core.opencost.stream import NotPlainError, Stream, block_of
+from core.opencost.stream import Stream, block_of
 
 _SQL = queries_beside(__file__)
-_COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_JSON = msgspec.json.Encoder()
 
 Connection = psycopg.Connection[Any]
 
@@ -183,18 +185,18 @@ def store_within(
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
     if fresh:
         owned = [
-            (each.claim, attribution.of(connection, each.claim, each.answer, epoch))
+            (each.claim, attribution.of(connection, each.claim, each.answer.names, epoch))
             for each in fresh
         ]
-        with _Sink(connection) as sink:
+        with Sink(connection) as sink:
             block = block_of([each.answer for each in fresh])
-            sink.write(pack_block(block, owned, revision=1))
+            sink.write(pack_block(block, owned, revision=1), len(block.flags))
     done = [_stored(each.claim, each.answer.summary) for each in fresh]
     ends = [_end(each, 1, changed=True, raw_sha256=each.raw.sha256) for each in fresh]
     for each in ordered:
         before = locked[each.claim.token]
         if before.revision:
-            whose = attribution.of(connection, each.claim, each.answer, epoch)
+            whose = attribution.of(connection, each.claim, each.answer.names, epoch)
             done.append(_revise(connection, each, whose, before, policy, ends))
     _finish(connection, ends, policy, now)
     return done
@@ -222,7 +224,7 @@ def _stream_within(
         before = locked[each.claim.token]
         if before.revision:
             fetched = _read(each)
-            whose = attribution.of(connection, each.claim, fetched.answer, epoch)
+            whose = attribution.of(connection, each.claim, fetched.answer.names, epoch)
             done.append(_revise(connection, fetched, whose, before, policy, ends))
     _finish(connection, ends, policy, now)
     _keep_sources(connection, ordered, done)
@@ -239,58 +241,25 @@ def _read(asked: Asked) -> Fetched:
 def _stream(
     connection: Connection, fresh: Sequence[Asked], attribution: Attribution, epoch: int
 ) -> list[Summary]:
-    """Read and COPY, block after block; the server takes in one while the next is read."""
-    stream = Stream(Question(each.body, each.claim.hour, each.limits) for each in fresh)
-    whose: dict[int, Attributed] = {}
-    with _Sink(connection) as sink:
+    """Read and COPY, block after block; the server takes in one while the next is read.
+
+    Whose the rows are is asked for the whole answer where it is not known of a part of it.
+    """
+    stream = Stream([Question(each.body, each.claim.hour, each.limits) for each in fresh])
+    with Sink(connection) as sink:
         for block in stream.blocks():
+            owned = []
             for part in block.parts:
-                if part.number not in whose:
-                    claim, opened = fresh[part.number].claim, stream.opened(part.number)
-                    known = attribution.known(claim, opened, epoch)
-                    if known is None:
-                        sink.pause()
-                        known = attribution.of(connection, claim, opened, epoch)
-                    whose[part.number] = known
-            owned = [(fresh[part.number].claim, whose[part.number]) for part in block.parts]
-            sink.write(pack_block(block, owned, revision=1))
+                claim, names = fresh[part.number].claim, stream.names(part)
+                whose = attribution.known(claim, names, part.first, epoch)
+                if whose is None:
+                    sink.pause()
+                    every = attribution.of(connection, claim, stream.whole(part), epoch)
+                    whose = every.part(part.rows)
+                owned.append((claim, whose))
+            records = pack_block(block, owned, revision=1)
+            sink.write(records, len(block.flags), left=stream.rows_left)
     return stream.summaries()
-
-
-class _Sink:
-    """A COPY into allocations that opens with what is written, and can be left for a question."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._stack = ExitStack()
-        self._copy: psycopg.Copy | None = None
-
-    def write(self, records: bytes) -> None:
-        if self._copy is None:
-            cursor = self._stack.enter_context(self._connection.cursor())
-            self._copy = self._stack.enter_context(cursor.copy(_COPY))
-            self._copy.write(HEADER)
-        self._copy.write(records)
-
-    def pause(self) -> None:
-        """End the COPY under way, so that the connection can be asked something."""
-        if self._copy is not None:
-            self._copy.write(TRAILER)
-            self._copy = None
-            self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.pause()
-        self._stack.__exit__(kind, error, where)
 
 
 def _revise(
@@ -362,34 +331,13 @@ def _hold(connection: Connection, each: Fetched, why: str) -> None:
 def _finish(connection: Connection, ends: Sequence[_End], policy: Policy, now: datetime) -> None:
     if not ends:
         return
-    claims = [end.claim for end in ends]
-    raws = [end.raw for end in ends]
-    settled = [
-        end.accepted_by is not None or now >= policy.settles_at(end.claim.hour) for end in ends
-    ]
     row = connection.execute(
         _SQL["finish"],
         {
             "now": now,
-            **keys_of(claims),
-            "states": ["settled" if done else "collected" for done in settled],
-            "next": [
-                None if done else policy.settles_at(claim.hour)
-                for claim, done in zip(claims, settled, strict=True)
-            ],
-            "why": [end.why for end in ends],
-            "deciders": [end.accepted_by for end in ends],
-            # One text a row: arrays of arrays would have to be of one length.
-            "flags": [_array(end.summary.remarks) for end in ends],
-            "revisions": [end.revision for end in ends],
-            "named": [end.raw_sha256 for end in ends],
-            "row_counts": [end.summary.rows for end in ends],
-            "totals": [end.summary.total_nano for end in ends],
-            "changed": [end.changed for end in ends],
-            "hashes": [raw.sha256 for raw in raws],
-            "sizes": [raw.size_bytes for raw in raws],
-            "bodies": [raw.body for raw in raws],
-            "asked": [raw.asked_at for raw in raws],
+            "ends": _JSON.encode([_told(end, policy, now) for end in ends]).decode(),
+            "bodies": [end.raw.body for end in ends],
+            "count": len(ends),
         },
     ).fetchone()
     assert row is not None
@@ -397,6 +345,30 @@ def _finish(connection: Connection, ends: Sequence[_End], policy: Policy, now: d
         raise LeaseLost
 
 
-def _array(words: Sequence[str]) -> str:
-    """Write words of ours (letters and hyphens) as a PostgreSQL array."""
-    return "{" + ",".join(words) + "}"
+def _told(end: _End, policy: Policy, now: datetime) -> dict[str, Any]:
+    """Return one row of `finish`, but for the body."""
+    claim, raw, told = end.claim, end.raw, end.summary
+    settles_at = policy.settles_at(claim.hour)
+    is_settled = end.accepted_by is not None or now >= settles_at
+    return {
+        "cluster_id": claim.cluster_id,
+        "hour": claim.hour,
+        "token": claim.token,
+        "state": "settled" if is_settled else "collected",
+        "next_try_at": None if is_settled else settles_at,
+        "why": end.why,
+        "decided_by": end.accepted_by,
+        "flags": told.remarks,
+        "revision": end.revision,
+        "raw_sha256": _bytea(end.raw_sha256),
+        "row_count": told.rows,
+        "total_nano": told.total_nano,
+        "changed": end.changed,
+        "sha256": _bytea(raw.sha256),
+        "size_bytes": raw.size_bytes,
+        "asked_at": raw.asked_at,
+    }
+
+
+def _bytea(value: bytes) -> str:
+    return "\\x" + value.hex()

@@ -71,7 +71,7 @@ def _layout(window_bytes: int) -> _Layout:
 
 
 def columns_of(rows: list[Row], windows: list[tuple[bytes, int]]) -> matrix.Floats | None:
-    """Return (rows, len(FIGURES)) float64; None where a row is not as it should be.
+    """Return (rows, len(FIGURES)) float64, a column in one piece; None where a row is odd.
 
     `windows` tells the JSON object that each of the next so many rows must have as its window.
     """
@@ -87,14 +87,22 @@ def columns_of(rows: list[Row], windows: list[tuple[bytes, int]]) -> matrix.Floa
         return None
     as_bytes = np.frombuffer(encoded, np.uint8, offset=start).reshape(len(rows), layout.size)
     records = np.frombuffer(encoded, layout.record, offset=start)
+    if not (as_bytes.take(layout.marks, axis=1) == _FLOAT_MARK).all():
+        return None
     # A balanced object at its place ends there: so the next record begins where it should.
-    expected = np.frombuffer(b"".join(window for window, _ in windows), np.uint8)
-    each = np.repeat(expected.reshape(len(windows), size), [count for _, count in windows], axis=0)
-    if not (as_bytes[:, layout.marks] == _FLOAT_MARK).all():
+    if not (as_bytes[:, layout.size - size :] == _each(windows)).all():
         return None
-    if not (as_bytes[:, layout.size - size :] == each).all():
-        return None
-    figures = np.empty((len(rows), len(FIGURES)), np.float64)
+    figures = np.empty((len(FIGURES), len(rows)), np.float64)
     for column, name in enumerate(FIGURES):
-        figures[:, column] = records[name]
-    return figures
+        figures[column] = records[name]
+    return figures.T
+
+
+def _each(windows: list[tuple[bytes, int]]) -> NDArray[np.uint8]:
+    """Return the window of each row, or of all rows where it is one, as it almost always is."""
+    alike = {window for window, _ in windows}
+    if len(alike) == 1:
+        return np.frombuffer(alike.pop(), np.uint8)
+    each = np.frombuffer(b"".join(window for window, _ in windows), np.uint8)
+    counts = [count for _, count in windows]
+    return np.repeat(each.reshape(len(windows), -1), counts, axis=0)

@@ -44,8 +44,19 @@ def micros(figures: Floats) -> tuple[Ints, Bad]:
 
 def wholes(figures: Floats) -> tuple[Ints, Bad]:
     """Return whole numbers, half-even, and where that is not possible."""
-    bad: Bad = ~(np.abs(figures) <= WHOLE_MAX)
-    return np.rint(np.where(bad, 0.0, figures)).astype(np.int64), bad
+    good, bad = _good(figures, WHOLE_MAX)
+    return np.rint(good).astype(np.int64), bad
+
+
+def _good(figures: Floats, most: float) -> tuple[Floats, Bad]:
+    """Return the figures with 0 for each that is no number or beyond `most`, and which those are.
+
+    Almost always none is, which the smallest and the largest tell (a NaN is both).
+    """
+    if figures.min(initial=0) >= -most and figures.max(initial=0) <= most:
+        return figures, np.zeros(figures.shape, np.bool_)
+    bad: Bad = ~(np.abs(figures) <= most)
+    return np.where(bad, 0.0, figures), bad
 
 
 def exact(figures: Floats, money: int) -> tuple[Ints, Bad]:
@@ -53,8 +64,7 @@ def exact(figures: Floats, money: int) -> tuple[Ints, Bad]:
 
     Both in one go: an answer of a hundred rows costs as many calls of numpy as one of a million.
     """
-    bad: Bad = ~(np.abs(figures) <= FIGURE_MAX)
-    good = np.where(bad, 0.0, figures) if bad.any() else figures
+    good, bad = _good(figures, FIGURE_MAX)
     k = np.rint(good * 1e5)
     found = k.astype(np.int64)
     found[:, :money] *= 10_000

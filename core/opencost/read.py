@@ -8,27 +8,28 @@ without failing the hour, and is then told in the remarks.
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import lru_cache
 from operator import attrgetter
 from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from core.clock import HOUR
 from core.errors import AnswerRefused
 from core.opencost import matrix
 from core.opencost.answer import Answer, Complaint, Fault, Limits
 from core.opencost.columns import FIGURES
-from core.opencost.judge import judge_limits
-from core.opencost.rows import exact_rows, special_rows
-from core.opencost.shape import Row, decode, span_of
+from core.opencost.judge import judge_limits, names_usable
+from core.opencost.rows import exact_rows
+from core.opencost.shape import Row, Rows, decode, decode_rows, span_of
 from core.opencost.words import some
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 ROWS_MAX = 200_000
 """Namespaces in one cluster: more is no cluster that Kubernetes could run."""
+
+
+ALIKE_MAX, ALIKE_ROWS_MAX = 512, 256
+"""Answers whose names are remembered, and how many each may have: some 20 MB at most."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,13 @@ class Question:
 class Opened:
     """An answer whose rows are decoded, and its figures not looked at yet."""
 
-    question: Question
     rows: list[Row]
     names: list[str]
+    names_usable: bool
+    """Whether a database and a screen can hold them, and the cluster's id."""
     cluster_id: str | None
     complaints: list[Complaint]
     """About its names and its window; more may come of its figures."""
-
-    @cached_property
-    def special(self) -> NDArray[np.int16]:
-        """Return IDLE or UNMOUNTED for OpenCost's own rows and 0 for the others."""
-        return special_rows(self.names)
 
     @property
     def first_window(self) -> bytes:
@@ -64,10 +61,19 @@ class Opened:
 
 def open_answer(question: Question) -> Opened:
     """Decode the rows of an answer; AnswerRefused where there are none to show."""
-    by_key = _rows(question.body)
+    return _opened(question, *_rows(question.body))
+
+
+def open_piece(question: Question, piece: bytes) -> Opened:
+    """Open a piece of an answer (core.opencost.pieces) as if it were all; errors as there."""
+    return _opened(question, *decode_rows(piece))
+
+
+def _opened(question: Question, rows: Rows, counted: int) -> Opened:
+    by_key = _all_there(rows, counted)
     complaints: list[Complaint] = []
-    cluster_id, names = _names(list(by_key), question.limits, complaints)
-    return Opened(question, list(by_key.values()), names, cluster_id, complaints)
+    cluster_id, names, usable = _names(tuple(by_key), question.limits, complaints)
+    return Opened(list(by_key.values()), names, usable, cluster_id, complaints)
 
 
 def read_answer(body: bytes, hour: datetime | None, limits: Limits) -> Answer:
@@ -94,7 +100,7 @@ def _refuse(fault: Fault, message: str) -> AnswerRefused:
     return AnswerRefused(fault, message, structural=True)
 
 
-def _rows(body: bytes) -> dict[str, Row]:
+def _rows(body: bytes) -> tuple[Rows, int]:
     envelope, counted = decode(body)
     if envelope.code != 200:
         message = f"OpenCost answered with code {envelope.code}: {envelope.message[:300]}"
@@ -102,7 +108,10 @@ def _rows(body: bytes) -> dict[str, Row]:
     sets = envelope.data or []
     if len(sets) > 1:
         raise _refuse("several-sets", f"OpenCost answered with {len(sets)} sets instead of one.")
-    rows = sets[0] if sets else None
+    return (sets[0] if sets else None) or {}, counted
+
+
+def _all_there(rows: Rows, counted: int) -> dict[str, Row]:
     if not rows:
         raise _refuse("no-data", "OpenCost has nothing for this hour, not even system namespaces.")
     if None in rows.values():
@@ -117,14 +126,14 @@ def _rows(body: bytes) -> dict[str, Row]:
 
 
 def _names(
-    keys: list[str], limits: Limits, complaints: list[Complaint]
-) -> tuple[str | None, list[str]]:
+    keys: tuple[str, ...], limits: Limits, complaints: list[Complaint]
+) -> tuple[str | None, list[str], bool]:
     """Split the keys `cluster/namespace`; a namespace cannot hold a slash, a cluster id may."""
-    alike = _of_one_cluster(keys)
+    alike = (_alike_again if len(keys) <= ALIKE_ROWS_MAX else _alike)(keys)
     if alike is not None:
-        found, names = alike
+        found, split, usable = alike
         _judge_cluster(found, limits, complaints)
-        return found, names
+        return found, list(split), usable
     pairs = [key.rpartition("/") for key in keys]
     clusters = {cluster for cluster, slash, _ in pairs if slash}
     names = [name for _, _, name in pairs]
@@ -142,18 +151,27 @@ def _names(
         complaints.append(Complaint("double-name", f"{some(doubles)}: more than one row."))
     only = next(iter(clusters)) if len(clusters) == 1 else None
     _judge_cluster(only, limits, complaints)
-    return only, names
+    return only, names, names_usable(only, names)
 
 
-def _of_one_cluster(keys: list[str]) -> tuple[str, list[str]] | None:
-    """Split the keys in one go where all begin alike, as almost always; None where they do not."""
+def _alike(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool] | None:
+    """Split keys that all begin alike, as almost always, and say whether they are usable.
+
+    None where they do not begin alike.
+    """
     cluster, slash, _ = keys[0].rpartition("/")
     start = f"\n{cluster}{slash}"
     text = "\n" + "\n".join(keys)
     as_many = text.count(start) == text.count("\n") == len(keys)
     if not slash or not as_many or text.count("/") != len(keys) * start.count("/"):
         return None
-    return cluster, text[len(start) :].split(start)
+    names = text[len(start) :].split(start)
+    return cluster, tuple(names), names_usable(cluster, names)
+
+
+_alike_again = lru_cache(ALIKE_MAX)(_alike)
+"""Most clusters have the same namespaces hour after hour, and to look at a hundred names costs a
+tenth of what decoding their rows does."""
 
 
 def _judge_cluster(found: str | None, limits: Limits, complaints: list[Complaint]) -> None:

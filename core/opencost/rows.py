@@ -100,32 +100,40 @@ def _usable(figures: matrix.Floats) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """`money` and `quantities` as in an Answer; `bad` where a figure (rows, _ALL) is no number.
+    """`figures` are `money` and `quantities` as in an Answer, side by side.
 
-    None where all are.
+    `bad` is where a figure (rows, _ALL) is no number, None where all are.
     """
 
-    money: IntArray
-    quantities: IntArray
+    figures: IntArray
     bad: matrix.Bad | None
+
+    @property
+    def money(self) -> IntArray:
+        return self.figures[:, : TOTAL + 1]
+
+    @property
+    def quantities(self) -> IntArray:
+        return self.figures[:, TOTAL + 1 :]
 
 
 def exact_figures(figures: matrix.Floats) -> Exact:
     """Turn figures (columns as in `columns.FIGURES`) into exact integers; 0 where one is bad."""
     found, bad_five = matrix.exact(figures[:, :_FIVE], _MONEY)
     whole, bad_whole = matrix.wholes(figures[:, _FIVE:_ALL])
-    money = np.empty((len(figures), TOTAL + 1), np.int64)
+    # A column in one piece, as in `figures`: sums over the kinds then run down whole columns.
+    exact = np.empty((TOTAL + 1 + len(QUANTITY_COLUMNS), len(figures)), np.int64).T
+    money, quantities = exact[:, : TOTAL + 1], exact[:, TOTAL + 1 :]
     money[:, :_KINDS] = found[:, :_KINDS]
     money[:, _KINDS] = found[:, _KINDS : _MONEY - 1].sum(axis=1)
     money[:, TOTAL] = found[:, _MONEY - 1]
     money[:, TOTAL - 1] = money[:, TOTAL] - money[:, : TOTAL - 1].sum(axis=1)
-    quantities = np.empty((len(figures), len(QUANTITY_COLUMNS)), np.int64)
     # Columns: core-hours, GPU-hours | the four whole ones | minutes.
     quantities[:, :2] = found[:, _MONEY : _MONEY + 2]
     quantities[:, 2:-1] = whole
     quantities[:, -1] = found[:, _MONEY + 2]
     wrong = bad_five.any() or bad_whole.any()
-    return Exact(money, quantities, np.hstack((bad_five, bad_whole)) if wrong else None)
+    return Exact(exact, np.hstack((bad_five, bad_whole)) if wrong else None)
 
 
 def _complain(
@@ -146,9 +154,12 @@ def _complain(
 
 def flag_rows(money: IntArray, figures: matrix.Floats) -> Shorts:
     """Return the bits of FLAG_WORDS: a cost below zero, or minutes below zero without any money."""
-    below = (money[:, :_KINDS] < 0).any(axis=1) | (money[:, TOTAL] < 0)
-    flags = below.astype(np.int16)
     assert FLAG_NEGATIVE_COST == 1
+    if money[:, :_KINDS].min(initial=0) < 0 or money[:, TOTAL].min(initial=0) < 0:
+        below = (money[:, :_KINDS] < 0).any(axis=1) | (money[:, TOTAL] < 0)
+        flags = below.astype(np.int16)
+    else:
+        flags = np.zeros(len(money), np.int16)
     negative = figures[:, _MINUTES] < 0
     if negative.any():
         flags[negative & ~money.any(axis=1)] |= FLAG_NEGATIVE_MINUTES

@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -32,6 +33,8 @@ FIVE_DECIMALS = ("cpu_core_hours", "gpu_hours", "minutes")
 WHOLE = ("ram_byte_hours", "pv_byte_hours", "network_transfer_bytes", "network_receive_bytes")
 
 MESSAGE_CHARS_MAX = 300
+
+Decoded = TypeVar("Decoded")
 
 _counting = threading.Lock()
 _begun: list[None] = []
@@ -84,15 +87,20 @@ class Row(Struct, gc=False, rename="camel"):
     window: Raw = Raw(b"{}")
 
 
+Rows = dict[str, Row | None]
+
+
 class Envelope(Struct, gc=False):
     """OpenCost's answer around its rows: a list of sets, each a map from key to row."""
 
     code: int = 0
     message: str = ""
-    data: list[dict[str, Row | None] | None] | None = None
+    data: list[Rows | None] | None = None
 
 
 _DECODER = msgspec.json.Decoder(Envelope)
+_ROWS_DECODER = msgspec.json.Decoder(Rows)
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SPAN_DECODER = msgspec.json.Decoder(Span)
 _FIGURES = frozenset(
     field.encode_name
@@ -111,23 +119,39 @@ def decode(body: bytes) -> tuple[Envelope, int]:
             structural=True,
         )
     try:
-        # The decoder never lets another thread run, so nobody waits here for long.
-        with _counting:
-            _begun.clear()
-            envelope = _DECODER.decode(body)
-            counted = len(_begun)
-            _begun.clear()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        envelope, counted = _counted(_DECODER, body)
+    except _UNDECODABLE as error:
         raise _refusal(body, str(error)) from None
     envelope.message = plain(envelope.message[:MESSAGE_CHARS_MAX])
     return envelope, counted
+
+
+def decode_rows(rows: bytes) -> tuple[Rows, int]:
+    """Decode one JSON object of rows by their names, and count as `decode` does; errors as there.
+
+    Its refusal is nobody's to read: it takes no pains to say what is wrong.
+    """
+    try:
+        return _counted(_ROWS_DECODER, rows)
+    except _UNDECODABLE as error:
+        raise AnswerRefused("not-json", plain(str(error)), structural=True) from None
+
+
+def _counted(decoder: msgspec.json.Decoder[Decoded], text: bytes) -> tuple[Decoded, int]:
+    # The decoder never lets another thread run, so nobody waits here for long.
+    with _counting:
+        _begun.clear()
+        decoded = decoder.decode(text)
+        counted = len(_begun)
+        _begun.clear()
+    return decoded, counted
 
 
 def span_of(window: bytes) -> Span:
     """Decode a row's window; AnswerRefused where it is none."""
     try:
         return _SPAN_DECODER.decode(window)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise _refusal(window, str(error)) from None
 
 

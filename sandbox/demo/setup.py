@@ -15,7 +15,7 @@ from sandbox.demo.house import DemoFailed, House
 
 ADMIN_ID, ADMIN_EMAIL = "auth0|demo-admin", "you@example.com"
 COMMAND_WAIT_S = 60.0
-_KEYS = UUID("6f1c1f5e-5d51-4b8c-9d1c-1f60a0c3a7de")
+KEYS = UUID("6f1c1f5e-5d51-4b8c-9d1c-1f60a0c3a7de")
 """Commands are named by what they say, so a demo that was killed submits none of them twice."""
 
 Connection = psycopg.Connection[Any]
@@ -83,7 +83,7 @@ def _mapped(entry: dict[str, Any], begins: datetime) -> NamespaceMap:
 
 def _carry_out(connection: Connection, commands: Iterable[tuple[str, Arguments]]) -> None:
     submitted = [
-        submit(connection, name, arguments, why="demo", key=uuid5(_KEYS, repr(arguments)))
+        submit(connection, name, arguments, why="demo", key=uuid5(KEYS, repr(arguments)))
         for name, arguments in commands
     ]
     for command_id in submitted:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core.clock import Clock
+from core.clock import Clock, utc_now
 from sandbox.faults import FaultBook, Moment
 from sandbox.kube import discovery, status
 from sandbox.kube.authority import Authority
@@ -139,6 +139,8 @@ class ApiServer:
 
     def _date(self, moment: Moment) -> datetime:
         """Return what the clock of this server says."""
+        if self.faults.take(["host_date"], moment):
+            return utc_now()
         lie = self.faults.take(["wrong_date"], moment).get("wrong_date")
         return self.now() + timedelta(seconds=lie.seconds if lie else 0)
 

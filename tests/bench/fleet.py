@@ -3,6 +3,7 @@
 import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import zstandard
@@ -96,7 +97,14 @@ class Fleet:
         )
 
     def post(self) -> None:
-        assert post_due(self.connection, self.hour + HOUR).rows
+        done = post_due(self.connection, self.hour + HOUR)
+        assert done.rows
+        assert done.entries
+
+    def post_daily(self) -> None:
+        """As `post`, without the ledger."""
+        with patch("core.billing.post.enter_changes", return_value=0):
+            assert post_due(self.connection, self.hour + HOUR).rows
 
     def same_again(self) -> None:
         hashes = [hashlib.sha256(body).digest() for body in self.answers]
@@ -123,22 +131,47 @@ def add_cluster(connection: Connection, name: str, since: datetime = FIRST) -> i
     return int(row[0])
 
 
+ACCOUNTS = 1_666
+"""Of many clusters together: each pays on a few of them, as teams do."""
+LOT_NANO = 10**15
+
+
 def _add_owners(connection: Connection, ids: list[int], bodies: list[bytes]) -> None:
     """A user for every three namespaces, and one namespace in ten that is nobody's."""
-    connection.execute(
-        "INSERT INTO hopsmeter.users (id, email) SELECT 'bench|' || g, g || '@example.com'"
-        " FROM generate_series(1, 4000) g ON CONFLICT DO NOTHING"
-    )
-    for cluster_id, body in zip(ids, bodies, strict=True):
+    _add_accounts(connection)
+    of = ACCOUNTS if len(ids) > 1 else 4_000
+    for place, (cluster_id, body) in enumerate(zip(ids, bodies, strict=True)):
         count = body.count(b'"totalCost"')
         connection.execute(
             "INSERT INTO hopsmeter.user_projects"
             " (cluster_id, namespace, user_no, valid, created_by)"
             " SELECT %s, 'project-' || lpad(g::text, 5, '0'), u.no, tstzrange(%s, NULL), 'bench'"
             " FROM generate_series(0, %s) g"
-            " JOIN hopsmeter.users u ON u.id = 'bench|' || (1 + g / 3) %% 4000"
+            " JOIN hopsmeter.users u ON u.id = 'bench|' || (%s + g / 3) %% %s"
             " WHERE g %% 10 <> 0",
-            [cluster_id, FIRST, count],
+            [cluster_id, FIRST, count, place * (1 + count // 3), of],
         )
     connection.execute("UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1")
     connection.execute("ANALYZE hopsmeter.user_projects")
+
+
+def _add_accounts(connection: Connection) -> None:
+    """A third pays afterwards, a third ahead and a third by credits first, from two lots each."""
+    if connection.execute("SELECT 1 FROM hopsmeter.users LIMIT 1").fetchone():
+        return
+    connection.execute(
+        "INSERT INTO hopsmeter.users (id, email, currency)"
+        " SELECT 'bench|' || g, g || '@example.com', 'USD' FROM generate_series(0, 3999) g"
+    )
+    connection.execute(
+        "INSERT INTO hopsmeter.billing_modes (account_no, mode, valid, created_by)"
+        " SELECT no, CASE no %% 3 WHEN 1 THEN 'prepaid' ELSE 'hybrid' END,"
+        " daterange(%s, NULL), 'bench' FROM hopsmeter.users WHERE no %% 3 > 0",
+        [FIRST.date()],
+    )
+    connection.execute(
+        "SELECT count(hopsmeter.add_credits(no, 13::smallint, %s, 'lot ' || lot, %s, NULL,"
+        " 50::smallint, NULL)) FROM hopsmeter.users, generate_series(1, 2) lot WHERE no %% 3 > 0",
+        [LOT_NANO, FIRST.date()],
+    )
+    connection.execute("ANALYZE")

@@ -97,11 +97,12 @@ CREATE UNIQUE INDEX ledger_entries_ref ON hopsmeter.ledger_entries (account_no, 
 CREATE INDEX ledger_entries_days ON hopsmeter.ledger_entries
     USING brin (usage_day, posted_on) WITH (pages_per_range = 32, autosummarize = on);
 
--- Credits as they came: one lot per grant, purchase, or charge that went below zero.
+-- Credits as they came: one lot per grant, purchase, or charge that went below zero. As for entries,
+-- the account stands by the balance row that is locked; `books check` holds lots to their entries.
 CREATE TABLE hopsmeter.credit_lots (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    account_no int NOT NULL REFERENCES hopsmeter.users (no),
-    entry_id bigint NOT NULL UNIQUE REFERENCES hopsmeter.ledger_entries (id),
+    account_no int NOT NULL,
+    entry_id bigint NOT NULL UNIQUE,
     kind text NOT NULL CHECK (kind IN ('purchase', 'grant', 'correction')),
     amount_nano bigint NOT NULL CHECK (amount_nano > 0),
     remaining_nano bigint NOT NULL,
@@ -211,12 +212,9 @@ FROM charged c JOIN opened o ON o.day = c.date ORDER BY c.date, c.account_no;
 -- On which date a posting stands: the day it is of while that month is open, else the day that runs.
 CREATE FUNCTION hopsmeter.posting_date(day date, today date) RETURNS date
 LANGUAGE sql STABLE PARALLEL SAFE
-RETURN CASE
-    WHEN day >= coalesce((SELECT max(month) + interval '1 month' FROM hopsmeter.closed_months),
-                         '-infinity') THEN day
-    ELSE greatest(today, (SELECT (max(month) + interval '1 month')::date
-                          FROM hopsmeter.closed_months))
-END;
+RETURN (SELECT CASE WHEN max(month) IS NULL OR day >= max(month) + interval '1 month' THEN day
+                    ELSE greatest(today, (max(month) + interval '1 month')::date) END
+        FROM hopsmeter.closed_months);
 
 CREATE FUNCTION hopsmeter.mode_on(account int, on_day date) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -227,12 +225,15 @@ RETURN coalesce((SELECT mode FROM hopsmeter.billing_modes
 -- the credits and in the arrears.
 CREATE FUNCTION hopsmeter.lock_books(account int, OUT credits bigint, OUT arrears bigint)
 LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
 BEGIN
     FOR turn IN 1..2 LOOP
-        SELECT max(balance_nano) FILTER (WHERE book = 1), max(balance_nano) FILTER (WHERE book = 3)
-        INTO credits, arrears
-        FROM (SELECT book, balance_nano FROM hopsmeter.ledger_balances
-              WHERE account_no = account ORDER BY book FOR UPDATE) locked;
+        FOR each IN SELECT book, balance_nano FROM hopsmeter.ledger_balances
+                    WHERE account_no = account ORDER BY book FOR UPDATE LOOP
+            IF each.book = 1 THEN credits := each.balance_nano; END IF;
+            IF each.book = 3 THEN arrears := each.balance_nano; END IF;
+        END LOOP;
         EXIT WHEN credits IS NOT NULL AND arrears IS NOT NULL;
         INSERT INTO hopsmeter.ledger_balances (account_no, book)
         VALUES (account, 1), (account, 2), (account, 3) ON CONFLICT DO NOTHING;
@@ -267,7 +268,19 @@ CREATE FUNCTION hopsmeter.draw(account int, entry bigint, amount bigint, first_l
 LANGUAGE plpgsql AS $$
 DECLARE
     found bigint;
+    first record;
 BEGIN
+    -- Mostly the first lot holds enough.
+    SELECT id, remaining_nano INTO first FROM hopsmeter.credit_lots
+    WHERE account_no = account AND remaining_nano > 0
+      AND (until_day IS NULL OR expires_on IS NULL OR expires_on > until_day)
+    ORDER BY (id = first_lot) DESC NULLS LAST, expires_on NULLS LAST, priority, id LIMIT 1;
+    IF first.remaining_nano >= amount THEN
+        INSERT INTO hopsmeter.credit_draws VALUES (entry, first.id, -amount);
+        UPDATE hopsmeter.credit_lots SET remaining_nano = remaining_nano - amount
+        WHERE id = first.id;
+        RETURN amount;
+    END IF;
     WITH open AS (
         SELECT id, remaining_nano,
                (sum(remaining_nano) OVER (ORDER BY (id = first_lot) DESC NULLS LAST,
@@ -462,31 +475,48 @@ CREATE FUNCTION hopsmeter.add_credits(
     OUT entry_id bigint, OUT lot_id bigint, OUT repaid_nano bigint, OUT is_new boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
+    owed bigint;
     known record;
     on_date date := hopsmeter.posting_date(today, today);
 BEGIN
-    PERFORM hopsmeter.lock_books(account);
-    SELECT e.id, e.contra, e.amount_nano, l.id AS lot, l.expires_on INTO known
-    FROM hopsmeter.ledger_entries e LEFT JOIN hopsmeter.credit_lots l ON l.entry_id = e.id
-    WHERE e.account_no = account AND e.ref = reference;
-    IF FOUND THEN
-        IF (known.contra, known.amount_nano, known.expires_on)
-            IS DISTINCT FROM (against, amount, expires) THEN
-            RAISE EXCEPTION 'the reference was used for something else'
-                USING ERRCODE = 'unique_violation', CONSTRAINT = 'ledger_entries_ref';
-        END IF;
-        SELECT known.id, known.lot, 0, false INTO entry_id, lot_id, repaid_nano, is_new;
+    SELECT -arrears INTO owed FROM hopsmeter.lock_books(account);
+    INSERT INTO hopsmeter.ledger_entries AS e
+        (account_no, book, contra, amount_nano, posted_on, ref, memo)
+    VALUES (account, 1, against, amount, on_date, reference, words)
+    ON CONFLICT (account_no, ref) WHERE ref IS NOT NULL DO NOTHING
+    RETURNING e.id INTO entry_id;
+    is_new := entry_id IS NOT NULL;
+    repaid_nano := 0;
+    IF NOT is_new THEN
+        SELECT e.id, e.contra, e.amount_nano, l.id AS lot, l.expires_on INTO known
+        FROM hopsmeter.ledger_entries e LEFT JOIN hopsmeter.credit_lots l ON l.entry_id = e.id
+        WHERE e.account_no = account AND e.ref = reference;
+        PERFORM hopsmeter.require_same(
+            (known.contra, known.amount_nano, known.expires_on)
+            IS NOT DISTINCT FROM (against, amount, expires));
+        entry_id := known.id;
+        lot_id := known.lot;
         RETURN;
     END IF;
-    entry_id := hopsmeter.write_entry(account, 1::smallint, against, amount, on_date, NULL, NULL,
-                                      reference, words, NULL);
-    INSERT INTO hopsmeter.credit_lots
+    UPDATE hopsmeter.ledger_balances SET balance_nano = balance_nano + amount
+    WHERE account_no = account AND book = 1;
+    INSERT INTO hopsmeter.credit_lots AS l
         (account_no, entry_id, kind, amount_nano, remaining_nano, expires_on, priority)
     VALUES (account, entry_id, CASE against WHEN 12 THEN 'purchase' ELSE 'grant' END, amount, amount,
             expires, rank)
-    RETURNING id INTO lot_id;
-    repaid_nano := hopsmeter.repay_arrears(account, today, on_date, NULL, NULL, reference, lot_id);
-    is_new := true;
+    RETURNING l.id INTO lot_id;
+    IF owed > 0 THEN
+        repaid_nano := hopsmeter.repay_arrears(account, today, on_date, NULL, NULL, reference, lot_id);
+    END IF;
+END $$;
+
+-- A reference stands for one post of an account, and for no other.
+CREATE FUNCTION hopsmeter.require_same(same boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT same THEN
+        RAISE EXCEPTION 'the reference was used for something else'
+            USING ERRCODE = 'unique_violation', CONSTRAINT = 'ledger_entries_ref';
+    END IF;
 END $$;
 
 -- Takes credits back (a negative adjustment, a refund): from `own_lot` first, then in the order of
@@ -504,15 +534,11 @@ BEGIN
     SELECT credits INTO held FROM hopsmeter.lock_books(account);
     SELECT sum(-amount_nano)::bigint INTO known FROM hopsmeter.ledger_entries
     WHERE account_no = account AND ref IN (reference, reference || ':arrears');
-    IF known IS NOT NULL THEN
-        IF known <> amount THEN
-            RAISE EXCEPTION 'the reference was used for something else'
-                USING ERRCODE = 'unique_violation', CONSTRAINT = 'ledger_entries_ref';
-        END IF;
-        is_new := false;
+    is_new := known IS NULL;
+    IF NOT is_new THEN
+        PERFORM hopsmeter.require_same(known = amount);
         RETURN;
     END IF;
-    is_new := true;
     taken_nano := least(held, amount);
     arrears_nano := amount - taken_nano;
     IF arrears_nano > 0 AND NOT to_arrears THEN
