@@ -182,7 +182,8 @@ def _add(
     why: str,
     now: datetime,
 ) -> Credited:
-    _require_lot(lot, rank, day_of(now))
+    if not _posted_before(connection, payer, key):
+        _require_lot(lot, rank, day_of(now))
     money = require_currency(payer, currency)
     settle_currency(connection, payer.no, money, "These credits are")
     before = locked_balances(connection, payer)
@@ -272,6 +273,16 @@ def _posted(connection: Connection, name: str, values: dict[str, Any], key: str)
         ) from None
     assert row is not None
     return row
+
+
+def _posted_before(connection: Connection, payer: Account, key: str) -> bool:
+    """A key of last month's is still the same post, though its date may be past by now."""
+    values = [payer.no, key]
+    return bool(
+        connection.execute(
+            "SELECT FROM hopsmeter.ledger_entries WHERE account_no = %s AND ref = %s", values
+        ).rowcount
+    )
 
 
 def _policy(payer: Account) -> dict[str, Any]:
