@@ -342,7 +342,7 @@ told AS (
            owed > grace_nano AS is_beyond, low_at, empty_at, beyond_at
     FROM standing)
 SELECT t.account_no, u.id, u.currency, t.credits, t.owed, t.low_nano, t.grace_nano, t.mode,
-       t.is_low, t.is_empty, t.is_beyond,
+       t.is_low, t.is_empty, t.is_beyond, t.low_at, t.empty_at, t.beyond_at,
        t.low_at IS NULL AND t.is_low AS newly_low,
        t.empty_at IS NULL AND t.is_empty AS newly_empty,
        t.beyond_at IS NULL AND t.is_beyond AS newly_beyond
@@ -352,7 +352,8 @@ WHERE (t.low_at IS NOT NULL, t.empty_at IS NOT NULL, t.beyond_at IS NOT NULL)
 ORDER BY t.account_no LIMIT %(limit)s;
 
 -- name: mark
--- Since when credits are low, gone, or more is owed than the policy allows.
+-- Since when credits are low, gone, or more is owed than the policy allows; unless somebody else
+-- marked it meanwhile, who has told of it then.
 UPDATE hopsmeter.user_credits
 SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
     empty_at = CASE WHEN %(is_empty)s THEN coalesce(empty_at, %(now)s) END,
@@ -398,12 +399,65 @@ SELECT * FROM hopsmeter.add_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(expires)s,
     %(rank)s::smallint, %(why)s);
 
--- name: key_known
--- Whether an account has a post under a key.
-SELECT FROM hopsmeter.ledger_entries WHERE account_no = %(account)s AND ref = %(key)s;
-
 -- name: take_credits
 -- A negative adjustment or a refund, once per key.
 SELECT * FROM hopsmeter.take_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(lot)s, %(owed)s,
     %(why)s, NULL);
+
+-- name: lot_of
+-- A lot of an account, which nobody else changes until this is committed.
+SELECT l.expires_on, l.expired_at, l.remaining_nano FROM hopsmeter.credit_lots l
+WHERE l.id = %(lot)s AND l.account_no = %(account)s FOR UPDATE;
+
+-- name: settle_arrears
+-- What is owed as arrears is receivable from now on.
+SELECT hopsmeter.write_entry(%(account)s, 3::smallint, 2::smallint, %(amount)s,
+                             hopsmeter.posting_date(%(today)s, %(today)s), NULL, NULL, %(key)s,
+                             %(why)s, NULL);
+
+-- name: claim_event
+-- Take the next event that is due and nobody's, new ones first: they are told of as they are taken.
+UPDATE hopsmeter.outgoing_events e
+SET tries = e.tries + 1, lease_token = %(token)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM (SELECT id FROM hopsmeter.outgoing_events
+      WHERE state = 'due' AND next_try_at <= clock_timestamp()
+        AND coalesce(lease_until <= clock_timestamp(), true)
+      ORDER BY tries, next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due, hopsmeter.users u
+WHERE e.id = due.id AND u.no = e.account_no
+RETURNING e.id, e.message_id, e.type, u.id AS account, e.payload, e.tries, e.lease_token AS token;
+
+-- name: event_delivered
+-- It arrived, and is ours to say so.
+UPDATE hopsmeter.outgoing_events
+SET state = 'delivered', delivered_at = clock_timestamp(), next_try_at = NULL, error = NULL,
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: event_failed
+-- It did not arrive; another try after a pause.
+UPDATE hopsmeter.outgoing_events
+SET error = %(why)s, next_try_at = clock_timestamp() + make_interval(secs => %(pause_s)s),
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: event_given_up
+-- The last try failed.
+UPDATE hopsmeter.outgoing_events
+SET state = 'given_up', error = %(why)s, next_try_at = NULL, lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: keep_unsent
+-- Nobody is there to be sent to; what somebody else is sending at this moment is left to them.
+UPDATE hopsmeter.outgoing_events e SET state = 'unsent', next_try_at = NULL
+FROM (SELECT id FROM hopsmeter.outgoing_events
+      WHERE state = 'due' AND coalesce(lease_until <= clock_timestamp(), true)
+      ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, hopsmeter.users u
+WHERE e.id = due.id AND u.no = e.account_no
+RETURNING e.id, e.message_id, e.type, u.id AS account, e.payload, e.tries;
+
+-- name: mirror_modes
+-- The mode of today beside each user whose says something else.
+UPDATE hopsmeter.users u SET billing_mode = hopsmeter.mode_on(u.no, %(today)s)
+WHERE u.billing_mode <> hopsmeter.mode_on(u.no, %(today)s);

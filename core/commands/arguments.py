@@ -137,6 +137,58 @@ class RatesUnassign(Arguments, frozen=True):
     from_hour: str | None = None
 
 
+class CreditsGrant(Arguments, frozen=True):
+    """Promotional credits for an account; `amount` is text in units of its currency.
+
+    They pay the days before `expires_on`. The same `key` again is the same grant.
+    """
+
+    account: str
+    amount: str
+    expires_on: str | None = None
+    priority: int | None = None
+    currency: str | None = None
+    key: str | None = None
+
+
+class CreditsAdjust(Arguments, frozen=True):
+    """More credits (`5`), or less (`-5`), by hand."""
+
+    account: str
+    amount: str
+    currency: str | None = None
+    key: str | None = None
+
+
+class CreditsExpire(Arguments, frozen=True):
+    """One lot that shall expire now."""
+
+    account: str
+    lot: int
+
+
+class AccountMode(Arguments, frozen=True):
+    """From `from_day` on (without: from tomorrow, UTC) an account pays in `mode`."""
+
+    account: str
+    mode: str
+    from_day: str | None = None
+
+
+class AccountPolicy(Arguments, frozen=True):
+    """What changes of a policy: `grace` 0 is to stop, `warn_below` null tells nobody."""
+
+    account: str
+    grace: str | UnsetType = UNSET
+    warn_below: str | UnsetType | None = UNSET
+
+
+class AccountNamed(Arguments, frozen=True):
+    """One account: settle its arrears."""
+
+    account: str
+
+
 class HourDecide(Arguments, frozen=True):
     """One hour that waits for a person."""
 
@@ -166,6 +218,12 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "rates.new": RatesNew,
     "rates.assign": RatesAssign,
     "rates.unassign": RatesUnassign,
+    "credits.grant": CreditsGrant,
+    "credits.adjust": CreditsAdjust,
+    "credits.expire": CreditsExpire,
+    "account.mode": AccountMode,
+    "account.policy": AccountPolicy,
+    "account.settle-arrears": AccountNamed,
     "hours.accept": HourDecide,
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,

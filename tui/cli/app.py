@@ -15,6 +15,8 @@ COMMANDS: Final = {
     "user": "tui.cli.user:user",
     "namespace": "tui.cli.namespace:namespace",
     "rates": "tui.cli.rates:rates",
+    "account": "tui.cli.account:account",
+    "credits": "tui.cli.credit:credits_",
     "hours": "tui.cli.hours:hours",
     "collect": "tui.cli.hours:collect",
     "usage": "tui.cli.usage:usage",

@@ -1,11 +1,11 @@
-"""Hours, days and months as people type them; what is none is a misuse, told before anything runs."""
+"""Hours, days, months and moments as people type them; what is none is a misuse, told before anything runs."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
-from core.clock import day_of, hour_text, month_bounds, parse_hour
+from core.clock import day_of, hour_text, month_bounds, parse_hour, parse_instant
 from core.errors import InputFault
 
 
@@ -33,3 +33,4 @@ def _day(text: str) -> str:
 HOUR_TEXT: Final = _Text("hour", lambda text: hour_text(parse_hour(text)))
 DAY_TEXT: Final = _Text("day", _day)
 MONTH_TEXT: Final = _Text("month", lambda text: f"{month_bounds(text)[0]:%Y-%m}")
+INSTANT_TEXT: Final = _Text("time", lambda text: parse_instant(text).isoformat())

@@ -181,12 +181,12 @@ def test_a_mode_begins_on_no_day_that_is_posted(site: Site, anna: User) -> None:
 
 def test_the_balance_before_is_that_of_the_post(site: Site, anna: User) -> None:
     done = granted(site, anna, 5)
-    assert (done.balance_before_nano, done.balance_nano) == (0, units(5))
+    assert (done.before.credits_nano, done.after.credits_nano) == (0, units(5))
     taken = adjusted(site, anna, -2, "k_1")
-    assert (taken.balance_before_nano, taken.balance_nano) == (units(5), units(3))
+    assert (taken.before.credits_nano, taken.after.credits_nano) == (units(5), units(3))
     again = adjusted(site, anna, -2, "k_1")
-    assert (again.balance_before_nano, again.balance_nano) == (units(3), units(3))
+    assert (again.before.credits_nano, again.after.credits_nano) == (units(3), units(3))
     owed = refunded(site, anna, 7, "re_1")
-    assert (owed.balance_before_nano, owed.balance_nano) == (units(3), 0)
+    assert (owed.before.credits_nano, owed.after.credits_nano) == (units(3), 0)
     repaid = granted(site, anna, 5)
-    assert (repaid.balance_before_nano, repaid.balance_nano) == (0, units(1))
+    assert (repaid.before.credits_nano, repaid.after.credits_nano) == (0, units(1))
