@@ -271,6 +271,10 @@ def _posted(connection: Connection, name: str, values: dict[str, Any], key: str)
             f"The key {key} was used for another post of this account; use one of its own."
             " Nothing was changed."
         ) from None
+    except psycopg.errors.NumericValueOutOfRange:
+        raise InputFault(
+            "With that the account would have more than the books hold. Nothing was changed."
+        ) from None
     assert row is not None
     return row
 

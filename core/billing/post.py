@@ -24,6 +24,9 @@ DAYS_MAX = 400
 STUCK_NAMED_MAX = 3
 FROZEN_S = 150.0
 """Above the longest statement: a poster whose backend waits for it so long is frozen."""
+_STUCK = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException)
+"""Figures that nobody can add up, or books that somebody changed by hand: trouble of one day alone,
+whatever let it in, and no reason to keep all others from being posted."""
 
 Connection = psycopg.Connection[Any]
 
@@ -50,8 +53,7 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     for (day,) in days:
         try:
             done = _post_day(connection, day, now, frozen_s)
-        except psycopg.DataError as error:
-            # Figures that nobody can add up: of this day alone, whatever let them in.
+        except _STUCK as error:
             stuck.append(f"{day}: {error.diag.message_primary}")
             continue
         hours += done.hours
@@ -62,8 +64,8 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     if stuck:
         raise PostingStuck(
             f"These days cannot be posted or closed ({'; '.join(stuck[:STUCK_NAMED_MAX])});"
-            " all others are. `hopsmeter books check` names the hours; have them read again with"
-            " `hopsmeter collect CLUSTER --hour HOUR`."
+            " all others are. `hopsmeter books check` names the hours or accounts; have hours read"
+            " again with `hopsmeter collect CLUSTER --hour HOUR`."
         )
     return PostReport(len(days), hours, rows, closed, entries)
 
@@ -192,7 +194,7 @@ def _close_over(connection: Connection, now: datetime, frozen_s: float, stuck: l
             with connection.transaction():
                 _take_turn(connection, frozen_s)
                 _close(connection, day, clusters, now)
-        except psycopg.DataError as error:
+        except _STUCK as error:
             stuck.append(f"{day}: {error.diag.message_primary}")
             continue
         closed += len(clusters)

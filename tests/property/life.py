@@ -52,6 +52,8 @@ class Life:
     """What was done to credits, to be done again."""
     posted_on: int = 0
     last_posted: int = -1
+    latest: int = 0
+    """The newest hour that the clock ever called closed."""
 
     @property
     def now(self) -> int:
@@ -86,6 +88,11 @@ class Life:
         """Let time go on, or set the clock back."""
         latest, earliest = hour(LIFE_DAYS * DAY_HOURS - 1), hour(BEGINS_AT + 1)
         self.site.now = max(min(self.site.now + hours * HOUR, latest), earliest)
+        self.latest = max(self.latest, self.now)
+
+    def _mend(self) -> None:
+        """Set a clock right that is behind: what was past its date may not be judged as to come."""
+        self._wait(max(self.latest - self.now, 0))
 
     def _close(self) -> None:
         """Close the month before this one."""

@@ -6,7 +6,8 @@ import pytest
 
 from core.billing.marks import mark_accounts
 from core.billing.post import post_due
-from core.errors import Conflict, InputFault
+from core.errors import Conflict, InputFault, PostingStuck
+from core.money import NANO, NANO_MAX
 from tests.core.billing.ledger_site import (
     adjusted,
     bill,
@@ -190,3 +191,45 @@ def test_the_balance_before_is_that_of_the_post(site: Site, anna: User) -> None:
     assert (owed.before.credits_nano, owed.after.credits_nano) == (units(3), 0)
     repaid = granted(site, anna, 5)
     assert (repaid.before.credits_nano, repaid.after.credits_nano) == (0, units(1))
+
+
+# ── the end of what a BIGINT holds ──────────────────────────────────────────────────────────
+
+
+def test_more_than_the_books_hold_is_refused(site: Site, anna: User) -> None:
+    granted(site, anna, 5)
+    site.connection.execute("UPDATE ledger_balances SET balance_nano = %s", [NANO_MAX - 1])
+    with pytest.raises(InputFault, match="more than the books hold"):
+        granted(site, anna, 1)
+    assert site.value("SELECT count(*) FROM ledger_entries") == 1
+
+
+def test_a_charge_beyond_the_books_waits_and_is_named(site: Site) -> None:
+    site.cluster()
+    ben = site.user("ben")
+    site.map("a", ben, 0)
+    bill(site, {"a": 1}, 0)
+    receivable = "UPDATE ledger_balances SET balance_nano = -%s WHERE book = 2"
+    site.connection.execute(receivable, [NANO_MAX])
+    with pytest.raises(PostingStuck, match="2026-03-01: bigint out of range"):
+        bill(site, {"a": 1}, 1)
+    site.connection.execute(receivable, [NANO])
+    assert site.post().entries == 1
+    assert books(site, ben) == {"receivable": -2}
+    site.must_balance()
+
+
+def test_books_changed_by_hand_hold_up_no_other_day(site: Site, anna: User) -> None:
+    ben = site.user("ben")
+    site.map("a", anna, 0)
+    site.map("b", ben, 24)
+    granted(site, anna, 5)
+    site.connection.execute("UPDATE ledger_balances SET balance_nano = 0 WHERE book = 1")
+    site.say({"a": 1}, 0)
+    site.say({"b": 1}, 24)
+    site.until(24)
+    site.collect()
+    with pytest.raises(PostingStuck, match=r"2026-03-01: .*ledger_balances_check"):
+        site.post()
+    assert books(site, ben) == {"receivable": -1.01833}
+    assert "auth0|anna" in str(site.books()[4].rows)
