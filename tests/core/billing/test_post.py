@@ -27,6 +27,7 @@ UPDATE collection_windows SET posted_no = 0;
 DELETE FROM usage_daily;
 ALTER TABLE ledger_entries DISABLE TRIGGER USER;
 DELETE FROM ledger_entries;
+DELETE FROM postings;
 ALTER TABLE ledger_entries ENABLE TRIGGER USER;
 DELETE FROM ledger_balances;
 """
