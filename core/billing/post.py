@@ -106,8 +106,8 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         written = _write_usage(connection, day, seen)
         connection.execute(_SQL["plan_as_usual"])
         entered = enter_changes(connection, day, day_of(now))
-        ids, hours, numbers, _ = (list(column) for column in zip(*seen, strict=True))
-        marks = {"ids": ids, "hours": hours, "numbers": numbers}
+        ids, hours, numbers, _, revisions = (list(column) for column in zip(*seen, strict=True))
+        marks = {"ids": ids, "hours": hours, "numbers": numbers, "revisions": revisions}
         number = {"no": entered.number, "entries": entered.entries}
         connection.execute(_SQL["posted"], {**marks, **number, "day": day, "clusters": clusters})
         if day < day_of(now):
@@ -122,7 +122,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
 
 def _write_usage(connection: Connection, day: date, seen: list[tuple[Any, ...]]) -> int:
     """Add hours that were never posted; compute anew the day of a cluster with a revised one."""
-    revised = {cluster_id for cluster_id, _, _, posted_no in seen if posted_no}
+    revised = {cluster_id for cluster_id, _, _, posted_no, _ in seen if posted_no}
     anew = [(each[0], each[1]) for each in seen if each[0] in revised]
     added = [(each[0], each[1]) for each in seen if each[0] not in revised]
     written = 0

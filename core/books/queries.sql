@@ -525,3 +525,39 @@ SELECT FROM hopsmeter.hopsworks_clusters WHERE name = %(cluster)s;
 SELECT w.state, w.why, w.revision FROM hopsmeter.collection_windows w
 JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
 WHERE c.name = %(cluster)s AND w.hour = %(hour)s;
+
+-- name: hours_counted
+-- Per cluster that was metered in a time: its hours until now, and how many of them are stored.
+SELECT c.name, count(*), count(*) FILTER (WHERE w.revision > 0)
+FROM hopsmeter.hopsworks_clusters c
+CROSS JOIN LATERAL generate_series(greatest(c.metering_since, %(since)s),
+    least(%(newest)s, %(until)s::timestamptz - interval '1 hour'), interval '1 hour') AS h (hour)
+LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = h.hour
+WHERE w.hour IS NOT NULL OR c.status <> 'removed'
+GROUP BY c.name ORDER BY c.name;
+
+-- name: hours_unsettled
+-- Hours that are not in the books for good, with their state and reason; one without a row is missing.
+SELECT c.name, h.hour, coalesce(w.state, 'missing'), coalesce(w.why, '')
+FROM hopsmeter.hopsworks_clusters c
+CROSS JOIN LATERAL generate_series(greatest(c.metering_since, %(since)s),
+    least(%(newest)s, %(until)s::timestamptz - interval '1 hour'), interval '1 hour') AS h (hour)
+LEFT JOIN hopsmeter.collection_windows w ON w.cluster_id = c.id AND w.hour = h.hour
+WHERE w.state IS DISTINCT FROM 'settled' AND (w.hour IS NOT NULL OR c.status <> 'removed')
+ORDER BY c.name, h.hour;
+
+-- name: clusters_of
+-- On which clusters accounts, or their team, had namespaces or were charged in a time.
+SELECT DISTINCT coalesce(o.no, u.no), c.name
+FROM hopsmeter.user_projects p
+JOIN hopsmeter.users u ON u.no = p.user_no
+LEFT JOIN hopsmeter.users o ON o.id = u.account_owner_id
+JOIN hopsmeter.hopsworks_clusters c ON c.id = p.cluster_id
+WHERE coalesce(o.no, u.no) = ANY (%(accounts)s)
+  AND p.valid && tstzrange(%(since)s, %(until)s)
+UNION
+SELECT d.account_no, c.name FROM hopsmeter.usage_daily d
+JOIN hopsmeter.hopsworks_clusters c ON c.id = d.cluster_id
+WHERE d.account_no = ANY (%(accounts)s)
+  AND d.date >= (%(since)s AT TIME ZONE 'UTC')::date
+  AND d.date < (%(until)s AT TIME ZONE 'UTC')::date;

@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "hours": "tui.cli.hours:hours",
     "collect": "tui.cli.hours:collect",
     "usage": "tui.cli.usage:usage",
-    "explain": "tui.cli.proof:explain",
+    "explain": "tui.cli.explaining:explain",
     "books": "tui.cli.proof:books",
     "opencost": "tui.cli.proof:opencost",
     "admin": "tui.cli.setup:admin",
