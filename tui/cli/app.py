@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "collect": "tui.cli.hours:collect",
     "usage": "tui.cli.usage:usage",
     "explain": "tui.cli.explaining:explain",
+    "statement": "tui.cli.statement:statement",
     "books": "tui.cli.proof:books",
     "opencost": "tui.cli.proof:opencost",
     "admin": "tui.cli.setup:admin",
