@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from core.books.lines import CheckLine, Span
+from core.books.months.frozen import frozen_faults
 from core.db.queries import queries_beside
 from core.money import text_from_nano
 
@@ -59,6 +60,8 @@ def balances_equal_entries(connection: Connection, span: Span) -> CheckLine:
     entries = sum(int(row[1]) for row in sums)
     detail = f"{entries} entries" if entries else "no entries yet"
     suspended = sum(bool(is_beyond) for *_, is_beyond, _ in beyond)
+    if frozen := _rows(connection, "statements_frozen", span)[0][0]:
+        detail += f", {frozen} frozen statements"
     if suspended:
         detail += f", {suspended} accounts to be suspended"
     return _line(5, "balances equal their entries", detail, wrong)
@@ -108,12 +111,17 @@ def _beside(connection: Connection, span: Span) -> list[str]:
     ]
 
 
+def _frozen(connection: Connection, span: Span) -> list[str]:
+    return frozen_faults(connection, span.since, span.until)
+
+
 _CHECKS: tuple[Callable[[Connection, Span], list[str]], ...] = (
     _shapes,
     _balances,
     _lots,
     _draws,
     _beside,
+    _frozen,
 )
 
 

@@ -421,6 +421,11 @@ WHERE r.book = 3 AND u.status = 'active'
   AND (-r.balance_nano > coalesce(c.grace_nano, 0) OR c.beyond_at IS NOT NULL)
 ORDER BY u.no;
 
+-- name: statements_frozen
+-- How many frozen statements were compared.
+SELECT count(*) FROM hopsmeter.statements
+WHERE month >= date_trunc('month', %(since)s::timestamptz, 'UTC') AND month < %(until)s;
+
 -- name: missing_windows
 -- Hours since metering began that have no row.
 SELECT c.name, '', every.hour FROM hopsmeter.hopsworks_clusters c

@@ -12,6 +12,7 @@ from core.clusters.cluster import CORES_MAX, COST_MAX_NANO, GPUS_MAX, RAM_MAX_BY
 from core.errors import AnswerRefused, InputFault
 from core.money import text_from_nano
 from tui.cli.cluster import MARKS
+from tui.cli.months import close, months
 from tui.cli.output import (
     Column,
     Form,
@@ -133,6 +134,10 @@ def check(session: Session, month: str | None, form: Form) -> None:
         click.echo("The books balance." if not wrong else f"{wrong} of {len(lines)} are wrong.")
     if not all(line.ok for line in lines):
         raise SystemExit(1)
+
+
+books.add_command(close)
+books.add_command(months)
 
 
 @click.group()
