@@ -25,7 +25,7 @@ EXACT: Final = 9
 @click.command(
     short_help="An account's month, to hand to a customer.",
     epilog="\b\nExamples:\n  hopsmeter statement anna@example.com --month 2026-03\n"
-    "  hopsmeter statement anna@example.com --month 2026-03 --html anna-2026-03.html",
+    "  hopsmeter statement anna@example.com --month 2026-03 --html anna.html",
 )
 @click.argument("account")
 @click.option("--month", type=MONTH_TEXT, metavar="YYYY-MM", help="Else the month that runs.")
