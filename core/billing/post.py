@@ -90,6 +90,7 @@ class _Seen:
     hour: datetime
     stored_no: int
     posted_no: int
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         rows = connection.execute(_SQL["unposted"], at).fetchall()
         if not rows:
             return _Posted()
-        seen = [_Seen(*row[:4]) for row in rows]
-        turn = Turn(day, max(day, day_of(now)), number=rows[0][4], posted_on=rows[0][5])
+        seen = [_Seen(*row[:5]) for row in rows]
+        turn = Turn(day, max(day, day_of(now)), number=rows[0][5], posted_on=rows[0][6])
         # Without parameters, two statements are one question.
         connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
@@ -138,6 +139,7 @@ def _mark_posted(
             "ids": [each.cluster_id for each in seen],
             "hours": [each.hour for each in seen],
             "numbers": [each.stored_no for each in seen],
+            "revisions": [each.revision for each in seen],
             "no": turn.number,
             "entries": entries,
             "day": turn.day,

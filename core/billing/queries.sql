@@ -16,11 +16,12 @@ SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection
 WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
 
 -- name: unposted
--- The hours of a day that were stored, or changed, since they were posted, and by which store; with
--- each the number of the posting that this will be, and the date on which it stands.
-SELECT cluster_id, hour, stored_no, posted_no,
+-- The hours of a day that were stored, or changed, since they were posted, by which store, and which
+-- revision that made; with each the number of the posting that this will be, and the date on which it
+-- stands.
+SELECT cluster_id, hour, stored_no, posted_no, revision,
        (SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s),
-       hopsmeter.posting_date(%(day)s, %(today)s)
+       (SELECT hopsmeter.posting_date(%(day)s, %(today)s))   -- once, not for each
 FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no
   AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
@@ -166,10 +167,11 @@ SELECT count(*) FROM sums;
 -- name: posted
 -- These hours are posted as of the stores that were seen before the daily rows were computed: locked
 -- in the order in which everybody locks windows. And what follows: the posting's number, its
--- cluster-days, the word that it happened.
+-- hours, its cluster-days, the word that it happened.
 WITH seen AS MATERIALIZED (
-    SELECT k.* FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[])
-        AS k (cluster_id, hour, stored_no)
+    SELECT k.* FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[],
+                           %(revisions)s::int[])
+        AS k (cluster_id, hour, stored_no, revision)
     JOIN hopsmeter.collection_windows w ON w.cluster_id = k.cluster_id AND w.hour = k.hour
     ORDER BY k.cluster_id, k.hour FOR UPDATE OF w),
 marked AS (
@@ -178,6 +180,9 @@ marked AS (
 opened AS (
     INSERT INTO hopsmeter.cluster_days (cluster_id, day)
     SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
+kept AS (
+    INSERT INTO hopsmeter.posted_hours (hour, cluster_id, posting_no, revision)
+    SELECT hour, cluster_id, %(no)s, revision FROM seen),
 numbered AS (
     INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%(day)s, %(no)s, %(entries)s))
 -- Returned are those of these clusters whose day is closed: a poster whose clock is a little behind, or

@@ -32,6 +32,18 @@ class Posting(Table, table=True):
     entries: int
 
 
+class PostedHour(Table, table=True):
+    """An hour that a posting of its day brought to the books, and as of which revision."""
+
+    __tablename__ = "posted_hours"
+    __table_args__ = (PrimaryKeyConstraint("hour", "cluster_id", "posting_no"),)
+
+    hour: dt.datetime
+    cluster_id: int = Field(foreign_key=column_of(HopsworksCluster, "id"))
+    posting_no: int
+    revision: int
+
+
 class ClusterDay(Table, table=True):
     """A cluster's day that was posted; closed once it is over and its rows are written."""
 

@@ -204,6 +204,12 @@ class Collect(Arguments, frozen=True):
     since: str | None = None
 
 
+class BooksClose(Arguments, frozen=True):
+    """A month, as `2026-03`, that nothing shall be posted in any more."""
+
+    month: str
+
+
 ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "cluster.add": ClusterAdd,
     "cluster.edit": ClusterEdit,
@@ -228,6 +234,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,
     "collect": Collect,
+    "books.close": BooksClose,
 }
 
 SEALED: Final[dict[str, frozenset[str]]] = {

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from core.commands.effects import accounts, clusters, credit, hours, people, rates
+from core.commands.effects import accounts, clusters, credit, hours, months, people, rates
 from core.commands.kinds import Kind
 
 KINDS: Final[dict[str, Kind[Any]]] = {
@@ -29,4 +29,6 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "hours.keep": Kind("decide about hours", hours.deciding("keep"), why_needed=True),
     "hours.gap": Kind("decide about hours", hours.deciding("gap"), why_needed=True),
     "collect": Kind("have hours collected", hours.collect),
+    # All statements of a month: minutes, in which nobody else shall wait.
+    "books.close": Kind("close months", months.close, lane="slow", why_needed=True),
 }

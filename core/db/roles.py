@@ -31,6 +31,7 @@ APPEND_ONLY: Final = (
     "rate_plan_versions",
     "ledger_entries",
     "credit_draws",
+    "posted_hours",
     "closed_months",
     "statements",
 )

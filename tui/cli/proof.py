@@ -1,4 +1,4 @@
-"""`hopsmeter explain`, `books check`, `opencost read`: where figures come from, and that they agree."""
+"""One hour explained, `hopsmeter books check`, `opencost read`: where figures come from, and that they agree."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from core.clusters.cluster import CORES_MAX, COST_MAX_NANO, GPUS_MAX, RAM_MAX_BY
 from core.errors import AnswerRefused, InputFault
 from core.money import text_from_nano
 from tui.cli.cluster import MARKS
+from tui.cli.months import close, months
 from tui.cli.output import (
     Column,
     Form,
@@ -38,16 +39,7 @@ FILE_BYTES_MAX: Final = 1 << 30
 KIND_WORDS: Final = {0: "namespace", 3: "idle", 4: "unmounted"}
 
 
-@click.command(
-    short_help="From a figure back to OpenCost's answer.",
-    epilog="\b\nExample:\n  hopsmeter explain eu-1 ml-train 2026-03-01T14Z",
-)
-@click.argument("cluster")
-@click.argument("namespace")
-@click.argument("at", metavar="HOUR", type=HOUR_TEXT)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-def explain(session: Session, cluster: str, namespace: str, at: str, as_json: bool) -> None:
+def explain_hour(session: Session, cluster: str, namespace: str, at: str, as_json: bool) -> None:
     """Go back from one figure to its owner, its plan, and OpenCost's own answer."""
     from core.books.explain import explain as explained
 
@@ -142,6 +134,10 @@ def check(session: Session, month: str | None, form: Form) -> None:
         click.echo("The books balance." if not wrong else f"{wrong} of {len(lines)} are wrong.")
     if not all(line.ok for line in lines):
         raise SystemExit(1)
+
+
+books.add_command(close)
+books.add_command(months)
 
 
 @click.group()

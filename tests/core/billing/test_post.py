@@ -27,6 +27,10 @@ UPDATE collection_windows SET posted_no = 0;
 DELETE FROM usage_daily;
 ALTER TABLE ledger_entries DISABLE TRIGGER USER;
 DELETE FROM ledger_entries;
+DELETE FROM postings;
+ALTER TABLE posted_hours DISABLE TRIGGER USER;
+DELETE FROM posted_hours;
+ALTER TABLE posted_hours ENABLE TRIGGER USER;
 ALTER TABLE ledger_entries ENABLE TRIGGER USER;
 UPDATE ledger_balances SET balance_nano = 0;
 """
