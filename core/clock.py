@@ -58,6 +58,11 @@ def month_bounds(text: str) -> tuple[date, date]:
     return first, (first + timedelta(days=32)).replace(day=1)
 
 
+def month_start(at: datetime) -> datetime:
+    """Return the first hour of the UTC month that holds `at`."""
+    return floor_hour(at).replace(day=1, hour=0)
+
+
 def parse_hour(text: str) -> datetime:
     """Read `2026-03-01T14Z`, `2026-03-01T14:00` or `2026-03-01` (its first hour), in UTC."""
     if _DAY_TEXT.fullmatch(text):

@@ -61,7 +61,7 @@ sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network,
            hopsmeter.sum_nano(a.total_nano) AS total,
-           hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
+           hopsmeter.sum_nano(hopsmeter.charge_nano(a, v, NULL)) AS charge
     FROM hopsmeter.allocations a
     JOIN posted p ON p.cluster_id = a.cluster_id AND p.hour = a.hour
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
@@ -122,7 +122,7 @@ WITH sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.cpu_nano) AS cpu, hopsmeter.sum_nano(a.gpu_nano) AS gpu,
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network, hopsmeter.sum_nano(a.total_nano) AS total,
-           hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
+           hopsmeter.sum_nano(hopsmeter.charge_nano(a, v, NULL)) AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
     -- Whose user is known is a user's (kind 1): of that a planner without statistics thinks of most

@@ -92,7 +92,7 @@ WITH computed AS (
            sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
                + a.rounding_nano)::bigint AS other,
            sum(a.total_nano)::bigint AS total,
-           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+           sum(hopsmeter.charge_nano(a, v, NULL))::bigint AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
     WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
@@ -327,9 +327,9 @@ SELECT least(%(newest)s, (SELECT min(hour) FROM hopsmeter.collection_windows),
 -- One allocation with everything that made it what it is.
 SELECT a.*, c.currency, w.state, w.why AS window_why, k.name AS kind_name, w.raw_sha256,
        u.id AS user_id, o.id AS account_id, p.project, lower(p.valid) AS since,
-       upper(p.valid) AS until, p.source, p.created_by, r.name AS plan, v.factor,
-       v.valid_from AS plan_since,
-       hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       upper(p.valid) AS until, p.source, p.created_by, r.name AS plan,
+       r.currency AS plan_currency, v.*, v.valid_from AS plan_since,
+       hopsmeter.charge_nano(a, v, NULL) AS charge_nano,
        raw.asked_at, raw.size_bytes, raw.body
 FROM hopsmeter.allocations a
 JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
@@ -348,9 +348,12 @@ WHERE c.name = %(cluster)s AND n.name = %(namespace)s AND a.hour = %(hour)s;
 
 -- name: history
 -- The revisions of one allocation that were replaced, newest first.
-SELECT h.revision, h.total_nano, u.id, r.name, v.factor,
-       hopsmeter.charge_nano(h.total_nano, v.factor), h.replaced_at, h.replaced_why, h.raw_sha256
+SELECT h.revision, h.total_nano, u.id AS user_id, r.name AS plan, r.currency AS plan_currency, v.*,
+       hopsmeter.charge_nano(a, v, NULL) AS charge_nano,
+       h.replaced_at, h.replaced_why, h.raw_sha256
 FROM hopsmeter.allocation_history h
+-- The same row as what the function takes.
+CROSS JOIN LATERAL jsonb_populate_record(NULL::hopsmeter.allocations, to_jsonb(h)) a
 JOIN hopsmeter.namespaces n ON n.id = h.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = h.cluster_id
 LEFT JOIN hopsmeter.users u ON u.no = h.user_no

@@ -167,7 +167,7 @@ SELECT c.name AS cluster, n.name AS namespace, k.name AS kind, coalesce(u.id, ''
        sum(d.cpu_nano)::bigint AS cpu_nano, sum(d.gpu_nano)::bigint AS gpu_nano,
        sum(d.ram_nano)::bigint AS ram_nano, sum(d.pv_nano)::bigint AS pv_nano,
        sum(d.network_nano)::bigint AS network_nano, sum(d.other_nano)::bigint AS other_nano,
-       sum(d.total_nano)::bigint AS total_nano,
+       sum(d.total_nano)::bigint AS total_nano, sum(d.charge_nano)::bigint AS charge_nano,
        coalesce(sum(d.total_nano) FILTER (WHERE d.date = %(day)s), 0)::bigint AS day_nano,
        min(d.first_hour) AS first_hour, max(d.last_hour) AS last_hour
 FROM hopsmeter.cost_by_day d
@@ -219,7 +219,8 @@ ORDER BY a.hour DESC;
 -- Everything kept of one namespace in one hour, down to the hash of the answer it came from.
 SELECT c.name AS cluster, n.name AS namespace, a.hour, c.currency, k.name AS kind,
        u.id AS user_id, u.email AS user_email, p.id AS account_id, p.email AS account_email,
-       r.name AS plan, v.factor, hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       r.name AS plan, r.currency AS plan_currency, v.*,
+       hopsmeter.charge_nano(a, v, NULL) AS charge_nano,
        a.flags, a.revision,
        a.cpu_nano, a.gpu_nano, a.ram_nano, a.pv_nano, a.network_nano, a.load_balancer_nano,
        a.shared_nano, a.external_nano, a.adjustment_nano, a.rounding_nano, a.total_nano,
@@ -256,23 +257,19 @@ LEFT JOIN hopsmeter.logins l ON l.role = session_user
 LEFT JOIN hopsmeter.users u ON u.id = l.user_id;
 
 -- name: rate_plans
--- Every plan: its factor at an instant, the next one that is known, how many accounts pay by it.
-SELECT p.name AS plan, p.kind, p.is_default, v.factor, lower(v.valid) AS since,
-       n.factor AS next_factor, lower(n.valid) AS next_since,
+-- Every plan, the default one first, and how many accounts are assigned to it at an instant.
+SELECT p.name AS plan, p.kind, p.currency, p.is_default,
        (SELECT count(*) FROM hopsmeter.plan_assignments s
         WHERE s.plan_id = p.id AND s.valid @> %(now)s::timestamptz)::int AS accounts
 FROM hopsmeter.rate_plans p
-LEFT JOIN hopsmeter.rate_plan_periods v
-    ON v.plan_id = p.id AND v.valid @> %(now)s::timestamptz
-LEFT JOIN LATERAL (
-    SELECT factor, valid FROM hopsmeter.rate_plan_periods
-    WHERE plan_id = p.id AND lower(valid) > %(now)s ORDER BY lower(valid) LIMIT 1) n ON true
 ORDER BY p.is_default DESC, p.name;
 
 -- name: rate_plan_versions
--- The versions of a plan, newest first.
-SELECT factor, lower(valid) AS since, upper(valid) AS until
-FROM hopsmeter.rate_plan_periods WHERE plan = %(plan)s ORDER BY lower(valid) DESC;
+-- The versions of a plan, or of all, oldest first.
+SELECT v.*, lower(v.valid) AS since, upper(v.valid) AS until
+FROM hopsmeter.rate_plan_periods v
+WHERE %(plan)s::text IS NULL OR v.plan = %(plan)s
+ORDER BY v.plan, lower(v.valid);
 
 -- name: rate_plan_accounts
 -- Who was, is or will be assigned to a plan, newest period first.
@@ -284,11 +281,10 @@ JOIN hopsmeter.users u ON u.no = s.account_no
 WHERE p.name = %(plan)s ORDER BY lower(s.valid) DESC, u.id;
 
 -- name: rate_quote
--- What prices an account in one hour, and what one unit of cost is charged as.
-SELECT u.id AS account_id, u.email, %(hour)s::timestamptz AS hour, v.plan, v.is_default, v.factor,
+-- What prices an account in one hour.
+SELECT u.id AS account_id, u.email, v.*,
        lower(v.valid) AS version_since, upper(v.valid) AS version_until,
-       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until,
-       hopsmeter.charge_nano(1000000000, v.factor) AS charge_of_one_nano
+       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until
 FROM hopsmeter.users u
 LEFT JOIN hopsmeter.plan_assignments s
     ON s.account_no = u.no AND s.valid @> %(hour)s::timestamptz

@@ -26,15 +26,15 @@ def test_a_plan_is_made_assigned_and_told(run: Run, database: Database) -> None:
         refused = run("rates", "new", "team", "--factor", "-1", exit_code=1)
         told = thin(run("explain", "eu-1", "ml-train", hour_text(NEWEST)).stdout)
     assert made.stdout == "The new plan team charges cost × 1.2 from ever.\n"
-    assert "from 2026-04-01T00Z on, instead of × 1.2." in later.stdout
-    assert "  factor: 1.2 → 1.5" in later.stdout
+    assert "from 2026-04-01T00Z on, instead of cost × 1.2." in later.stdout
+    assert "  charges: cost × 1.2 → cost × 1.5" in later.stdout
     assert assigned.stdout.splitlines()[0] in tried.stdout
     assert "  plan: default → team" in assigned.stdout
     assert "  charge_USD: 2.50 → 3.00" in assigned.stdout
     assert "0 (free) or more" in refused.stderr
-    assert "team × 1.200000, its version from 2000-01-01T00Z on" in told
+    assert "team: cost × 1.2, its version from 2000-01-01T00Z on" in told
     assert "nobody; replaced" in told
-    assert "default × 1.000000; replaced" in told
+    assert "default: cost × 1; replaced" in told
     assert json.loads(run("usage", anna, "--month", "2026-03", "--json").stdout) == []
 
 
@@ -46,9 +46,9 @@ def test_plans_are_listed_shown_and_quoted_in_each_form(run: Run, database: Data
         run("rates", "assign", anna, "team", "--from", "2026-03-01")
         run("rates", "unassign", anna, "--from", "2026-04-01")
     listed = json.loads(run("rates", "list", "--json").stdout)
-    assert [(each["plan"], each["factor"], each["accounts"]) for each in listed] == [
-        ("default", "1.000000", 0),
-        ("team", "1.250000", 1),
+    assert [(each["plan"], each["charges"], each["accounts"]) for each in listed] == [
+        ("default", "cost × 1", 0),
+        ("team", "cost × 1.25", 1),
     ]
     assert len(list(csv.reader(io.StringIO(run("rates", "list", "--csv").stdout)))) == 3
     assert "1.25" in run("rates", "list").stdout
