@@ -126,6 +126,78 @@ END;
 COMMENT ON FUNCTION hopsmeter.charge_nano(bigint, numeric) IS
     'of the release before, whose daemon may still run; goes with the next';
 
+-- ── what is free in a month ─────────────────────────────────────────────────────────────────
+
+-- Of `own`, which brought the running sum to `total`, the part within the first `included`. Exact below
+-- zero too: what a restated hour takes back gives its free part back.
+CREATE FUNCTION hopsmeter.free_of(total bigint, own bigint, included bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN greatest(0, least(total, included)) - greatest(0, least(total - own, included));
+
+-- Which parts of the allocations in [since, until) are free, for the accounts named, or all (null):
+-- what a version includes is handed out per account and UTC month in the order (hour, cluster,
+-- namespace), by name. By the versions that the allocations were stored under; or, with `instead`, as
+-- if everybody paid by that plan. The one hand-out: posting, proof, explanations and previews use it.
+-- No row, or zeros: nothing is free. Read by the key of allocations, hour by hour (OFFSET 0), from the
+-- month's first hour on, and only where somebody has something included.
+CREATE FUNCTION hopsmeter.free_parts(
+    since timestamptz, until timestamptz, accounts int[], instead int)
+RETURNS SETOF hopsmeter.free_part LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+WITH given AS (
+    SELECT g.account_no, g.valid, g.id,
+           coalesce(g.cpu_included * 1000000, 0)::bigint AS cpu,
+           coalesce(g.gpu_included * 1000000, 0)::bigint AS gpu,
+           -- To whole bytes.
+           coalesce(trunc(g.ram_included * 1073741824), 0)::bigint AS ram,
+           coalesce(trunc(g.pv_included * 1073741824), 0)::bigint AS pv,
+           coalesce(trunc(g.network_included * 1073741824), 0)::bigint AS network
+    FROM (SELECT s.account_no, s.valid * v.valid AS valid, v.id, v.cpu_included, v.gpu_included,
+                 v.ram_included, v.pv_included, v.network_included
+          FROM hopsmeter.plan_assignments s
+          JOIN hopsmeter.rate_plan_periods v ON v.plan_id = s.plan_id AND v.valid && s.valid
+          WHERE instead IS NULL
+          UNION ALL
+          SELECT u.no, v.valid, v.id, v.cpu_included, v.gpu_included,
+                 v.ram_included, v.pv_included, v.network_included
+          FROM hopsmeter.rate_plan_periods v CROSS JOIN hopsmeter.users u
+          WHERE v.plan_id = instead) g
+    WHERE (accounts IS NULL OR g.account_no = ANY (accounts))
+      AND g.valid && tstzrange(date_trunc('month', since, 'UTC'), until)
+      AND num_nonnulls(g.cpu_included, g.gpu_included, g.ram_included, g.pv_included,
+                       g.network_included) > 0),
+used AS (
+    SELECT a.hour, a.namespace_id, a.cpu_core_hours_micro, a.gpu_hours_micro, a.ram_byte_hours,
+           a.pv_byte_hours, a.network_transfer_bytes, g.cpu, g.gpu, g.ram, g.pv, g.network,
+           hopsmeter.sum_nano(a.cpu_core_hours_micro) OVER month AS cpu_total,
+           hopsmeter.sum_nano(a.gpu_hours_micro) OVER month AS gpu_total,
+           hopsmeter.sum_nano(a.ram_byte_hours) OVER month AS ram_total,
+           hopsmeter.sum_nano(a.pv_byte_hours) OVER month AS pv_total,
+           hopsmeter.sum_nano(a.network_transfer_bytes) OVER month AS network_total
+    FROM given g
+    JOIN hopsmeter.user_projects p ON p.user_no = g.account_no AND p.valid && g.valid
+    JOIN hopsmeter.namespaces n ON n.cluster_id = p.cluster_id AND n.name = p.namespace
+    JOIN hopsmeter.hopsworks_clusters c ON c.id = p.cluster_id
+    JOIN hopsmeter.collection_windows w
+        ON w.cluster_id = p.cluster_id AND w.revision > 0 AND g.valid * p.valid @> w.hour
+        AND w.hour >= date_trunc('month', since, 'UTC') AND w.hour < until
+    CROSS JOIN LATERAL (
+        SELECT * FROM hopsmeter.allocations
+        WHERE hour = w.hour AND namespace_id = n.id AND kind = 1 AND account_no = g.account_no
+          AND (instead IS NOT NULL OR plan_version_id = g.id)
+        OFFSET 0) a
+    WINDOW month AS (
+        PARTITION BY g.account_no, g.id, date_trunc('month', a.hour, 'UTC')
+        ORDER BY a.hour, c.name COLLATE "C", n.name COLLATE "C" ROWS UNBOUNDED PRECEDING))
+SELECT hour, namespace_id,
+       hopsmeter.free_of(cpu_total, cpu_core_hours_micro, cpu),
+       hopsmeter.free_of(gpu_total, gpu_hours_micro, gpu),
+       hopsmeter.free_of(ram_total, ram_byte_hours, ram),
+       hopsmeter.free_of(pv_total, pv_byte_hours, pv),
+       hopsmeter.free_of(network_total, network_transfer_bytes, network)
+FROM used WHERE hour >= since;
+END;
+
 -- The days by the new function; else as it was.
 CREATE OR REPLACE FUNCTION hopsmeter.cost_of_day(day date, clusters int[])
 RETURNS SETOF hopsmeter.cost_daily LANGUAGE sql STABLE PARALLEL SAFE
