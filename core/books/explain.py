@@ -14,6 +14,7 @@ from core.db.queries import queries_beside
 from core.errors import Unknown
 from core.identity.principal import Principal
 from core.opencost.answer import FLAG_WORDS, MONEY_COLUMNS, QUANTITY_COLUMNS
+from core.rates.card import RESOURCES
 from core.rates.charge import ChargeLine, charge_lines
 from core.rates.terms import Terms, terms_of, terms_text
 
@@ -33,7 +34,8 @@ class Revision:
     user: str | None
     plan: str
     charges: str
-    charge_nano: int
+    charge_nano: int | None
+    """None where a part may have been free: how much it was then is not kept."""
     replaced_at: datetime
     why: str
     raw_sha256: str | None
@@ -113,7 +115,7 @@ def explain(
         plan_since=found["plan_since"],
         charges=_charges(found),
         terms=terms,
-        charge_lines=charge_lines(found, terms, {}) if terms else (),
+        charge_lines=charge_lines(found, terms, _free(found)) if terms else (),
         charge_nano=found["charge_nano"] or 0,
         margin_nano=found["charge_nano"] - found["total_nano"] if terms else None,
         revision=found["revision"],
@@ -137,11 +139,15 @@ def _revision(found: dict[str, Any]) -> Revision:
         user=found["user_id"],
         plan=found["plan"] or "",
         charges=_charges(found),
-        charge_nano=found["charge_nano"] or 0,
+        charge_nano=found["charge_nano"] if found["plan"] else 0,
         replaced_at=found["replaced_at"],
         why=found["replaced_why"],
         raw_sha256=sha256.hex() if sha256 else None,
     )
+
+
+def _free(found: dict[str, Any]) -> dict[str, int]:
+    return {of.figure: found[f"free_{name}"] or 0 for name, of in RESOURCES.items()}
 
 
 def _charges(found: dict[str, Any]) -> str:

@@ -98,10 +98,11 @@ def assign_plan(
     until = min((each.since for each in periods if each.since > since), default=None)
     if wanted.currency is not None:
         settle_currency(connection, payer.no, wanted.currency, f"The plan {plan} charges")
+    free_nano = _free_nano(connection, payer, since, until)
     for each in holding:
         _end(connection, each, since)
     _begin(connection, payer, wanted, since, until, principal.actor)
-    moved = _reprice(connection, payer, since, until, plan)
+    moved = _reprice(connection, payer, since, until, plan, free_nano)
     change = _change(connection, payer, wanted, version, holding, since, until, moved)
     _audit(connection, principal, "rates.assign", change, why)
     return change
@@ -129,9 +130,10 @@ def unassign_plan(
         )
     default = find_plan(connection, _default(connection))
     version = _version_at(default, since)
+    free_nano = _free_nano(connection, payer, since, None)
     for each in periods:
         _end(connection, each, since)
-    moved = _reprice(connection, payer, since, None, default.name)
+    moved = _reprice(connection, payer, since, None, default.name, free_nano)
     change = _change(connection, payer, default, version, periods, since, None, moved)
     _audit(connection, principal, "rates.unassign", change, why)
     return change
@@ -200,10 +202,29 @@ def _end(connection: Connection, period: _Period, until: datetime) -> None:
         connection.execute(_SQL["end_assignment"], {"id": period.id, "until": until})
 
 
+def _free_nano(
+    connection: Connection, payer: Account, since: datetime, until: datetime | None
+) -> int:
+    """Return what is not charged in [since, until) because it is free, as things stand."""
+    values = {"account_no": payer.no, "since": since, "until": until}
+    row = connection.execute(_SQL["free_value"], values).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _reprice(
-    connection: Connection, payer: Account, since: datetime, until: datetime | None, plan: str
+    connection: Connection,
+    payer: Account,
+    since: datetime,
+    until: datetime | None,
+    plan: str,
+    free_nano: int,
 ) -> tuple[Repriced, ...]:
-    """Revise what the account pays for in [since, until), cluster by cluster; sum by currency."""
+    """Revise what the account pays for in [since, until), cluster by cluster; sum by currency.
+
+    `free_nano` was free of it until now. Whoever has something included pays in one currency, and
+    all of these hours were under it, or come to be: what is free is a part of what is revised.
+    """
     raise_epoch(connection)
     values = {"account_no": payer.no, "since": since, "until": until}
     found: dict[str, list[Moved]] = {}
@@ -211,13 +232,14 @@ def _reprice(
         moved = reattribute(connection, cluster_id, names, since, until, f"plan: {plan}")
         if moved.hours:
             found.setdefault(currency, []).append(moved)
+    free_after_nano = _free_nano(connection, payer, since, until) if found else 0
     return tuple(
         Repriced(
             currency,
             sum(each.hours for each in parts),
             sum(each.cost_nano for each in parts),
-            sum(each.charge_before_nano for each in parts),
-            sum(each.charge_after_nano for each in parts),
+            sum(each.charge_before_nano for each in parts) - free_nano,
+            sum(each.charge_after_nano for each in parts) - free_after_nano,
         )
         for currency, parts in sorted(found.items())
     )

@@ -531,6 +531,16 @@ FROM hopsmeter.user_projects p JOIN hopsmeter.hopsworks_clusters c ON c.id = p.c
 WHERE p.user_no = %(account_no)s AND p.valid && tstzrange(%(since)s, %(until)s)
 GROUP BY c.id ORDER BY c.id;
 
+-- name: free_value
+-- What an account is not charged within a span because it is free.
+SELECT coalesce(sum(hopsmeter.charge_nano(x.a, v, NULL) - hopsmeter.charge_nano(x.a, v, f)), 0)::bigint
+FROM hopsmeter.free_parts(%(since)s, coalesce(%(until)s::timestamptz, 'infinity'),
+                          ARRAY[%(account_no)s::int], NULL) f
+CROSS JOIN LATERAL (
+    SELECT a FROM hopsmeter.allocations a
+    WHERE a.hour = f.hour AND a.namespace_id = f.namespace_id OFFSET 0) x
+JOIN hopsmeter.rate_plan_versions v ON v.id = (x.a).plan_version_id;
+
 -- name: assigned_within_a_month
 -- Whom a plan is assigned to from an hour within a span that is not the first of a month.
 SELECT u.id, lower(s.valid) FROM hopsmeter.plan_assignments s

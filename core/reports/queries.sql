@@ -220,7 +220,7 @@ ORDER BY a.hour DESC;
 SELECT c.name AS cluster, n.name AS namespace, a.hour, c.currency, k.name AS kind,
        u.id AS user_id, u.email AS user_email, p.id AS account_id, p.email AS account_email,
        r.name AS plan, r.currency AS plan_currency, v.*,
-       hopsmeter.charge_nano(a, v, NULL) AS charge_nano,
+       hopsmeter.charge_nano(a, v, f) AS charge_nano,
        a.flags, a.revision,
        a.cpu_nano, a.gpu_nano, a.ram_nano, a.pv_nano, a.network_nano, a.load_balancer_nano,
        a.shared_nano, a.external_nano, a.adjustment_nano, a.rounding_nano, a.total_nano,
@@ -239,6 +239,9 @@ LEFT JOIN hopsmeter.users u ON u.no = a.user_no
 LEFT JOIN hopsmeter.users p ON p.no = a.account_no
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
 LEFT JOIN hopsmeter.rate_plans r ON r.id = v.plan_id
+LEFT JOIN LATERAL hopsmeter.free_parts(
+    a.hour, a.hour + interval '1 hour', ARRAY[a.account_no], NULL) f
+    ON f.namespace_id = a.namespace_id
 WHERE c.name = %(cluster)s AND n.name = %(namespace)s;
 
 -- name: daemons

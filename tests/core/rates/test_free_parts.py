@@ -53,6 +53,18 @@ def use(site: Site, user: factories.User, used: dict[Place, int], figure: str = 
             },
         )
 
+    site.connection.execute(POSTED)
+
+
+POSTED = """
+TRUNCATE included_used_daily;
+INSERT INTO included_used_daily
+SELECT account_no, (hour AT TIME ZONE 'UTC')::date, plan_version_id, sum(cpu_core_hours_micro),
+       sum(gpu_hours_micro), sum(ram_byte_hours), sum(pv_byte_hours), sum(network_transfer_bytes)
+FROM allocations GROUP BY 1, 2, 3
+"""
+"""As a posting keeps what was used."""
+
 
 def free(
     site: Site,

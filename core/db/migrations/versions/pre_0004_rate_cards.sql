@@ -134,17 +134,42 @@ CREATE FUNCTION hopsmeter.free_of(total bigint, own bigint, included bigint) RET
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN greatest(0, least(total, included)) - greatest(0, least(total - own, included));
 
+-- Who has something included, and when.
+CREATE VIEW hopsmeter.accounts_with_included AS
+SELECT s.account_no, s.valid * v.valid AS valid
+FROM hopsmeter.plan_assignments s
+JOIN hopsmeter.rate_plan_periods v ON v.plan_id = s.plan_id AND v.valid && s.valid
+WHERE num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                   v.network_included) > 0;
+
+-- What an account used on a day under a version with something included, of the hours that are posted:
+-- so that the free part of an hour is known without reading its month again. Derived, like usage_daily.
+CREATE TABLE hopsmeter.included_used_daily (
+    account_no int NOT NULL REFERENCES hopsmeter.users (no),
+    date date NOT NULL,
+    plan_version_id int NOT NULL REFERENCES hopsmeter.rate_plan_versions (id),
+    cpu_core_hours_micro bigint NOT NULL,
+    gpu_hours_micro bigint NOT NULL,
+    ram_byte_hours bigint NOT NULL,
+    pv_byte_hours bigint NOT NULL,
+    network_transfer_bytes bigint NOT NULL,
+    PRIMARY KEY (date, account_no, plan_version_id)
+);
+
 -- Which parts of the allocations in [since, until) are free, for the accounts named, or all (null):
 -- what a version includes is handed out per account and UTC month in the order (hour, cluster,
 -- namespace), by name. By the versions that the allocations were stored under; or, with `instead`, as
 -- if everybody paid by that plan. The one hand-out: posting, proof, explanations and previews use it.
--- No row, or zeros: nothing is free. Read by the key of allocations, hour by hour (OFFSET 0), from the
--- month's first hour on, and only where somebody has something included.
+-- No row, or zeros: nothing is free. What was used earlier in the month comes from included_used_daily
+-- (`instead` reads it from the facts, as whoever begins with the month's first hour does); those of the
+-- day of `since` on are read, and only where somebody has something included.
 CREATE FUNCTION hopsmeter.free_parts(
     since timestamptz, until timestamptz, accounts int[], instead int)
-RETURNS SETOF hopsmeter.free_part LANGUAGE sql STABLE PARALLEL SAFE
+RETURNS SETOF hopsmeter.free_part LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100000
+-- With a setting of its own it is not inlined, which would let the planner think of one row, and loop.
+SET enable_nestloop = off
 BEGIN ATOMIC
-WITH given AS (
+WITH given AS MATERIALIZED (
     SELECT g.account_no, g.valid, g.id,
            coalesce(g.cpu_included * 1000000, 0)::bigint AS cpu,
            coalesce(g.gpu_included * 1000000, 0)::bigint AS gpu,
@@ -166,41 +191,53 @@ WITH given AS (
       AND g.valid && tstzrange(date_trunc('month', since, 'UTC'), until)
       AND num_nonnulls(g.cpu_included, g.gpu_included, g.ram_included, g.pv_included,
                        g.network_included) > 0),
+carried AS (
+    SELECT account_no, plan_version_id,
+           hopsmeter.sum_nano(cpu_core_hours_micro) AS cpu,
+           hopsmeter.sum_nano(gpu_hours_micro) AS gpu,
+           hopsmeter.sum_nano(ram_byte_hours) AS ram, hopsmeter.sum_nano(pv_byte_hours) AS pv,
+           hopsmeter.sum_nano(network_transfer_bytes) AS network
+    FROM hopsmeter.included_used_daily
+    WHERE instead IS NULL AND date >= (date_trunc('month', since, 'UTC') AT TIME ZONE 'UTC')::date
+      AND date < (since AT TIME ZONE 'UTC')::date
+      AND (accounts IS NULL OR account_no = ANY (accounts))
+    GROUP BY account_no, plan_version_id),
 used AS (
-    SELECT a.hour, a.namespace_id, a.cpu_core_hours_micro, a.gpu_hours_micro, a.ram_byte_hours,
+    SELECT k.cpu AS cpu_carried, k.gpu AS gpu_carried, k.ram AS ram_carried, k.pv AS pv_carried,
+           k.network AS network_carried,
+           a.hour, a.namespace_id, a.cpu_core_hours_micro, a.gpu_hours_micro, a.ram_byte_hours,
            a.pv_byte_hours, a.network_transfer_bytes, g.cpu, g.gpu, g.ram, g.pv, g.network,
            hopsmeter.sum_nano(a.cpu_core_hours_micro) OVER month AS cpu_total,
            hopsmeter.sum_nano(a.gpu_hours_micro) OVER month AS gpu_total,
            hopsmeter.sum_nano(a.ram_byte_hours) OVER month AS ram_total,
            hopsmeter.sum_nano(a.pv_byte_hours) OVER month AS pv_total,
            hopsmeter.sum_nano(a.network_transfer_bytes) OVER month AS network_total
-    FROM given g
-    JOIN hopsmeter.user_projects p ON p.user_no = g.account_no AND p.valid && g.valid
-    JOIN hopsmeter.namespaces n ON n.cluster_id = p.cluster_id AND n.name = p.namespace
-    JOIN hopsmeter.hopsworks_clusters c ON c.id = p.cluster_id
-    JOIN hopsmeter.collection_windows w
-        ON w.cluster_id = p.cluster_id AND w.revision > 0 AND g.valid * p.valid @> w.hour
-        AND w.hour >= date_trunc('month', since, 'UTC') AND w.hour < until
-    CROSS JOIN LATERAL (
-        SELECT * FROM hopsmeter.allocations
-        WHERE hour = w.hour AND namespace_id = n.id AND kind = 1 AND account_no = g.account_no
-          AND (instead IS NOT NULL OR plan_version_id = g.id)
-        OFFSET 0) a
+    FROM hopsmeter.allocations a
+    JOIN given g ON g.account_no = a.account_no AND g.valid @> a.hour
+        AND (instead IS NOT NULL OR g.id = a.plan_version_id)
+    JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
+    JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
+    LEFT JOIN carried k ON k.account_no = g.account_no AND k.plan_version_id = g.id
+        AND date_trunc('month', a.hour, 'UTC') = date_trunc('month', since, 'UTC')
+    WHERE EXISTS (SELECT FROM given)   -- else nothing is read
+      AND a.kind = 1 AND a.hour < until
+      AND a.hour >= CASE WHEN instead IS NULL THEN date_trunc('day', since, 'UTC')
+                         ELSE date_trunc('month', since, 'UTC') END
     WINDOW month AS (
         PARTITION BY g.account_no, g.id, date_trunc('month', a.hour, 'UTC')
         ORDER BY a.hour, c.name COLLATE "C", n.name COLLATE "C" ROWS UNBOUNDED PRECEDING))
 SELECT hour, namespace_id,
-       hopsmeter.free_of(cpu_total, cpu_core_hours_micro, cpu),
-       hopsmeter.free_of(gpu_total, gpu_hours_micro, gpu),
-       hopsmeter.free_of(ram_total, ram_byte_hours, ram),
-       hopsmeter.free_of(pv_total, pv_byte_hours, pv),
-       hopsmeter.free_of(network_total, network_transfer_bytes, network)
+       hopsmeter.free_of(cpu_total + coalesce(cpu_carried, 0), cpu_core_hours_micro, cpu),
+       hopsmeter.free_of(gpu_total + coalesce(gpu_carried, 0), gpu_hours_micro, gpu),
+       hopsmeter.free_of(ram_total + coalesce(ram_carried, 0), ram_byte_hours, ram),
+       hopsmeter.free_of(pv_total + coalesce(pv_carried, 0), pv_byte_hours, pv),
+       hopsmeter.free_of(network_total + coalesce(network_carried, 0), network_transfer_bytes, network)
 FROM used WHERE hour >= since;
 END;
 
--- The days by the new function; else as it was.
+-- The days by the new functions; else as it was.
 CREATE OR REPLACE FUNCTION hopsmeter.cost_of_day(day date, clusters int[])
-RETURNS SETOF hopsmeter.cost_daily LANGUAGE sql STABLE PARALLEL SAFE
+RETURNS SETOF hopsmeter.cost_daily LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 SELECT day, a.cluster_id, a.namespace_id, a.kind,
        coalesce(a.user_no, 0), coalesce(a.account_no, 0),
@@ -210,7 +247,7 @@ SELECT day, a.cluster_id, a.namespace_id, a.kind,
        sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
            + a.rounding_nano)::bigint,
        sum(a.total_nano)::bigint,
-       coalesce(sum(hopsmeter.charge_nano(a, v, NULL)), 0)::bigint,
+       coalesce(sum(hopsmeter.charge_nano(a, v, f)), 0)::bigint,
        min(a.hour), max(a.hour),
        sum(a.cpu_core_hours_micro)::bigint, sum(a.gpu_hours_micro)::bigint,
        sum(a.ram_byte_hours)::bigint, sum(a.pv_byte_hours)::bigint,
@@ -220,6 +257,9 @@ SELECT day, a.cluster_id, a.namespace_id, a.kind,
            -9e18), 9e18)::bigint
 FROM hopsmeter.allocations a
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+LEFT JOIN hopsmeter.free_parts(day::timestamp AT TIME ZONE 'UTC',
+                               (day + 1)::timestamp AT TIME ZONE 'UTC', NULL, NULL) f
+    ON f.hour = a.hour AND f.namespace_id = a.namespace_id
 WHERE a.hour >= day::timestamp AT TIME ZONE 'UTC'
   AND a.hour < (day + 1)::timestamp AT TIME ZONE 'UTC'
   AND a.cluster_id = ANY (clusters)
