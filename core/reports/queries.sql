@@ -295,3 +295,40 @@ JOIN hopsmeter.rate_plan_periods v
     ON v.plan_id = coalesce(s.plan_id, (SELECT id FROM hopsmeter.rate_plans WHERE is_default))
     AND v.valid @> %(hour)s::timestamptz
 WHERE u.id = %(account)s;
+
+-- name: plan_begins
+-- A plan, its currency, and when its first version begins.
+SELECT p.id, p.currency, min(v.valid_from) FROM hopsmeter.rate_plans p
+JOIN hopsmeter.rate_plan_versions v ON v.plan_id = p.id
+WHERE p.name = %(plan)s GROUP BY p.id;
+
+-- name: rerated
+-- What is stored of a span, by the plan that priced it and by another one, at its version in each hour:
+-- per account and currency, the greatest difference first.
+WITH charged AS (
+    SELECT a.account_no, a.cluster_id, count(*)::int AS hours,
+           sum(a.total_nano)::bigint AS cost_nano,
+           sum(hopsmeter.charge_nano(a, v, f))::bigint AS now_nano,
+           sum(hopsmeter.charge_nano(a, w, g))::bigint AS then_nano
+    FROM hopsmeter.allocations a
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    JOIN hopsmeter.rate_plan_periods p ON p.plan_id = %(plan_id)s AND p.valid @> a.hour
+    JOIN hopsmeter.rate_plan_versions w ON w.id = p.id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, NULL) f
+        ON f.hour = a.hour AND f.namespace_id = a.namespace_id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, %(plan_id)s) g
+        ON g.hour = a.hour AND g.namespace_id = a.namespace_id
+    WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
+      AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s)
+    GROUP BY a.account_no, a.cluster_id)
+SELECT u.id AS account_id, u.email, c.currency, sum(k.hours)::int AS hours,
+       sum(k.cost_nano)::bigint AS cost_nano, sum(k.now_nano)::bigint AS charge_now_nano,
+       sum(k.then_nano)::bigint AS charge_then_nano,
+       sum(k.then_nano - k.now_nano)::bigint AS difference_nano,
+       sum(k.now_nano - k.cost_nano)::bigint AS margin_now_nano,
+       sum(k.then_nano - k.cost_nano)::bigint AS margin_then_nano
+FROM charged k
+JOIN hopsmeter.users u ON u.no = k.account_no
+JOIN hopsmeter.hopsworks_clusters c ON c.id = k.cluster_id
+GROUP BY u.id, u.email, c.currency
+ORDER BY abs(sum(k.then_nano - k.now_nano)) DESC, u.id;

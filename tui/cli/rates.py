@@ -14,6 +14,7 @@ from core.reports.rates import PlanLine, PlanStory, Quote, plan_story, plans
 from core.reports.rates import quote as quote_of
 from tui.cli.asking import ask, writing
 from tui.cli.output import Column, Form, hour, listing, pairs, plain, show, show_json, table
+from tui.cli.rates_preview import preview_
 from tui.cli.session import Session
 from tui.cli.words import HOUR_TEXT, PAIR, by_name
 
@@ -25,6 +26,9 @@ KIND_WORDS = {"cost_plus": "cost-plus", "rate_card": "rate card"}
 @click.group()
 def rates() -> None:
     """What a cost is charged as: plans, their versions, who pays by which."""
+
+
+rates.add_command(preview_)
 
 
 @rates.command(
