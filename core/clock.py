@@ -81,6 +81,11 @@ def parse_instant(text: str) -> datetime:
     return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
+def month_start(at: datetime) -> datetime:
+    """Return the first hour of the UTC month that holds `at`."""
+    return floor_hour(at).replace(day=1, hour=0)
+
+
 def parse_hour(text: str) -> datetime:
     """Read `2026-03-01T14Z`, `2026-03-01T14:00` or `2026-03-01` (its first hour), in UTC."""
     if _DAY_TEXT.fullmatch(text):

@@ -155,6 +155,7 @@ def refund(
     """Take back what was paid for: from its own lot, then from the others; the rest is owed."""
     principal.require_admin("refund purchases")
     payer = find_account(connection, account)
+    require_currency(payer, None)
     done = _take(
         connection,
         payer,

@@ -102,9 +102,11 @@ WITH computed AS (
            sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
                + a.rounding_nano)::bigint AS other,
            sum(a.total_nano)::bigint AS total,
-           sum(hopsmeter.charge_nano(a.total_nano, v.factor))::bigint AS charge
+           sum(hopsmeter.charge_nano(a, v, f))::bigint AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, NULL) f
+        ON f.hour = a.hour AND f.namespace_id = a.namespace_id
     WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
     GROUP BY 1, 2, 3, 4),
 stored AS (
@@ -118,17 +120,23 @@ stored AS (
 pending AS (
     SELECT DISTINCT cluster_id, (hour AT TIME ZONE 'UTC')::date AS date
     FROM hopsmeter.collection_windows
-    WHERE stored_no <> posted_no AND hour >= %(since)s AND hour < %(until)s)
-SELECT c.name, u.id, coalesce(k.date, s.date)::timestamp AT TIME ZONE 'UTC'
-FROM computed k
-FULL JOIN stored s USING (date, cluster_id, user_no, account_no)
-JOIN hopsmeter.hopsworks_clusters c ON c.id = coalesce(k.cluster_id, s.cluster_id)
-JOIN hopsmeter.users u ON u.no = coalesce(k.user_no, s.user_no)
-WHERE (k.cpu, k.gpu, k.ram, k.pv, k.network, k.other, k.total, k.charge)
-      IS DISTINCT FROM (s.cpu, s.gpu, s.ram, s.pv, s.network, s.other, s.total, s.charge)
-  AND NOT EXISTS (SELECT FROM pending p
-                  WHERE p.cluster_id = coalesce(k.cluster_id, s.cluster_id)
-                    AND p.date = coalesce(k.date, s.date))
+    WHERE stored_no <> posted_no AND hour >= %(since)s AND hour < %(until)s),
+wrong AS MATERIALIZED (
+    SELECT date, cluster_id, user_no, account_no FROM computed k
+    FULL JOIN stored s USING (date, cluster_id, user_no, account_no)
+    WHERE (k.cpu, k.gpu, k.ram, k.pv, k.network, k.other, k.total, k.charge)
+        IS DISTINCT FROM (s.cpu, s.gpu, s.ram, s.pv, s.network, s.other, s.total, s.charge))
+SELECT c.name, u.id, k.date::timestamp AT TIME ZONE 'UTC'
+FROM wrong k
+JOIN hopsmeter.hopsworks_clusters c ON c.id = k.cluster_id
+JOIN hopsmeter.users u ON u.no = k.user_no
+WHERE NOT EXISTS (SELECT FROM pending p WHERE p.cluster_id = k.cluster_id AND p.date = k.date)
+  -- What is used, and not posted, moves what is free on the later days of its month.
+  AND NOT EXISTS (SELECT FROM pending p JOIN hopsmeter.accounts_with_included i
+                      ON i.account_no = k.account_no
+                      AND i.valid @> date_trunc('month', p.date::timestamp) AT TIME ZONE 'UTC'
+                  WHERE p.date <= k.date
+                    AND date_trunc('month', p.date) = date_trunc('month', k.date))
 LIMIT %(limit)s;
 
 -- name: cost_daily_differs
@@ -148,12 +156,18 @@ computed AS (SELECT k.* FROM days d, LATERAL hopsmeter.cost_of_day(d.day, d.clus
 stored AS (
     SELECT s.* FROM hopsmeter.cost_daily s
     JOIN days d ON d.day = s.date AND s.cluster_id = ANY (d.clusters)),
-wrong AS (
+wrong AS MATERIALIZED (
     (SELECT * FROM computed EXCEPT ALL SELECT * FROM stored)
     UNION ALL (SELECT * FROM stored EXCEPT ALL SELECT * FROM computed))
 SELECT c.name, n.name, wrong.date::timestamp AT TIME ZONE 'UTC'
 FROM wrong JOIN hopsmeter.hopsworks_clusters c ON c.id = wrong.cluster_id
 JOIN hopsmeter.namespaces n ON n.id = wrong.namespace_id
+WHERE NOT EXISTS (   -- as in usage_differs
+    SELECT FROM hopsmeter.collection_windows w JOIN hopsmeter.accounts_with_included i
+        ON i.account_no = wrong.account_no AND i.valid @> date_trunc('month', w.hour, 'UTC')
+    WHERE w.stored_no <> w.posted_no AND w.hour < (wrong.date + 1)::timestamp AT TIME ZONE 'UTC'
+      AND date_trunc('month', w.hour, 'UTC')
+          = date_trunc('month', wrong.date::timestamp) AT TIME ZONE 'UTC')
 LIMIT %(limit)s;
 
 -- name: unclosed_rows
@@ -351,7 +365,11 @@ WHERE e.account_no IS DISTINCT FROM l.account_no OR e.book <> 1
    OR l.kind <> CASE e.contra WHEN 12 THEN 'purchase' WHEN 13 THEN 'grant'
                               WHEN 11 THEN 'correction' ELSE '' END
    OR l.expired_at IS NOT NULL
-      AND (l.remaining_nano <> 0 OR coalesce(l.expires_on > %(today)s, true))
+      AND (l.remaining_nano <> 0
+           OR coalesce(l.expires_on > %(today)s, true) AND NOT EXISTS (   -- nor ended by a person
+               SELECT FROM hopsmeter.audit_log x
+               WHERE x.action = 'credits.expire' AND x.subject = 'account ' || u.id
+                 AND (x.before ->> 'lot')::bigint = l.id))
    OR t.after IS NOT NULL
       AND ((t.after ->> 'amount_nano')::bigint <> l.amount_nano
            OR t.after ->> 'expires_on' IS DISTINCT FROM l.expires_on::text)
@@ -489,9 +507,12 @@ SELECT least(%(newest)s, (SELECT min(hour) FROM hopsmeter.collection_windows),
 -- One allocation with everything that made it what it is.
 SELECT a.*, c.currency, w.state, w.why AS window_why, k.name AS kind_name, w.raw_sha256,
        u.id AS user_id, o.id AS account_id, p.project, lower(p.valid) AS since,
-       upper(p.valid) AS until, p.source, p.created_by, r.name AS plan, v.factor,
-       v.valid_from AS plan_since,
-       hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       upper(p.valid) AS until, p.source, p.created_by, r.name AS plan,
+       r.currency AS plan_currency, v.*, v.valid_from AS plan_since,
+       hopsmeter.charge_nano(a, v, f) AS charge_nano,
+       f.cpu_core_hours_micro AS free_cpu, f.gpu_hours_micro AS free_gpu,
+       f.ram_byte_hours AS free_ram, f.pv_byte_hours AS free_pv,
+       f.network_transfer_bytes AS free_network,
        raw.asked_at, raw.size_bytes, raw.body
 FROM hopsmeter.allocations a
 JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
@@ -506,13 +527,22 @@ LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
 LEFT JOIN hopsmeter.rate_plans r ON r.id = v.plan_id
 LEFT JOIN hopsmeter.raw_answers raw
     ON raw.hour = a.hour AND raw.cluster_id = a.cluster_id AND raw.sha256 = w.raw_sha256
+LEFT JOIN LATERAL hopsmeter.free_parts(
+    a.hour, a.hour + interval '1 hour', ARRAY[a.account_no], NULL) f
+    ON f.namespace_id = a.namespace_id
 WHERE c.name = %(cluster)s AND n.name = %(namespace)s AND a.hour = %(hour)s;
 
 -- name: history
 -- The revisions of one allocation that were replaced, newest first.
-SELECT h.revision, h.total_nano, u.id, r.name, v.factor,
-       hopsmeter.charge_nano(h.total_nano, v.factor), h.replaced_at, h.replaced_why, h.raw_sha256
+SELECT h.revision, h.total_nano, u.id AS user_id, r.name AS plan, r.currency AS plan_currency, v.*,
+       -- What was free of it then is not kept.
+       CASE WHEN num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                              v.network_included) = 0
+            THEN hopsmeter.charge_nano(a, v, NULL) END AS charge_nano,
+       h.replaced_at, h.replaced_why, h.raw_sha256
 FROM hopsmeter.allocation_history h
+-- The same row as what the function takes.
+CROSS JOIN LATERAL jsonb_populate_record(NULL::hopsmeter.allocations, to_jsonb(h)) a
 JOIN hopsmeter.namespaces n ON n.id = h.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = h.cluster_id
 LEFT JOIN hopsmeter.users u ON u.no = h.user_no

@@ -112,14 +112,19 @@ class NamespaceUnmap(Arguments, frozen=True):
 
 
 class RatesNew(Arguments, frozen=True):
-    """From `from_hour` on a plan charges `factor` (text, `1.25`) for each unit of cost.
+    """From `from_hour` on a plan charges `factor` for each unit of cost, or `prices` of quantities.
 
+    Numbers are text, `1.25`. `factors` are of single kinds of cost; `included` is free in a month.
     Without an hour a plan that is new does so from ever, another one from the coming hour on.
     """
 
     plan: str
-    factor: str
+    factor: str | None = None
     from_hour: str | None = None
+    factors: dict[str, str] = {}
+    prices: dict[str, str] = {}
+    included: dict[str, str] = {}
+    currency: str | None = None
 
 
 class RatesAssign(Arguments, frozen=True):

@@ -44,6 +44,7 @@ DELETED_FROM: Final = (
     "billing_modes",
     "usage_daily",
     "cost_daily",
+    "included_used_daily",
     "logins",
 )
 SEALED: Final = {

@@ -167,7 +167,7 @@ SELECT c.name AS cluster, n.name AS namespace, k.name AS kind, coalesce(u.id, ''
        sum(d.cpu_nano)::bigint AS cpu_nano, sum(d.gpu_nano)::bigint AS gpu_nano,
        sum(d.ram_nano)::bigint AS ram_nano, sum(d.pv_nano)::bigint AS pv_nano,
        sum(d.network_nano)::bigint AS network_nano, sum(d.other_nano)::bigint AS other_nano,
-       sum(d.total_nano)::bigint AS total_nano,
+       sum(d.total_nano)::bigint AS total_nano, sum(d.charge_nano)::bigint AS charge_nano,
        coalesce(sum(d.total_nano) FILTER (WHERE d.date = %(day)s), 0)::bigint AS day_nano,
        min(d.first_hour) AS first_hour, max(d.last_hour) AS last_hour
 FROM hopsmeter.cost_by_day d
@@ -219,7 +219,8 @@ ORDER BY a.hour DESC;
 -- Everything kept of one namespace in one hour, down to the hash of the answer it came from.
 SELECT c.name AS cluster, n.name AS namespace, a.hour, c.currency, k.name AS kind,
        u.id AS user_id, u.email AS user_email, p.id AS account_id, p.email AS account_email,
-       r.name AS plan, v.factor, hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       r.name AS plan, r.currency AS plan_currency, v.*,
+       hopsmeter.charge_nano(a, v, f) AS charge_nano,
        a.flags, a.revision,
        a.cpu_nano, a.gpu_nano, a.ram_nano, a.pv_nano, a.network_nano, a.load_balancer_nano,
        a.shared_nano, a.external_nano, a.adjustment_nano, a.rounding_nano, a.total_nano,
@@ -238,6 +239,9 @@ LEFT JOIN hopsmeter.users u ON u.no = a.user_no
 LEFT JOIN hopsmeter.users p ON p.no = a.account_no
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
 LEFT JOIN hopsmeter.rate_plans r ON r.id = v.plan_id
+LEFT JOIN LATERAL hopsmeter.free_parts(
+    a.hour, a.hour + interval '1 hour', ARRAY[a.account_no], NULL) f
+    ON f.namespace_id = a.namespace_id
 WHERE c.name = %(cluster)s AND n.name = %(namespace)s;
 
 -- name: daemons
@@ -256,23 +260,19 @@ LEFT JOIN hopsmeter.logins l ON l.role = session_user
 LEFT JOIN hopsmeter.users u ON u.id = l.user_id;
 
 -- name: rate_plans
--- Every plan: its factor at an instant, the next one that is known, how many accounts pay by it.
-SELECT p.name AS plan, p.kind, p.is_default, v.factor, lower(v.valid) AS since,
-       n.factor AS next_factor, lower(n.valid) AS next_since,
+-- Every plan, the default one first, and how many accounts are assigned to it at an instant.
+SELECT p.name AS plan, p.kind, p.currency, p.is_default,
        (SELECT count(*) FROM hopsmeter.plan_assignments s
         WHERE s.plan_id = p.id AND s.valid @> %(now)s::timestamptz)::int AS accounts
 FROM hopsmeter.rate_plans p
-LEFT JOIN hopsmeter.rate_plan_periods v
-    ON v.plan_id = p.id AND v.valid @> %(now)s::timestamptz
-LEFT JOIN LATERAL (
-    SELECT factor, valid FROM hopsmeter.rate_plan_periods
-    WHERE plan_id = p.id AND lower(valid) > %(now)s ORDER BY lower(valid) LIMIT 1) n ON true
 ORDER BY p.is_default DESC, p.name;
 
 -- name: rate_plan_versions
--- The versions of a plan, newest first.
-SELECT factor, lower(valid) AS since, upper(valid) AS until
-FROM hopsmeter.rate_plan_periods WHERE plan = %(plan)s ORDER BY lower(valid) DESC;
+-- The versions of a plan, or of all, oldest first.
+SELECT v.*, lower(v.valid) AS since, upper(v.valid) AS until
+FROM hopsmeter.rate_plan_periods v
+WHERE %(plan)s::text IS NULL OR v.plan = %(plan)s
+ORDER BY v.plan, lower(v.valid);
 
 -- name: rate_plan_accounts
 -- Who was, is or will be assigned to a plan, newest period first.
@@ -284,11 +284,10 @@ JOIN hopsmeter.users u ON u.no = s.account_no
 WHERE p.name = %(plan)s ORDER BY lower(s.valid) DESC, u.id;
 
 -- name: rate_quote
--- What prices an account in one hour, and what one unit of cost is charged as.
-SELECT u.id AS account_id, u.email, %(hour)s::timestamptz AS hour, v.plan, v.is_default, v.factor,
+-- What prices an account in one hour.
+SELECT u.id AS account_id, u.email, v.*,
        lower(v.valid) AS version_since, upper(v.valid) AS version_until,
-       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until,
-       hopsmeter.charge_nano(1000000000, v.factor) AS charge_of_one_nano
+       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until
 FROM hopsmeter.users u
 LEFT JOIN hopsmeter.plan_assignments s
     ON s.account_no = u.no AND s.valid @> %(hour)s::timestamptz
@@ -440,3 +439,40 @@ SELECT count(*) FILTER (WHERE state = 'due') AS waiting,
        coalesce((array_agg(error ORDER BY id DESC) FILTER (WHERE error IS NOT NULL
                   AND (state = 'due' OR created_at > %(now)s - %(lately)s)))[1], '') AS fault
 FROM hopsmeter.outgoing_events;
+
+-- name: plan_begins
+-- A plan, its currency, and when its first version begins.
+SELECT p.id, p.currency, min(v.valid_from) FROM hopsmeter.rate_plans p
+JOIN hopsmeter.rate_plan_versions v ON v.plan_id = p.id
+WHERE p.name = %(plan)s GROUP BY p.id;
+
+-- name: rerated
+-- What is stored of a span, by the plan that priced it and by another one, at its version in each hour:
+-- per account and currency, the greatest difference first.
+WITH charged AS (
+    SELECT a.account_no, a.cluster_id, count(*)::int AS hours,
+           sum(a.total_nano)::bigint AS cost_nano,
+           sum(hopsmeter.charge_nano(a, v, f))::bigint AS now_nano,
+           sum(hopsmeter.charge_nano(a, w, g))::bigint AS then_nano
+    FROM hopsmeter.allocations a
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    JOIN hopsmeter.rate_plan_periods p ON p.plan_id = %(plan_id)s AND p.valid @> a.hour
+    JOIN hopsmeter.rate_plan_versions w ON w.id = p.id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, NULL) f
+        ON f.hour = a.hour AND f.namespace_id = a.namespace_id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, %(plan_id)s) g
+        ON g.hour = a.hour AND g.namespace_id = a.namespace_id
+    WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
+      AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s)
+    GROUP BY a.account_no, a.cluster_id)
+SELECT u.id AS account_id, u.email, c.currency, sum(k.hours)::int AS hours,
+       sum(k.cost_nano)::bigint AS cost_nano, sum(k.now_nano)::bigint AS charge_now_nano,
+       sum(k.then_nano)::bigint AS charge_then_nano,
+       sum(k.then_nano - k.now_nano)::bigint AS difference_nano,
+       sum(k.now_nano - k.cost_nano)::bigint AS margin_now_nano,
+       sum(k.then_nano - k.cost_nano)::bigint AS margin_then_nano
+FROM charged k
+JOIN hopsmeter.users u ON u.no = k.account_no
+JOIN hopsmeter.hopsworks_clusters c ON c.id = k.cluster_id
+GROUP BY u.id, u.email, c.currency
+ORDER BY abs(sum(k.then_nano - k.now_nano)) DESC, u.id;

@@ -68,9 +68,9 @@ WITH posted AS MATERIALIZED (
       AND p.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC' AND p.posting_no = %(no)s),
 revisions AS MATERIALIZED (
     SELECT c.*, NULL::text AS replaced_why, NULL::bytea AS raw_sha256
-    FROM hopsmeter.current_charges c
-    WHERE c.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
-      AND c.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    FROM hopsmeter.current_charges(
+        %(day)s::timestamp AT TIME ZONE 'UTC', (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC',
+        ARRAY[%(account_no)s]::int[]) c
     UNION ALL
     SELECT r.hour, r.cluster_id, r.namespace_id, r.revision, r.kind, r.user_no, r.account_no,
            r.plan_version_id, r.total_nano, r.charge_nano, r.replaced_why, r.raw_sha256
@@ -120,7 +120,9 @@ ORDER BY c.name, s.name, n.hour;
 SELECT c.name AS cluster, s.name AS namespace, coalesce(p.project, '') AS project, a.hour,
        u.id AS user_id, v.words AS plan, a.total_nano AS cost_nano, a.charge_nano, a.revision,
        w.state, w.raw_sha256, w.posted_no > 0 AS is_posted, w.stored_no <> w.posted_no AS is_pending
-FROM hopsmeter.current_charges a
+FROM hopsmeter.current_charges(
+        %(day)s::timestamp AT TIME ZONE 'UTC', (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC',
+        ARRAY[%(account_no)s]::int[]) a
 JOIN hopsmeter.collection_windows w ON w.cluster_id = a.cluster_id AND w.hour = a.hour
 JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
 JOIN hopsmeter.namespaces s ON s.id = a.namespace_id
@@ -129,8 +131,6 @@ LEFT JOIN hopsmeter.plan_words v ON v.id = a.plan_version_id
 LEFT JOIN hopsmeter.user_projects p
     ON p.cluster_id = a.cluster_id AND p.namespace = s.name AND p.valid @> a.hour
 WHERE a.account_no = %(account_no)s AND a.kind = 1
-  AND a.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
-  AND a.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
 ORDER BY c.name, s.name, a.hour;
 
 -- name: replaced_of_day
@@ -142,7 +142,7 @@ WITH replaced AS (
 mine AS (
     SELECT hour, namespace_id FROM replaced WHERE account_no = %(account_no)s
     UNION
-    SELECT hour, namespace_id FROM hopsmeter.current_charges
+    SELECT hour, namespace_id FROM hopsmeter.allocations
     WHERE account_no = %(account_no)s AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
       AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC')
 SELECT c.name AS cluster, s.name AS namespace, r.hour, r.revision, o.id AS account,

@@ -75,7 +75,9 @@ SELECT a.account_no, (a.hour AT TIME ZONE 'UTC')::date AS day, c.name AS cluster
        n.name AS namespace, coalesce(p.project, '') AS project, u.email AS user,
        coalesce(v.words, '') AS plan, count(*)::int AS hours, sum(a.total_nano)::bigint AS cost_nano,
        sum(a.charge_nano)::bigint AS charge_nano
-FROM hopsmeter.current_charges a
+FROM hopsmeter.current_charges(
+        %(first)s::date::timestamp AT TIME ZONE 'UTC', %(after)s::date::timestamp AT TIME ZONE 'UTC',
+        %(accounts)s) a
 JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
 JOIN hopsmeter.users u ON u.no = a.user_no
@@ -83,8 +85,6 @@ LEFT JOIN hopsmeter.plan_words v ON v.id = a.plan_version_id
 LEFT JOIN hopsmeter.user_projects p
     ON p.cluster_id = a.cluster_id AND p.namespace = n.name AND p.valid @> a.hour
 WHERE a.kind = 1 AND a.account_no = ANY (%(accounts)s)
-  AND a.hour >= %(first)s::date::timestamp AT TIME ZONE 'UTC'
-  AND a.hour < %(after)s::date::timestamp AT TIME ZONE 'UTC'
 GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7;
 
 -- name: movements

@@ -110,6 +110,9 @@ def test_a_day_that_goes_below_nothing_again_and_again_makes_one_lot(
 
 def test_an_account_that_only_ever_was_refunded_is_told_of(site: Site, anna: User) -> None:
     ben = site.user("ben")
+    with pytest.raises(InputFault, match="has no currency yet"):
+        refunded(site, ben, 2, "re_0")
+    site.map("b", ben, 0)
     refunded(site, ben, 2, "re_1")
     assert site.value("SELECT type FROM outgoing_events") == "credits.beyond_limit"
     site.open_windows()

@@ -17,21 +17,37 @@ CREATE TRIGGER posted_hours_no_truncate BEFORE TRUNCATE ON hopsmeter.posted_hour
 
 -- Versions of plans in words: what statements and explanations call them by.
 CREATE VIEW hopsmeter.plan_words AS
-SELECT id, plan || ' × ' || trim_scale(factor) AS words FROM hopsmeter.rate_plan_periods;
+SELECT id, plan || coalesce(' × ' || trim_scale(factor), ' (rate card)') AS words
+FROM hopsmeter.rate_plan_periods;
 
--- What every allocation is charged; null where nobody pays.
-CREATE VIEW hopsmeter.current_charges AS
+-- What the allocations in [since, until) are charged, less what is free of those of `accounts`; null
+-- where nobody pays.
+CREATE FUNCTION hopsmeter.current_charges(since timestamptz, until timestamptz, accounts int[])
+RETURNS TABLE (hour timestamptz, cluster_id int, namespace_id int, revision int, kind smallint,
+               user_no int, account_no int, plan_version_id int, total_nano bigint,
+               charge_nano bigint)
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
 SELECT a.hour, a.cluster_id, a.namespace_id, a.revision, a.kind, a.user_no, a.account_no,
-       a.plan_version_id, a.total_nano, hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano
+       a.plan_version_id, a.total_nano, hopsmeter.charge_nano(a, v, f)
 FROM hopsmeter.allocations a
-LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id;
+LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+LEFT JOIN hopsmeter.free_parts(since, until, accounts, NULL) f
+    ON f.hour = a.hour AND f.namespace_id = a.namespace_id
+WHERE a.hour >= since AND a.hour < until;
+END;
 
--- And what every revision of it was charged that was replaced.
+-- And what every revision of it was charged that was replaced; null too where something was free, which
+-- is not kept.
 CREATE VIEW hopsmeter.replaced_charges AS
 SELECT h.hour, h.cluster_id, h.namespace_id, h.revision, h.kind, h.user_no, h.account_no,
-       h.plan_version_id, h.total_nano, hopsmeter.charge_nano(h.total_nano, v.factor) AS charge_nano,
+       h.plan_version_id, h.total_nano,
+       CASE WHEN num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                              v.network_included) = 0
+            THEN hopsmeter.charge_nano(a, v, NULL) END AS charge_nano,
        h.replaced_at, h.replaced_why, h.raw_sha256
 FROM hopsmeter.allocation_history h
+CROSS JOIN LATERAL jsonb_populate_record(NULL::hopsmeter.allocations, to_jsonb(h)) a
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = h.plan_version_id;
 
 -- From when on the books are open: after the last month that is closed.

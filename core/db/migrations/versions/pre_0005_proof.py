@@ -2,8 +2,8 @@
 
 from core.db.migrations import run_sql_beside
 
-revision = "0006"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
