@@ -45,6 +45,8 @@ class Life:
     facts: Oracle
     accounts: dict[str, Account]
     said: dict[Place, Said] = field(default_factory=dict)
+    answered: list[Place] = field(default_factory=list)
+    """The last one last."""
     touched: set[int] = field(default_factory=set)
     """Hours that wait to be posted."""
     missing: set[Place] = field(default_factory=set)
@@ -114,8 +116,9 @@ class Life:
         self._answer(place, {**self._costs_of(place), **costs})
 
     def _restate(self, which: int, namespace: str, cost: int | None) -> None:
-        if self.said:
-            place = sorted(self.said)[which % len(self.said)]
+        """Let one of the last hours that were answered cost something else."""
+        if self.answered:
+            place = self.answered[-1 - which % len(self.answered)]
             costs = {**self._costs_of(place), namespace: cost}
             self._answer(place, {name: each for name, each in costs.items() if each is not None})
 
@@ -129,6 +132,7 @@ class Life:
         rows = tuple((name, Figures(cost, 0, cost)) for name, cost in sorted(costs.items()))
         self.facts.hours.setdefault(place, Hour())
         self.said[place] = Said("good", rows)
+        self.answered = [*(each for each in self.answered if each != place), place]
         self.missing.discard(place)
         self.site.say(self._written(place), number, cluster)
         self.site.again(number, cluster)
