@@ -154,6 +154,11 @@ class Both:
                 change()
             return
         change()
+        # It goes on until another one begins, over whatever time is nobody's.
+        until = min((each for each in periods if each > since and periods[each]), default=None)
+        for each in [each for each in periods if each > since and each != until]:
+            if until is None or each < until:
+                del periods[each]
         periods[since] = whose
 
     def _post(self) -> None:

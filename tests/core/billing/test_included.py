@@ -7,7 +7,7 @@ import pytest
 from core.books.explain import explain
 from tests import factories
 from tests.answers import allocation, body_of
-from tests.core.billing.ledger_site import books
+from tests.core.billing.ledger_site import books, granted, pays
 from tests.core.metering.site import ADMIN, Site, hour
 
 CORE_HOUR = 10**9
@@ -204,6 +204,22 @@ def test_assigning_tells_what_is_charged_with_the_free_part(plant: Plant) -> Non
     (done,) = plant.site.assign(plant.anna, "card", 0).moved
     assert (done.charge_before_nano, done.charge_after_nano) == (cost, 2 * CORE_HOUR)
     plant.settle(2)
+
+
+def test_credits_pay_what_is_left_and_get_back_what_becomes_free(plant: Plant) -> None:
+    pays(plant.site, plant.anna, "prepaid", 0)
+    granted(plant.site, plant.anna, 30)
+    days_of(plant, 2, 3)
+    plant.site.post()
+    assert books(plant.site, plant.anna) == {"arrears": -8}
+    plant.use({"a": 0.5}, 0)
+    plant.again(0)
+    plant.site.post()
+    assert books(plant.site, plant.anna) == {"arrears": -6.5}
+    plant.site.map("a", plant.site.user("ben"), 24, "eu-1")
+    plant.site.post()
+    assert books(plant.site, plant.anna) == {"credits": 9.5}
+    plant.site.must_balance()
 
 
 def test_posting_again_changes_nothing(plant: Plant) -> None:
