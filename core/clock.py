@@ -58,6 +58,34 @@ def month_bounds(text: str) -> tuple[date, date]:
     return first, (first + timedelta(days=32)).replace(day=1)
 
 
+def parse_day(text: str) -> date:
+    """Read `2026-03-01`."""
+    try:
+        if _DAY_TEXT.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise InputFault(f"{text[:40]!r} is no day; write it like 2026-03-01. Nothing was changed.")
+
+
+def parse_instant(text: str) -> datetime:
+    """Read `2026-03-01T14:30:05Z`, `2026-03-01T14Z` or `2026-03-01` (its beginning), in UTC."""
+    try:
+        return parse_hour(text)
+    except InputFault:
+        pass
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputFault(f"{text[:40]!r} is no time; write it like 2026-03-01T14:30Z.") from None
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+
+
+def month_start(at: datetime) -> datetime:
+    """Return the first hour of the UTC month that holds `at`."""
+    return floor_hour(at).replace(day=1, hour=0)
+
+
 def parse_hour(text: str) -> datetime:
     """Read `2026-03-01T14Z`, `2026-03-01T14:00` or `2026-03-01` (its first hour), in UTC."""
     if _DAY_TEXT.fullmatch(text):

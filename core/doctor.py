@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import psycopg
 
+from core.billing.webhook import open_webhook
 from core.clock import utc_now
 from core.clusters.keys import check_keyring, may_check, open_keyring
 from core.clusters.vault import keyring_status
@@ -25,8 +26,10 @@ from core.db.migrate import current_version, require_current
 from core.db.notify import listen, wait
 from core.errors import HopsmeterError, SettingsFault
 from core.reports.clusters import ClusterLine, clusters, hours_text
+from core.reports.events import LATELY, outgoing
 from core.reports.session import daemons, life
 from core.settings import OPTIONS, Settings, client_url, load
+from core.settings.checks import without_path
 from core.settings.own import listens
 
 ROOM_WARN_BYTES = 2 * 2**30
@@ -64,7 +67,7 @@ def examine(
         suppress(HopsmeterError, psycopg.Error),
         connect(client_url(settings), name="hopsmeter doctor", read_only=True) as connection,
     ):
-        found += _look(connection, _WORK)
+        found += _look(connection, (*_WORK, _webhook_with(settings)))
     found.append(_kubernetes())
     if any(each.name == "daemon" and each.verdict == "ok" for each in found):
         found = [_held_by_daemon(each, settings) for each in found]
@@ -77,6 +80,8 @@ def examine_start(settings: Settings) -> list[Finding]:
         _checked("state folder", lambda: _state_folder(settings)),
         _checked("keyring", lambda: _keyring(settings)),
     ]
+    if settings.webhook_url:
+        found.append(_checked("webhook secret", lambda: _webhook_secret(settings)))
     if settings.own_database:
         found.append(_checked("programs", lambda: _programs(settings)))
         if not _own_runs(settings):
@@ -151,9 +156,21 @@ def _keyring(settings: Settings) -> Finding:
     return Finding("keyring", "ok", f"{status.source}: key {status.primary_key_id}{older}")
 
 
+def _webhook_secret(settings: Settings) -> Finding:
+    path = settings.webhook_secret_file
+    with suppress(OSError):
+        if path is not None and path.exists() and not os.access(path, os.R_OK):
+            saw = f"{path} is not open to this account"
+            cure = "Run this as the daemon's account to check it."
+            return Finding("webhook secret", "warn", saw, cure)
+    open_webhook(settings)
+    return Finding("webhook secret", "ok", f"{path} can be signed with")
+
+
 def _held_by_daemon(finding: Finding, settings: Settings) -> Finding:
     """A credential of systemd's is given to the service alone: what is not here is no fault then."""
-    if finding.name != "keyring" or finding.verdict == "ok" or settings.keyring is not None:
+    given = {"keyring": settings.keyring, "webhook secret": settings.webhook_secret_file}
+    if finding.verdict == "ok" or given.get(finding.name, finding) is not None:
         return finding
     saw = "not to be seen from here; the daemon that runs has proved its own"
     return Finding("keyring", "ok", saw)
@@ -310,6 +327,35 @@ def _troubles(line: ClusterLine) -> Iterator[tuple[str, str]]:
         yield f"{hours_text(line.undecided)} to be decided by a person", look
     if line.hours.gap:
         yield f"{hours_text(line.hours.gap)} lost (gaps), of which no cost is known", look
+
+
+def _webhook_with(settings: Settings) -> Look:
+    def _webhook(connection: Connection) -> Iterator[Finding]:
+        found = outgoing(connection, utc_now())
+        if not settings.webhook_url:
+            are = "is" if found.unsent == 1 else "are"
+            kept = f"; {_events_text(found.unsent)} {are} kept unsent" if found.unsent else ""
+            saw = f"not set: events of accounts are in the log and the audit trail{kept}"
+            yield Finding("webhook", "ok", saw)
+            return
+        saw = f"{without_path(settings.webhook_url)}: {_events_text(found.waiting)} to be delivered"
+        if found.waiting and found.fault:
+            since = f"{found.waiting_since:%Y-%m-%d %H:%M}Z"
+            saw += f", the oldest since {since}; the last try: {found.fault}"
+            cure = "See that it is up and answers 2xx within 10 s; each is tried for three days."
+            yield Finding("webhook", "warn", saw, cure)
+        else:
+            yield Finding("webhook", "ok", saw)
+        if found.given_up:
+            saw = f"{_events_text(found.given_up)} given up in {LATELY.days} days: {found.fault}"
+            cure = "Tell whoever listens what they missed; the audit trail has each event."
+            yield Finding("webhook", "warn", saw, cure)
+
+    return _webhook
+
+
+def _events_text(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
 
 
 def _kubernetes() -> Finding:

@@ -42,6 +42,12 @@ def text_from_nano(nano: int, decimals: int = 2) -> str:
     return f"{rounded:,.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def exact_from_nano(nano: int) -> str:
+    """Return an amount for people with every digit it has, two decimals at least: `1 234.50`."""
+    part = f"{abs(nano) % NANO:09d}".rstrip("0")
+    return text_from_nano(nano, max(2, len(part)))
+
+
 def nano_from_text(text: str) -> int:
     """Read an amount as people type it, `25` or `-0.125`, exactly; InputFault, never a rounding."""
     said = _AMOUNT.fullmatch(text)

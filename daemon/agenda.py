@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import schedule
 
 from daemon.deps import Deps, Report
-from daemon.jobs import books, commands, heartbeat, hours, post, retention
+from daemon.jobs import books, commands, events, expiry, heartbeat, hours, post, retention
 
 CLOCK_SLACK_S = 1.0
 
@@ -39,6 +39,8 @@ HOURS = Job("hours", 5, 60, hours.run, "Open what is due, and begin visits to cl
 AGENDA = (
     HOURS,
     POST,
+    Job("expiry", 3600, 600, expiry.run, "Post the expiry of credits past their date."),
+    Job("events", 10, 120, events.run, "Tell of accounts, and deliver to the webhook."),
     Job("books", 6 * 3600, 1800, books.run, "Prove the books of this month.", patient=True),
     Job("retention", 6 * 3600, 600, retention.run, "Drop raw answers past their time."),
 )

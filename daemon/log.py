@@ -81,6 +81,8 @@ def configure(wanted: str, level: str, stream: TextIO = sys.stderr) -> None:
     # Libraries tell of each request and each retry; that is wanted when looking for a fault only.
     root.setLevel(chosen if chosen == logging.DEBUG else max(chosen, logging.WARNING))
     logging.getLogger("hopsmeter").setLevel(chosen)
+    # It tells whole URLs, and the path of a webhook is often what lets one in.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     _log_what_nobody_caught()
 

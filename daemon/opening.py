@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
+from core.billing.webhook import open_webhook
 from core.clock import utc_now
 from core.clusters.keys import open_keyring, prove_keyring
 from core.errors import Conflict, HopsmeterError, SettingsFault
@@ -57,7 +58,7 @@ def require_keyring_and_port(settings: Settings) -> None:
     Each is met again where it is used, but there the first one would hide the others.
     """
     faults: list[str] = []
-    for look in (open_keyring, _free_port):
+    for look in (open_keyring, open_webhook, _free_port):
         try:
             look(settings)
         except HopsmeterError as fault:

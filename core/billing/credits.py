@@ -12,13 +12,15 @@ import psycopg
 from psycopg.rows import dict_row
 
 from core.audit.trail import record
+from core.billing.balances import Balances, balances_of, locked_balances
+from core.billing.keys import reference_of
 from core.billing.marks import mark_accounts
-from core.clock import day_of
+from core.clock import DAY, day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
-from core.money import NANO_MAX, text_from_nano
+from core.money import NANO_MAX, exact_from_nano, text_from_nano
 
 _SQL = queries_beside(__file__)
 PURCHASES, PROMOTIONS, REFUNDS = 12, 13, 15
@@ -28,7 +30,6 @@ GRANT_PRIORITY, PURCHASE_PRIORITY = 50, 100
 PRIORITY_MAX = 1_000
 AMOUNT_MAX_NANO = NANO_MAX // 1_000
 """9.2 million units at once: above it is a slip of the finger, and sums stay far from their end."""
-KEY_CHARS_MAX = 200
 
 Connection = psycopg.Connection[Any]
 
@@ -43,10 +44,10 @@ class Credited:
     """Into the credits; negative where they were taken."""
     repaid_nano: int
     """Of it, to the arrears at once."""
-    arrears_nano: int
-    """What the lots did not hold any more, and is owed now."""
-    balance_before_nano: int
-    balance_nano: int
+    owed_nano: int
+    """What the lots did not hold any more, and is owed now as arrears."""
+    before: Balances
+    after: Balances
     expires_on: date | None
     lot: int | None
     key: str
@@ -78,7 +79,9 @@ def grant(
     principal.require_admin("grant credits")
     payer = find_account(connection, account)
     rank = GRANT_PRIORITY if lot.priority is None else lot.priority
-    done = _add(connection, payer, PROMOTIONS, lot, rank, currency, _key(principal, key), why, now)
+    done = _add(
+        connection, payer, PROMOTIONS, lot, rank, currency, reference_of(principal, key), why, now
+    )
     _audit(connection, principal, "credits.grant", done, why)
     return done
 
@@ -98,7 +101,9 @@ def purchase(
     principal.require_admin("book purchases")
     payer = find_account(connection, account)
     rank = PURCHASE_PRIORITY if lot.priority is None else lot.priority
-    done = _add(connection, payer, PURCHASES, lot, rank, currency, _key(principal, key), why, now)
+    done = _add(
+        connection, payer, PURCHASES, lot, rank, currency, reference_of(principal, key), why, now
+    )
     _audit(connection, principal, "credits.purchase", done, why)
     return done
 
@@ -117,14 +122,15 @@ def adjust(
     """Correct an account's credits by hand: up as a grant, down from its lots as far as they hold."""
     principal.require_admin("adjust credits")
     payer = find_account(connection, account)
-    reference = _key(principal, key)
+    reference = reference_of(principal, key)
     if amount_nano < 0:
+        require_currency(payer, currency)
         done = _take(connection, payer, PROMOTIONS, -amount_nano, None, reference, why, now)
         if done is None:
-            held = text_from_nano(_balance(connection, payer), 2)
+            held = exact_from_nano(balances_of(connection, payer).credits_nano)
             raise Conflict(
                 f"{payer.label} has {held} {payer.currency or ''} of credits, and they never go"
-                " below zero. Nothing was changed."
+                " below zero; take that much at most. Nothing was changed."
             )
     else:
         lot = Lot(amount_nano)
@@ -149,8 +155,17 @@ def refund(
     """Take back what was paid for: from its own lot, then from the others; the rest is owed."""
     principal.require_admin("refund purchases")
     payer = find_account(connection, account)
+    require_currency(payer, None)
     done = _take(
-        connection, payer, REFUNDS, amount_nano, lot, _key(principal, key), why, now, owed=True
+        connection,
+        payer,
+        REFUNDS,
+        amount_nano,
+        lot,
+        reference_of(principal, key),
+        why,
+        now,
+        owed=True,
     )
     assert done is not None
     _audit(connection, principal, "credits.refund", done, why)
@@ -168,10 +183,11 @@ def _add(
     why: str,
     now: datetime,
 ) -> Credited:
-    _require_lot(lot, rank)
-    _require_to_come(connection, payer, lot, key, day_of(now))
+    if not _posted_before(connection, payer, key):
+        _require_lot(lot, rank, day_of(now))
     money = require_currency(payer, currency)
     settle_currency(connection, payer.no, money, "These credits are")
+    before = locked_balances(connection, payer)
     values = {
         "account": payer.no,
         "against": against,
@@ -185,16 +201,14 @@ def _add(
     row = _posted(connection, "add_credits", values, key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
     mark_accounts(connection, now, payer.no)
-    after = _balance(connection, payer)
     return Credited(
         payer.id,
         money,
         lot.amount_nano,
         row["repaid_nano"],
         0,
-        # Not read before the post: another may come between. What is read after it is locked.
-        after - (lot.amount_nano - row["repaid_nano"] if row["is_new"] else 0),
-        after,
+        before,
+        balances_of(connection, payer),
         lot.expires_on,
         row["lot_id"],
         key,
@@ -215,6 +229,7 @@ def _take(
     owed: bool = False,
 ) -> Credited | None:
     _require_amount(amount_nano)
+    before = locked_balances(connection, payer)
     values = {
         "account": payer.no,
         "against": against,
@@ -230,16 +245,14 @@ def _take(
     mark_accounts(connection, now, payer.no)
     if row["is_new"] and not (row["taken_nano"] or (row["arrears_nano"] and owed)):
         return None
-    after = _balance(connection, payer)
-    taken_nano = row["taken_nano"] or 0
     return Credited(
         payer.id,
         payer.currency or "",
-        -taken_nano,
+        -(row["taken_nano"] or 0),
         0,
         row["arrears_nano"] or 0,
-        after + taken_nano,
-        after,
+        before,
+        balances_of(connection, payer),
         None,
         lot,
         key,
@@ -267,68 +280,43 @@ def _posted(connection: Connection, name: str, values: dict[str, Any], key: str)
     return row
 
 
-def _balance(connection: Connection, payer: Account) -> int:
-    row = connection.execute(
-        "SELECT balance_nano FROM hopsmeter.ledger_balances WHERE account_no = %s AND book = 1",
-        [payer.no],
-    ).fetchone()
-    return int(row[0]) if row else 0
+def _posted_before(connection: Connection, payer: Account, key: str) -> bool:
+    """A key of last month's is still the same post, though its date may be past by now."""
+    values = [payer.no, key]
+    return bool(
+        connection.execute(
+            "SELECT FROM hopsmeter.ledger_entries WHERE account_no = %s AND ref = %s", values
+        ).rowcount
+    )
 
 
 def _policy(payer: Account) -> dict[str, Any]:
     return {"account_no": payer.no, "grace_nano": None, "low_nano": None, "keep_low": True}
 
 
-def _key(principal: Principal, key: str | None) -> str:
-    """Return the reference under which this is posted once: what was given, or the command's own."""
-    if key is None:
-        assert principal.command_id is not None, "a post without a key or a command"
-        return f"command:{principal.command_id}"
-    if not 0 < len(key) <= KEY_CHARS_MAX or not key.isprintable() or key != key.strip():
-        raise InputFault(
-            f"A key has 1 to {KEY_CHARS_MAX} printable characters, none of them a space at its"
-            " ends. Nothing was changed."
-        )
-    if key.startswith(("command:", "expiry:")) or key.endswith((":repaid", ":arrears")):
-        raise InputFault(
-            "A key does not begin with `command:` or `expiry:` nor end with `:repaid` or `:arrears`,"
-            " which are ours. Nothing was changed."
-        )
-    return key
-
-
 def _require_amount(amount_nano: int) -> None:
     if amount_nano <= 0:
-        raise InputFault("An amount of credits is more than zero. Nothing was changed.")
+        raise InputFault(
+            "An amount of credits is more than zero; less is taken back by `hopsmeter credits"
+            " adjust`. Nothing was changed."
+        )
     if amount_nano > AMOUNT_MAX_NANO:
         raise InputFault(
-            f"At most {text_from_nano(AMOUNT_MAX_NANO, 0)} units are posted at once."
-            " Nothing was changed."
+            f"At most {text_from_nano(AMOUNT_MAX_NANO, 0)} units are posted at once; is it a slip of"
+            " the finger? Nothing was changed."
         )
 
 
-def _require_lot(lot: Lot, rank: int) -> None:
+def _require_lot(lot: Lot, rank: int, today: date) -> None:
     _require_amount(lot.amount_nano)
+    if lot.expires_on is not None and lot.expires_on <= today:
+        raise InputFault(
+            f"{lot.expires_on} is no day to come: credits pay the days before the one they expire"
+            f" on, so name {today + DAY} or a later one. Nothing was changed."
+        )
     if not 0 <= rank <= PRIORITY_MAX:
         raise InputFault(
             f"A priority is a number from 0 (used first) to {PRIORITY_MAX}. Nothing was changed."
-        )
-
-
-def _require_to_come(
-    connection: Connection, payer: Account, lot: Lot, key: str, today: date
-) -> None:
-    """Refuse a date that is past, but not to who asks again, after it, for what was posted before.
-
-    His first answer was lost, perhaps; told that nothing was changed, he would post it twice.
-    """
-    if lot.expires_on is None or lot.expires_on > today:
-        return
-    known = {"account": payer.no, "key": key}
-    if connection.execute(_SQL["key_known"], known).fetchone() is None:
-        raise InputFault(
-            f"{lot.expires_on} is no day to come: credits pay the days before they expire."
-            " Nothing was changed."
         )
 
 
@@ -342,12 +330,16 @@ def _audit(
         principal,
         action,
         f"account {done.account}",
-        before={"credits_nano": done.balance_before_nano},
+        before={
+            "credits_nano": done.before.credits_nano,
+            "arrears_nano": done.before.arrears_nano,
+        },
         after={
-            "credits_nano": done.balance_nano,
+            "credits_nano": done.after.credits_nano,
+            "arrears_nano": done.after.arrears_nano,
             "amount_nano": done.amount_nano,
             "repaid_nano": done.repaid_nano,
-            "arrears_nano": done.arrears_nano,
+            "owed_nano": done.owed_nano,
             "currency": done.currency,
             "expires_on": str(done.expires_on) if done.expires_on else None,
             "key": done.key,

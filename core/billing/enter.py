@@ -49,6 +49,20 @@ def enter_changes(connection: Connection, turn: Turn) -> int:
     return int(entries)
 
 
+def enter_later_days(connection: Connection, turn: Turn) -> int:
+    """Write the entries of days whose charges moved because of the turn's, and return how many.
+
+    The turn's own day is entered by itself.
+    """
+    entries = 0
+    for day, number, posted_on in connection.execute(_SQL["later_turns"], turn.values).fetchall():
+        later = Turn(day, max(day, turn.today), number, posted_on)
+        written = enter_changes(connection, later)
+        connection.execute(_SQL["number_posting"], {**later.values, "entries": written})
+        entries += written
+    return entries
+
+
 def _row(connection: Connection, name: str, turn: Turn) -> tuple[Any, ...]:
     row = connection.execute(_SQL[name], turn.values).fetchone()
     assert row is not None

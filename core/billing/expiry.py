@@ -1,4 +1,8 @@
-"""Expiry: what is left in a lot past its date is posted as expired, once its days are all in."""
+"""Expiry: what is left in a lot past its date is posted as expired, once its days are all in.
+
+An admin may let a lot expire before that. It means the same: what is left goes, and what a correction
+brings back to the lot later goes with it; what the lot has paid stays paid.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -6,8 +10,14 @@ from typing import Any
 
 import psycopg
 
+from core.audit.trail import record
+from core.billing.balances import Balances, balances_of, locked_balances
+from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.queries import queries_beside
+from core.errors import Conflict, Unknown
+from core.identity.accounts import find_account
+from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
 WAIT_MAX = timedelta(hours=72)
@@ -26,8 +36,26 @@ class Expired:
     emptied: int
 
 
+@dataclass(frozen=True)
+class LotExpired:
+    """One lot that a person let expire: what went, in nano-units of `currency`."""
+
+    account: str
+    currency: str
+    lot: int
+    expired_nano: int
+    before: Balances
+    after: Balances
+    expires_on: date | None
+    """When it would have."""
+
+
 def expire_due(connection: Connection, now: datetime) -> Expired:
-    """Post every lot that is past its date and waits for no hour any more, each by itself."""
+    """Post every lot that is past its date and waits for no hour any more, each by itself.
+
+    In autocommit: a lot that cannot be locked in time holds back none before it.
+    """
+    assert connection.autocommit
     today = day_of(now)
     values = {"today": today, "limit": LOTS_MAX}
     ready: dict[date, bool] = {}
@@ -43,6 +71,45 @@ def expire_due(connection: Connection, now: datetime) -> Expired:
         lots += 1
         emptied += bool(row and row[0])
     return Expired(lots, emptied)
+
+
+def expire_by_hand(
+    connection: Connection,
+    principal: Principal,
+    *,
+    account: str,
+    lot: int,
+    why: str,
+    now: datetime,
+) -> LotExpired:
+    """Let one lot expire now, whatever its date; inside the caller's transaction."""
+    principal.require_admin("let credits expire")
+    payer = find_account(connection, account)
+    before = locked_balances(connection, payer)
+    known = connection.execute(_SQL["lot_of"], {"lot": lot, "account": payer.no}).fetchone()
+    if known is None:
+        raise Unknown(
+            f"{payer.label} has no lot {lot}; `hopsmeter credits show {payer.id}` lists them."
+            " Nothing was changed."
+        )
+    expires_on, expired_at, left_nano = known
+    if expired_at is not None:
+        raise Conflict(f"Lot {lot} expired on {day_of(expired_at)} already. Nothing was changed.")
+    values = [payer.no, lot, day_of(now), why]
+    connection.execute("SELECT hopsmeter.expire_lot(%s, %s, %s, %s)", values)
+    mark_accounts(connection, now, payer.no)
+    after = balances_of(connection, payer)
+    record(
+        connection,
+        principal,
+        "credits.expire",
+        f"account {payer.id}",
+        before={"lot": lot, "remaining_nano": left_nano, "credits_nano": before.credits_nano},
+        after={"expired_nano": left_nano, "credits_nano": after.credits_nano},
+        why=why,
+    )
+    currency = payer.currency or ""
+    return LotExpired(payer.id, currency, lot, left_nano, before, after, expires_on)
 
 
 def _waited(expires_on: date, now: datetime) -> bool:

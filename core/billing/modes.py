@@ -7,10 +7,11 @@ from typing import Any, Final
 import psycopg
 
 from core.audit.trail import record
+from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault
-from core.identity.accounts import find_account
+from core.identity.accounts import find_account, require_currency
 from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
@@ -40,6 +41,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class PolicyChange:
+    """What an account's policy was and is; amounts in nano-units of `currency`."""
+
     account: str
     currency: str | None
     before: Policy
@@ -116,14 +119,17 @@ def set_policy(
     low_nano: int | None,
     keep_low: bool,
     why: str,
+    now: datetime,
 ) -> PolicyChange:
     """Say what an account may owe, and when its owner is told; None for `grace_nano` leaves it."""
     principal.require_admin("change the policy of accounts")
     payer = find_account(connection, account)
     if grace_nano is not None and grace_nano < 0:
-        raise InputFault("A grace limit is 0 (stop) or more. Nothing was changed.")
+        raise InputFault("A grace limit is 0, which is to stop, or more. Nothing was changed.")
     if low_nano is not None and low_nano <= 0:
         raise InputFault("The amount to warn below is more than zero. Nothing was changed.")
+    if grace_nano or low_nano:
+        require_currency(payer, None)
     before = _policy(connection, payer.no)
     values = {
         "account_no": payer.no,
@@ -132,6 +138,7 @@ def set_policy(
         "keep_low": keep_low,
     }
     connection.execute(_SQL["keep_policy"], values)
+    mark_accounts(connection, now, payer.no)
     after = _policy(connection, payer.no)
     record(
         connection,
@@ -151,3 +158,12 @@ def _policy(connection: Connection, account_no: int) -> Policy:
         [account_no],
     ).fetchone()
     return Policy(*row) if row else Policy(0, None)
+
+
+def mirror_modes(connection: Connection, now: datetime) -> int:
+    """Bring `users.billing_mode` to the mode of today, for whoever reads that table; return how many.
+
+    We read `billing_modes` alone.
+    """
+    values = {"today": day_of(now)}
+    return connection.execute(_SQL["mirror_modes"], values).rowcount

@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from core.billing.enter import Turn, enter_changes
+from core.billing.enter import Turn, enter_changes, enter_later_days
+from core.billing.included import accounts_with_included, charge_anew
 from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.locks import Lock, take, try_take
@@ -90,6 +91,7 @@ class _Seen:
     hour: datetime
     stored_no: int
     posted_no: int
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -113,19 +115,39 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         rows = connection.execute(_SQL["unposted"], at).fetchall()
         if not rows:
             return _Posted()
-        seen = [_Seen(*row[:4]) for row in rows]
-        turn = Turn(day, max(day, day_of(now)), number=rows[0][4], posted_on=rows[0][5])
+        seen = [_Seen(*row[:5]) for row in rows]
+        turn = Turn(day, max(day, day_of(now)), number=rows[0][5], posted_on=rows[0][6])
+        some_included: bool = rows[0][7]
+        clusters = sorted({each.cluster_id for each in seen})
+        had = accounts_with_included(connection, day, clusters) if some_included else frozenset()
         # Without parameters, two statements are one question.
         connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
+        anew = _write_included(connection, day, seen, had) if some_included else {}
         connection.execute(_SQL["plan_as_usual"] + _SQL["lock_books"])
         entries = enter_changes(connection, turn)
-        clusters = sorted({each.cluster_id for each in seen})
+        later = enter_later_days(connection, turn) if anew else 0
         closed = _mark_posted(connection, turn, seen, clusters, entries)
         over = clusters if day < day_of(now) else closed
         if over:
             _close(connection, day, over, now)
-        return _Posted(written, len(seen), entries)
+        for each, touched in anew.items():
+            others = [cluster for cluster in touched if each != day or cluster not in over]
+            _close_again(connection, each, others, now)
+        return _Posted(written, len(seen), entries + later)
+
+
+def _write_included(
+    connection: Connection, day: date, seen: list[_Seen], had: frozenset[int]
+) -> dict[date, list[int]]:
+    """Bring the charges of who has something included to what is free; return what that changed.
+
+    Of `had` the daily rows of these hours may be gone, and what was free of them is free again.
+    """
+    ids = [each.cluster_id for each in seen]
+    accounts = had | accounts_with_included(connection, day, sorted(set(ids)))
+    hours = [each.hour for each in seen]
+    return charge_anew(connection, day, accounts, ids, hours) if accounts else {}
 
 
 def _mark_posted(
@@ -138,6 +160,7 @@ def _mark_posted(
             "ids": [each.cluster_id for each in seen],
             "hours": [each.hour for each in seen],
             "numbers": [each.stored_no for each in seen],
+            "revisions": [each.revision for each in seen],
             "no": turn.number,
             "entries": entries,
             "day": turn.day,
@@ -199,6 +222,14 @@ def _close_over(connection: Connection, now: datetime, frozen_s: float, stuck: l
             continue
         closed += len(clusters)
     return closed
+
+
+def _close_again(connection: Connection, day: date, clusters: list[int], now: datetime) -> None:
+    """Write the rows of those clusters anew whose day is closed."""
+    values = {"day": day, "clusters": clusters}
+    over = [row[0] for row in connection.execute(_SQL["closed_clusters"], values).fetchall()]
+    if over:
+        _close(connection, day, over, now)
 
 
 def _close(connection: Connection, day: date, clusters: list[int], now: datetime) -> None:

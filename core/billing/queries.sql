@@ -16,11 +16,15 @@ SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection
 WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
 
 -- name: unposted
--- The hours of a day that were stored, or changed, since they were posted, and by which store; with
--- each the number of the posting that this will be, and the date on which it stands.
-SELECT cluster_id, hour, stored_no, posted_no,
+-- The hours of a day that were stored, or changed, since they were posted, by which store, and which
+-- revision that made; with each the number of the posting that this will be, the date on which it
+-- stands, and whether anybody has something included in that month, or had when the day was posted last.
+SELECT cluster_id, hour, stored_no, posted_no, revision,
        (SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %(day)s),
-       hopsmeter.posting_date(%(day)s, %(today)s)
+       (SELECT hopsmeter.posting_date(%(day)s, %(today)s)),   -- once, not for each
+       EXISTS (SELECT FROM hopsmeter.accounts_with_included
+               WHERE valid @> date_trunc('month', %(day)s::timestamp) AT TIME ZONE 'UTC')
+           OR EXISTS (SELECT FROM hopsmeter.included_used_daily WHERE date = %(day)s)
 FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no
   AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
@@ -61,7 +65,7 @@ sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network,
            hopsmeter.sum_nano(a.total_nano) AS total,
-           hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
+           hopsmeter.sum_nano(hopsmeter.charge_nano(a, v, NULL)) AS charge
     FROM hopsmeter.allocations a
     JOIN posted p ON p.cluster_id = a.cluster_id AND p.hour = a.hour
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
@@ -122,7 +126,7 @@ WITH sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.cpu_nano) AS cpu, hopsmeter.sum_nano(a.gpu_nano) AS gpu,
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network, hopsmeter.sum_nano(a.total_nano) AS total,
-           hopsmeter.sum_nano(hopsmeter.charge_nano(a.total_nano, v.factor)) AS charge
+           hopsmeter.sum_nano(hopsmeter.charge_nano(a, v, NULL)) AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
     -- Whose user is known is a user's (kind 1): of that a planner without statistics thinks of most
@@ -163,13 +167,138 @@ changed AS (
     FROM sums s GROUP BY s.account_no HAVING hopsmeter.sum_nano(s.charge) <> 0)
 SELECT count(*) FROM sums;
 
+-- name: accounts_with_included
+-- Accounts that have something included in a day's month, or had when the day was posted last, and a
+-- daily row of that day and of one of these clusters.
+SELECT account_no FROM (
+    SELECT account_no FROM hopsmeter.accounts_with_included
+    WHERE valid @> date_trunc('month', %(day)s::timestamp) AT TIME ZONE 'UTC'
+    UNION
+    SELECT account_no FROM hopsmeter.included_used_daily WHERE date = %(day)s) i
+WHERE EXISTS (SELECT FROM hopsmeter.usage_daily u
+              WHERE u.date = %(day)s AND u.cluster_id = ANY (%(clusters)s::int[])
+                AND u.account_no = i.account_no);
+
+-- name: keep_used
+-- What some accounts used on a day under versions with something included, of the hours that are posted
+-- or seen: what is free on the later days of the month begins with it.
+WITH posted AS MATERIALIZED (
+    SELECT cluster_id, hour FROM hopsmeter.collection_windows
+    WHERE posted_no > 0 AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    UNION
+    SELECT * FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[])),
+used AS MATERIALIZED (
+    SELECT a.account_no, a.plan_version_id,
+           hopsmeter.sum_nano(a.cpu_core_hours_micro) AS cpu,
+           hopsmeter.sum_nano(a.gpu_hours_micro) AS gpu,
+           hopsmeter.sum_nano(a.ram_byte_hours) AS ram, hopsmeter.sum_nano(a.pv_byte_hours) AS pv,
+           hopsmeter.sum_nano(a.network_transfer_bytes) AS network
+    FROM hopsmeter.allocations a
+    JOIN posted p ON p.cluster_id = a.cluster_id AND p.hour = a.hour
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+        AND num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                         v.network_included) > 0
+    WHERE a.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND a.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+      AND a.kind = 1 AND a.account_no = ANY (%(accounts)s::int[])
+    GROUP BY a.account_no, a.plan_version_id),
+gone AS (
+    DELETE FROM hopsmeter.included_used_daily d
+    WHERE d.date = %(day)s AND d.account_no = ANY (%(accounts)s::int[])
+      AND NOT EXISTS (SELECT FROM used u WHERE u.account_no = d.account_no
+                      AND u.plan_version_id = d.plan_version_id))
+INSERT INTO hopsmeter.included_used_daily AS d
+    (account_no, date, plan_version_id, cpu_core_hours_micro, gpu_hours_micro, ram_byte_hours,
+     pv_byte_hours, network_transfer_bytes)
+SELECT account_no, %(day)s, plan_version_id, cpu, gpu, ram, pv, network FROM used
+ON CONFLICT (date, account_no, plan_version_id) DO UPDATE
+SET cpu_core_hours_micro = excluded.cpu_core_hours_micro,
+    gpu_hours_micro = excluded.gpu_hours_micro, ram_byte_hours = excluded.ram_byte_hours,
+    pv_byte_hours = excluded.pv_byte_hours,
+    network_transfer_bytes = excluded.network_transfer_bytes
+WHERE (d.cpu_core_hours_micro, d.gpu_hours_micro, d.ram_byte_hours, d.pv_byte_hours,
+       d.network_transfer_bytes) IS DISTINCT FROM
+      (excluded.cpu_core_hours_micro, excluded.gpu_hours_micro, excluded.ram_byte_hours,
+       excluded.pv_byte_hours, excluded.network_transfer_bytes);
+
+-- name: last_day_charged
+-- The last day of a day's month of which some accounts have a daily row.
+SELECT max(date) FROM hopsmeter.usage_daily
+WHERE date >= %(day)s AND account_no = ANY (%(accounts)s::int[])
+  AND date < (date_trunc('month', %(day)s::timestamp) + interval '1 month')::date;
+
+-- name: charge_anew
+-- The daily charges of some accounts, from a day to another of its month, less what is free of them: of
+-- the hours that are posted or seen. Rows that are not there yet come with their own posting. What that
+-- changes of an account's day is laid down.
+WITH rows AS MATERIALIZED (
+    SELECT u.date, u.cluster_id, u.user_no, u.account_no, u.charge_nano
+    FROM hopsmeter.usage_daily u
+    WHERE u.date >= %(day)s AND u.date <= %(last)s
+      AND u.account_no = ANY (%(accounts)s::int[])),
+posted AS MATERIALIZED (
+    SELECT cluster_id, hour FROM hopsmeter.collection_windows
+    WHERE posted_no > 0 AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND hour < (%(last)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    UNION
+    SELECT * FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[])),
+parts AS MATERIALIZED (
+    SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.cluster_id, a.namespace_id, a.user_no,
+           a.account_no, hopsmeter.sum_nano(hopsmeter.charge_nano(a, v, f)) AS charge
+    FROM hopsmeter.allocations a
+    JOIN posted p ON p.cluster_id = a.cluster_id AND p.hour = a.hour
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    LEFT JOIN hopsmeter.free_parts(
+        %(day)s::timestamp AT TIME ZONE 'UTC', (%(last)s::date + 1)::timestamp AT TIME ZONE 'UTC',
+        %(accounts)s::int[], NULL) f ON f.hour = a.hour AND f.namespace_id = a.namespace_id
+    WHERE a.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
+      AND a.hour < (%(last)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+      AND a.kind = 1 AND a.account_no = ANY (%(accounts)s::int[])
+    GROUP BY 1, 2, 3, 4, 5),
+sums AS MATERIALIZED (
+    SELECT date, cluster_id, user_no, account_no, hopsmeter.sum_nano(charge) AS charge FROM parts
+    GROUP BY 1, 2, 3, 4),
+wrong AS MATERIALIZED (
+    SELECT r.*, coalesce(s.charge, 0) AS charge
+    FROM rows r LEFT JOIN sums s USING (date, cluster_id, user_no, account_no)
+    WHERE r.charge_nano <> coalesce(s.charge, 0)),
+changed AS (
+    INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
+    SELECT w.account_no, w.date, sum(w.charge - w.charge_nano)::bigint,
+           coalesce((SELECT mode FROM hopsmeter.billing_modes m
+                     WHERE m.account_no = w.account_no AND m.valid @> w.date), 'postpaid')
+    FROM wrong w GROUP BY w.account_no, w.date HAVING sum(w.charge - w.charge_nano) <> 0),
+written AS (
+    UPDATE hopsmeter.usage_daily u SET charge_nano = w.charge
+    FROM wrong w
+    WHERE u.date = w.date AND u.cluster_id = w.cluster_id AND u.user_no = w.user_no
+      AND u.account_no = w.account_no)
+SELECT date, cluster_id FROM wrong
+UNION   -- what is free of one namespace less, and of another more
+SELECT p.date, p.cluster_id FROM parts p
+JOIN hopsmeter.cost_daily c USING (date, namespace_id, user_no, account_no)
+WHERE c.kind = 1 AND c.charge_nano <> p.charge
+ORDER BY 1, 2;
+
+-- name: later_turns
+-- The other days whose changes are laid down: the number of the posting of each, and its date.
+SELECT c.day, (SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings p WHERE p.day = c.day),
+       hopsmeter.posting_date(c.day, greatest(c.day, %(today)s::date))
+FROM (SELECT DISTINCT day FROM hopsmeter_changes WHERE day <> %(day)s) c ORDER BY c.day;
+
+-- name: number_posting
+-- A posting that wrote entries, and marked no hour.
+INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%(day)s, %(no)s, %(entries)s);
+
 -- name: posted
 -- These hours are posted as of the stores that were seen before the daily rows were computed: locked
 -- in the order in which everybody locks windows. And what follows: the posting's number, its
--- cluster-days, the word that it happened.
+-- hours, its cluster-days, the word that it happened.
 WITH seen AS MATERIALIZED (
-    SELECT k.* FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[])
-        AS k (cluster_id, hour, stored_no)
+    SELECT k.* FROM unnest(%(ids)s::int[], %(hours)s::timestamptz[], %(numbers)s::bigint[],
+                           %(revisions)s::int[])
+        AS k (cluster_id, hour, stored_no, revision)
     JOIN hopsmeter.collection_windows w ON w.cluster_id = k.cluster_id AND w.hour = k.hour
     ORDER BY k.cluster_id, k.hour FOR UPDATE OF w),
 marked AS (
@@ -178,6 +307,9 @@ marked AS (
 opened AS (
     INSERT INTO hopsmeter.cluster_days (cluster_id, day)
     SELECT id, %(day)s FROM unnest(%(clusters)s::int[]) id ON CONFLICT DO NOTHING),
+kept AS (
+    INSERT INTO hopsmeter.posted_hours (hour, cluster_id, posting_no, revision)
+    SELECT hour, cluster_id, %(no)s, revision FROM seen),
 numbered AS (
     INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%(day)s, %(no)s, %(entries)s))
 -- Returned are those of these clusters whose day is closed: a poster whose clock is a little behind, or
@@ -186,6 +318,12 @@ SELECT pg_notify('hopsmeter_books', 'posted'), ARRAY(
     SELECT cluster_id FROM hopsmeter.cluster_days
     WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s) AND closed_at IS NOT NULL
     ORDER BY cluster_id);
+
+-- name: closed_clusters
+-- Of these clusters those whose day is closed.
+SELECT cluster_id FROM hopsmeter.cluster_days
+WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s::int[]) AND closed_at IS NOT NULL
+ORDER BY cluster_id;
 
 -- name: days_to_close
 -- Days that are over and whose rows per namespace were not written yet.
@@ -342,7 +480,7 @@ told AS (
            owed > grace_nano AS is_beyond, low_at, empty_at, beyond_at
     FROM standing)
 SELECT t.account_no, u.id, u.currency, t.credits, t.owed, t.low_nano, t.grace_nano, t.mode,
-       t.is_low, t.is_empty, t.is_beyond,
+       t.is_low, t.is_empty, t.is_beyond, t.low_at, t.empty_at, t.beyond_at,
        t.low_at IS NULL AND t.is_low AS newly_low,
        t.empty_at IS NULL AND t.is_empty AS newly_empty,
        t.beyond_at IS NULL AND t.is_beyond AS newly_beyond
@@ -352,7 +490,8 @@ WHERE (t.low_at IS NOT NULL, t.empty_at IS NOT NULL, t.beyond_at IS NOT NULL)
 ORDER BY t.account_no LIMIT %(limit)s;
 
 -- name: mark
--- Since when credits are low, gone, or more is owed than the policy allows.
+-- Since when credits are low, gone, or more is owed than the policy allows; unless somebody else
+-- marked it meanwhile, who has told of it then.
 UPDATE hopsmeter.user_credits
 SET low_at = CASE WHEN %(is_low)s THEN coalesce(low_at, %(now)s) END,
     empty_at = CASE WHEN %(is_empty)s THEN coalesce(empty_at, %(now)s) END,
@@ -398,12 +537,65 @@ SELECT * FROM hopsmeter.add_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(expires)s,
     %(rank)s::smallint, %(why)s);
 
--- name: key_known
--- Whether an account has a post under a key.
-SELECT FROM hopsmeter.ledger_entries WHERE account_no = %(account)s AND ref = %(key)s;
-
 -- name: take_credits
 -- A negative adjustment or a refund, once per key.
 SELECT * FROM hopsmeter.take_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(lot)s, %(owed)s,
     %(why)s, NULL);
+
+-- name: lot_of
+-- A lot of an account, which nobody else changes until this is committed.
+SELECT l.expires_on, l.expired_at, l.remaining_nano FROM hopsmeter.credit_lots l
+WHERE l.id = %(lot)s AND l.account_no = %(account)s FOR UPDATE;
+
+-- name: settle_arrears
+-- What is owed as arrears is receivable from now on.
+SELECT hopsmeter.write_entry(%(account)s, 3::smallint, 2::smallint, %(amount)s,
+                             hopsmeter.posting_date(%(today)s, %(today)s), NULL, NULL, %(key)s,
+                             %(why)s, NULL);
+
+-- name: claim_event
+-- Take the next event that is due and nobody's, new ones first: they are told of as they are taken.
+UPDATE hopsmeter.outgoing_events e
+SET tries = e.tries + 1, lease_token = %(token)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM (SELECT id FROM hopsmeter.outgoing_events
+      WHERE state = 'due' AND next_try_at <= clock_timestamp()
+        AND coalesce(lease_until <= clock_timestamp(), true)
+      ORDER BY tries, next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due, hopsmeter.users u
+WHERE e.id = due.id AND u.no = e.account_no
+RETURNING e.id, e.message_id, e.type, u.id AS account, e.payload, e.tries, e.lease_token AS token;
+
+-- name: event_delivered
+-- It arrived, and is ours to say so.
+UPDATE hopsmeter.outgoing_events
+SET state = 'delivered', delivered_at = clock_timestamp(), next_try_at = NULL, error = NULL,
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: event_failed
+-- It did not arrive; another try after a pause.
+UPDATE hopsmeter.outgoing_events
+SET error = %(why)s, next_try_at = clock_timestamp() + make_interval(secs => %(pause_s)s),
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: event_given_up
+-- The last try failed.
+UPDATE hopsmeter.outgoing_events
+SET state = 'given_up', error = %(why)s, next_try_at = NULL, lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: keep_unsent
+-- Nobody is there to be sent to; what somebody else is sending at this moment is left to them.
+UPDATE hopsmeter.outgoing_events e SET state = 'unsent', next_try_at = NULL
+FROM (SELECT id FROM hopsmeter.outgoing_events
+      WHERE state = 'due' AND coalesce(lease_until <= clock_timestamp(), true)
+      ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) due, hopsmeter.users u
+WHERE e.id = due.id AND u.no = e.account_no
+RETURNING e.id, e.message_id, e.type, u.id AS account, e.payload, e.tries;
+
+-- name: mirror_modes
+-- The mode of today beside each user whose says something else.
+UPDATE hopsmeter.users u SET billing_mode = hopsmeter.mode_on(u.no, %(today)s)
+WHERE u.billing_mode <> hopsmeter.mode_on(u.no, %(today)s);

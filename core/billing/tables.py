@@ -20,6 +20,7 @@ from sqlmodel import Field
 from core.clusters.tables import HopsworksCluster
 from core.db.table import Big, Json, Said, Small, Table, Words, column_of, numbered, stamped
 from core.identity.tables import User
+from core.rates.tables import RatePlanVersion
 
 
 class Posting(Table, table=True):
@@ -30,6 +31,18 @@ class Posting(Table, table=True):
     no: int
     at: dt.datetime | None = stamped()
     entries: int
+
+
+class PostedHour(Table, table=True):
+    """An hour that a posting of its day brought to the books, and as of which revision."""
+
+    __tablename__ = "posted_hours"
+    __table_args__ = (PrimaryKeyConstraint("hour", "cluster_id", "posting_no"),)
+
+    hour: dt.datetime
+    cluster_id: int = Field(foreign_key=column_of(HopsworksCluster, "id"))
+    posting_no: int
+    revision: int
 
 
 class ClusterDay(Table, table=True):
@@ -63,6 +76,22 @@ class UsageDaily(Table, table=True):
     opencost_total_nano: Big
     charge_nano: Big
     project_breakdown: Json = None
+
+
+class IncludedUsedDaily(Table, table=True):
+    """What an account used on a day under a plan version with something included."""
+
+    __tablename__ = "included_used_daily"
+    __table_args__ = (PrimaryKeyConstraint("date", "account_no", "plan_version_id"),)
+
+    account_no: int = Field(foreign_key=column_of(User, "no"))
+    date: dt.date
+    plan_version_id: int = Field(foreign_key=column_of(RatePlanVersion, "id"))
+    cpu_core_hours_micro: Big
+    gpu_hours_micro: Big
+    ram_byte_hours: Big
+    pv_byte_hours: Big
+    network_transfer_bytes: Big
 
 
 class CostDaily(Table, table=True):

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 import psycopg
 import zstandard
+from psycopg.rows import dict_row
 
 from core.clock import hour_text
 from core.db.queries import queries_beside
 from core.errors import Unknown
 from core.identity.principal import Principal
 from core.opencost.answer import FLAG_WORDS, MONEY_COLUMNS, QUANTITY_COLUMNS
+from core.rates.card import RESOURCES
+from core.rates.charge import ChargeLine, charge_lines
+from core.rates.terms import Terms, terms_of, terms_text
 
 _SQL = queries_beside(__file__)
 ANSWER_MAX_BYTES = 2**30
@@ -30,8 +33,9 @@ class Revision:
     total_nano: int
     user: str | None
     plan: str
-    factor: str
-    charge_nano: int
+    charges: str
+    charge_nano: int | None
+    """None where a part may have been free: how much it was then is not kept."""
     replaced_at: datetime
     why: str
     raw_sha256: str | None
@@ -56,9 +60,15 @@ class Explanation:
     """The ownership that gave it to the user, in words."""
     plan: str
     plan_since: datetime | None
-    """When the plan's version began that priced it; it charges `factor` for each unit of cost."""
-    factor: str
+    """When the plan's version began that priced it."""
+    charges: str
+    """What that version charges, in words; `terms` in figures."""
+    terms: Terms | None
+    charge_lines: tuple[ChargeLine, ...]
+    """What adds up, exactly, to what is rounded to the charge."""
     charge_nano: int
+    margin_nano: int | None
+    """Charge less cost; None where nobody pays."""
     revision: int
     flags: tuple[str, ...]
     money: dict[str, int]
@@ -85,8 +95,10 @@ def explain(
     assert cursor.description is not None
     found = dict(zip((column.name for column in cursor.description), row, strict=True))
     raw_row = _raw_row(found, namespace)
-    history = connection.execute(_SQL["history"], at).fetchall()
+    with connection.cursor(row_factory=dict_row) as named:
+        history = named.execute(_SQL["history"], at).fetchall()
     sha256: bytes | None = found["raw_sha256"]
+    terms = terms_of(found) if found["plan"] else None
     return Explanation(
         cluster=cluster,
         namespace=namespace,
@@ -101,8 +113,11 @@ def explain(
         period=_period(found),
         plan=found["plan"] or "",
         plan_since=found["plan_since"],
-        factor=str(found["factor"]) if found["factor"] is not None else "",
+        charges=_charges(found),
+        terms=terms,
+        charge_lines=charge_lines(found, terms, _free(found)) if terms else (),
         charge_nano=found["charge_nano"] or 0,
+        margin_nano=found["charge_nano"] - found["total_nano"] if terms else None,
         revision=found["revision"],
         flags=tuple(word for bit, word in FLAG_WORDS.items() if found["flags"] & bit),
         money={name: found[name] for name in MONEY_COLUMNS},
@@ -112,32 +127,31 @@ def explain(
         raw_asked_at=found["asked_at"],
         raw_size_bytes=found["size_bytes"],
         raw_row=raw_row,
-        history=tuple(_revision(*each) for each in history),
+        history=tuple(_revision(each) for each in history),
     )
 
 
-def _revision(
-    number: int,
-    total_nano: int,
-    user: str | None,
-    plan: str | None,
-    factor: Decimal | None,
-    charge_nano: int | None,
-    replaced_at: datetime,
-    why: str,
-    sha256: bytes | None,
-) -> Revision:
+def _revision(found: dict[str, Any]) -> Revision:
+    sha256: bytes | None = found["raw_sha256"]
     return Revision(
-        number,
-        total_nano,
-        user,
-        plan or "",
-        str(factor) if factor is not None else "",
-        charge_nano or 0,
-        replaced_at,
-        why,
-        sha256.hex() if sha256 else None,
+        revision=found["revision"],
+        total_nano=found["total_nano"],
+        user=found["user_id"],
+        plan=found["plan"] or "",
+        charges=_charges(found),
+        charge_nano=found["charge_nano"] if found["plan"] else 0,
+        replaced_at=found["replaced_at"],
+        why=found["replaced_why"],
+        raw_sha256=sha256.hex() if sha256 else None,
     )
+
+
+def _free(found: dict[str, Any]) -> dict[str, int]:
+    return {of.figure: found[f"free_{name}"] or 0 for name, of in RESOURCES.items()}
+
+
+def _charges(found: dict[str, Any]) -> str:
+    return terms_text(terms_of(found), found["plan_currency"]) if found["plan"] else ""
 
 
 def _period(found: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from core.books.lines import CheckLine, Span
+from core.books.months.frozen import frozen_faults
 from core.db.queries import queries_beside
 from core.money import text_from_nano
 
@@ -18,6 +19,14 @@ def entries_equal_charges(connection: Connection, span: Span) -> CheckLine:
     rows = [
         f"{account} {day}: charged {_text(charged)}, entered {_text(entered)}"
         for account, day, charged, entered in _rows(connection, "entries_differ", span)
+    ]
+    rows += [
+        f"posting {no} of {day}: it wrote {said} entries, and there are {found}"
+        for day, no, said, found in _rows(connection, "postings_differ", span)
+    ]
+    rows += [
+        f"{account}, entry {entry}: of {day}, and posted on {posted_on}"
+        for account, entry, day, posted_on in _rows(connection, "posted_elsewhere", span)
     ]
     rows += [
         f"{account} is in {own}, and {cluster} bills in {other}"
@@ -37,9 +46,10 @@ def balances_equal_entries(connection: Connection, span: Span) -> CheckLine:
     wrong = [row for check in _CHECKS for row in check(connection, span)]
     beyond = _rows(connection, "beyond_limit", span)
     wrong += [
-        f"{account} owes {_text(owed)}, its limit is {_text(limit)}, and it is not marked"
-        for account, owed, limit, marked in beyond
-        if marked is None
+        f"{account} owes {_text(owed)}, its limit is {_text(limit)}, and it is"
+        f" {'' if is_marked else 'not '}marked"
+        for account, owed, limit, is_marked, is_beyond, is_new in beyond
+        if is_marked != is_beyond and not is_new
     ]
     sums = _rows(connection, "ledger_sums", span)
     wrong += [
@@ -49,9 +59,22 @@ def balances_equal_entries(connection: Connection, span: Span) -> CheckLine:
     ]
     entries = sum(int(row[1]) for row in sums)
     detail = f"{entries} entries" if entries else "no entries yet"
-    if beyond:
-        detail += f", {len(beyond)} accounts to be suspended"
+    suspended = sum(bool(is_beyond) for *_, is_beyond, _ in beyond)
+    if frozen := _rows(connection, "statements_frozen", span)[0][0]:
+        detail += f", {frozen} frozen statements"
+    if suspended:
+        detail += f", {suspended} accounts to be suspended"
     return _line(5, "balances equal their entries", detail, wrong)
+
+
+def _shapes(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}, entry {entry}: no posting moves {_text(amount)} between {book} and {contra} so"
+        for account, entry, book, contra, amount in _rows(connection, "entries_misshapen", span)
+    ] + [
+        f"{account}: has entries, and no currency"
+        for (account,) in _rows(connection, "entries_without_currency", span)
+    ]
 
 
 def _balances(connection: Connection, span: Span) -> list[str]:
@@ -65,6 +88,9 @@ def _lots(connection: Connection, span: Span) -> list[str]:
     return [
         f"{account}, lot {lot}: {_text(left)} left, by its draws {_text(drawn)}"
         for account, lot, left, drawn in _rows(connection, "lots_differ", span)
+    ] + [
+        f"{account}, lot {lot}: {fault}"
+        for account, lot, fault in _rows(connection, "lots_misshapen", span)
     ]
 
 
@@ -72,6 +98,9 @@ def _draws(connection: Connection, span: Span) -> list[str]:
     return [
         f"{account}, entry {entry}: moved {_text(moved)} of credits, in lots {_text(held)}"
         for account, entry, moved, held in _rows(connection, "draws_differ", span)
+    ] + [
+        f"{account}, entry {entry}: {_text(amount)} from lot {lot}, which was not to be had for it"
+        for account, entry, lot, amount in _rows(connection, "draws_astray", span)
     ]
 
 
@@ -82,7 +111,18 @@ def _beside(connection: Connection, span: Span) -> list[str]:
     ]
 
 
-_CHECKS: tuple[Callable[[Connection, Span], list[str]], ...] = (_balances, _lots, _draws, _beside)
+def _frozen(connection: Connection, span: Span) -> list[str]:
+    return frozen_faults(connection, span.since, span.until)
+
+
+_CHECKS: tuple[Callable[[Connection, Span], list[str]], ...] = (
+    _shapes,
+    _balances,
+    _lots,
+    _draws,
+    _beside,
+    _frozen,
+)
 
 
 def _rows(connection: Connection, name: str, span: Span) -> list[tuple[Any, ...]]:

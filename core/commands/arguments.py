@@ -112,14 +112,19 @@ class NamespaceUnmap(Arguments, frozen=True):
 
 
 class RatesNew(Arguments, frozen=True):
-    """From `from_hour` on a plan charges `factor` (text, `1.25`) for each unit of cost.
+    """From `from_hour` on a plan charges `factor` for each unit of cost, or `prices` of quantities.
 
+    Numbers are text, `1.25`. `factors` are of single kinds of cost; `included` is free in a month.
     Without an hour a plan that is new does so from ever, another one from the coming hour on.
     """
 
     plan: str
-    factor: str
+    factor: str | None = None
     from_hour: str | None = None
+    factors: dict[str, str] = {}
+    prices: dict[str, str] = {}
+    included: dict[str, str] = {}
+    currency: str | None = None
 
 
 class RatesAssign(Arguments, frozen=True):
@@ -137,6 +142,58 @@ class RatesUnassign(Arguments, frozen=True):
     from_hour: str | None = None
 
 
+class CreditsGrant(Arguments, frozen=True):
+    """Promotional credits for an account; `amount` is text in units of its currency.
+
+    They pay the days before `expires_on`. The same `key` again is the same grant.
+    """
+
+    account: str
+    amount: str
+    expires_on: str | None = None
+    priority: int | None = None
+    currency: str | None = None
+    key: str | None = None
+
+
+class CreditsAdjust(Arguments, frozen=True):
+    """More credits (`5`), or less (`-5`), by hand."""
+
+    account: str
+    amount: str
+    currency: str | None = None
+    key: str | None = None
+
+
+class CreditsExpire(Arguments, frozen=True):
+    """One lot that shall expire now."""
+
+    account: str
+    lot: int
+
+
+class AccountMode(Arguments, frozen=True):
+    """From `from_day` on (without: from tomorrow, UTC) an account pays in `mode`."""
+
+    account: str
+    mode: str
+    from_day: str | None = None
+
+
+class AccountPolicy(Arguments, frozen=True):
+    """What changes of a policy: `grace` 0 is to stop, `warn_below` null tells nobody."""
+
+    account: str
+    grace: str | UnsetType = UNSET
+    warn_below: str | UnsetType | None = UNSET
+
+
+class AccountNamed(Arguments, frozen=True):
+    """One account: settle its arrears."""
+
+    account: str
+
+
 class HourDecide(Arguments, frozen=True):
     """One hour that waits for a person."""
 
@@ -150,6 +207,12 @@ class Collect(Arguments, frozen=True):
     cluster: str | None = None
     hour: str | None = None
     since: str | None = None
+
+
+class BooksClose(Arguments, frozen=True):
+    """A month, as `2026-03`, that nothing shall be posted in any more."""
+
+    month: str
 
 
 ARGUMENTS: Final[dict[str, type[Arguments]]] = {
@@ -166,10 +229,17 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "rates.new": RatesNew,
     "rates.assign": RatesAssign,
     "rates.unassign": RatesUnassign,
+    "credits.grant": CreditsGrant,
+    "credits.adjust": CreditsAdjust,
+    "credits.expire": CreditsExpire,
+    "account.mode": AccountMode,
+    "account.policy": AccountPolicy,
+    "account.settle-arrears": AccountNamed,
     "hours.accept": HourDecide,
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,
     "collect": Collect,
+    "books.close": BooksClose,
 }
 
 SEALED: Final[dict[str, frozenset[str]]] = {

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from core.commands.effects import clusters, hours, people, rates
+from core.commands.effects import accounts, clusters, credit, hours, months, people, rates
 from core.commands.kinds import Kind
 
 KINDS: Final[dict[str, Kind[Any]]] = {
@@ -19,8 +19,16 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "rates.new": Kind("change rates", rates.new),
     "rates.assign": Kind("assign plans", rates.assign),
     "rates.unassign": Kind("assign plans", rates.unassign),
+    "credits.grant": Kind("grant credits", credit.grant, why_needed=True),
+    "credits.adjust": Kind("adjust credits", credit.adjust, why_needed=True),
+    "credits.expire": Kind("let credits expire", credit.expire, why_needed=True),
+    "account.mode": Kind("change how accounts pay", accounts.mode, why_needed=True),
+    "account.policy": Kind("change policies", accounts.policy, why_needed=True),
+    "account.settle-arrears": Kind("settle arrears", accounts.settle, why_needed=True),
     "hours.accept": Kind("decide about hours", hours.deciding("accept"), why_needed=True),
     "hours.keep": Kind("decide about hours", hours.deciding("keep"), why_needed=True),
     "hours.gap": Kind("decide about hours", hours.deciding("gap"), why_needed=True),
     "collect": Kind("have hours collected", hours.collect),
+    # All statements of a month: minutes, in which nobody else shall wait.
+    "books.close": Kind("close months", months.close, lane="slow", why_needed=True),
 }

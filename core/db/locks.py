@@ -21,6 +21,9 @@ class Lock(IntEnum):
     """One cluster registered or changed at a time, so that none is there twice."""
     PEOPLE = 0x686F7004
     """One user added at a time, so that no address is given to two."""
+    CLOSING = 0x686F7005
+    """Shared by every post (`posting_date` of the schema takes it), exclusive for the closing of a
+    month: no entry comes into a month behind its closing."""
 
 
 def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:

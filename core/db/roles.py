@@ -31,6 +31,7 @@ APPEND_ONLY: Final = (
     "rate_plan_versions",
     "ledger_entries",
     "credit_draws",
+    "posted_hours",
     "closed_months",
     "statements",
 )
@@ -43,6 +44,7 @@ DELETED_FROM: Final = (
     "billing_modes",
     "usage_daily",
     "cost_daily",
+    "included_used_daily",
     "logins",
 )
 SEALED: Final = {

@@ -1,7 +1,8 @@
 """Accounts: users who pay, each in one currency."""
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -9,6 +10,7 @@ from core.errors import Conflict, InputFault, Unknown
 from core.identity.users import find_user
 
 Connection = psycopg.Connection[Any]
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ def find_account(connection: Connection, text: str) -> Account:
         raise Unknown(f"{user.label} is deleted, and pays for nothing. Nothing was changed.")
     if user.account_owner_id:
         raise Conflict(
-            f"{user.label} is a team member, whose account is {user.account_owner_id}."
-            " Nothing was changed."
+            f"{user.label} is a team member, whose account is {user.account_owner_id}; name that"
+            " one. Nothing was changed."
         )
     return Account(user.id, user.no, user.email, user.currency)
 
@@ -59,6 +61,8 @@ def settle_currency(connection: Connection, account_no: int, currency: str, what
 
 def require_currency(account: Account, said: str | None) -> str:
     """Return the account's currency, else what was `said`; InputFault where neither is known."""
+    if said is not None and not _CURRENCY.fullmatch(said):
+        raise InputFault(f"{said[:40]!r} is no currency; write it like EUR. Nothing was changed.")
     if said and account.currency and said != account.currency:
         raise Conflict(
             f"{account.label} is in {account.currency}, not in {said}. Nothing was changed."

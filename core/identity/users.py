@@ -24,6 +24,7 @@ class User:
     is_admin: bool
     status: str
     billing_mode: str
+    """Of today; a member's says nothing, his owner's counts."""
     created_at: datetime
     currency: str | None
 
@@ -32,7 +33,8 @@ class User:
         return f"{self.id} ({self.email})"
 
 
-_COLUMNS = ", ".join(field.name for field in fields(User))
+_COMPUTED = {"billing_mode": "hopsmeter.mode_on(no, current_date) AS billing_mode"}
+_COLUMNS = ", ".join(_COMPUTED.get(field.name, field.name) for field in fields(User))
 
 
 def find_user(connection: Connection, text: str) -> User:

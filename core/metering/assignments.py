@@ -16,11 +16,11 @@ from core.clock import floor_hour, hour_text
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
-from core.identity.accounts import Account, find_account
+from core.identity.accounts import Account, find_account, settle_currency
 from core.identity.principal import Principal
 from core.metering.reattribute import Moved, raise_epoch, reattribute
-from core.rates.factor import factor_text
-from core.rates.plans import Plan, Version, find_plan
+from core.rates.plans import Plan, Version, find_plan, require_month
+from core.rates.terms import terms_text
 
 _SQL = queries_beside(__file__)
 
@@ -44,6 +44,8 @@ class PlanChange:
 
     account: str
     plan: str
+    currency: str | None
+    """Of that plan's prices."""
     version: Version
     """Of that plan, at `from_hour`."""
     plan_before: str
@@ -87,15 +89,21 @@ def assign_plan(
     wanted = find_plan(connection, plan)
     since = _since(from_hour, now)
     version = _version_at(wanted, since)
+    require_month(
+        version.terms, since, f"the plan {plan} is assigned from a month on, which begins"
+    )
     periods = _periods(connection, payer, since)
     holding = [each for each in periods if each.since <= since]
     _require_another(payer, plan, holding, since)
     until = min((each.since for each in periods if each.since > since), default=None)
+    if wanted.currency is not None:
+        settle_currency(connection, payer.no, wanted.currency, f"The plan {plan} charges")
+    free_nano = _free_nano(connection, payer, since, until)
     for each in holding:
         _end(connection, each, since)
     _begin(connection, payer, wanted, since, until, principal.actor)
-    moved = _reprice(connection, payer, since, until, plan)
-    change = _change(connection, payer, plan, version, holding, since, until, moved)
+    moved = _reprice(connection, payer, since, until, plan, free_nano)
+    change = _change(connection, payer, wanted, version, holding, since, until, moved)
     _audit(connection, principal, "rates.assign", change, why)
     return change
 
@@ -122,10 +130,11 @@ def unassign_plan(
         )
     default = find_plan(connection, _default(connection))
     version = _version_at(default, since)
+    free_nano = _free_nano(connection, payer, since, None)
     for each in periods:
         _end(connection, each, since)
-    moved = _reprice(connection, payer, since, None, default.name)
-    change = _change(connection, payer, default.name, version, periods, since, None, moved)
+    moved = _reprice(connection, payer, since, None, default.name, free_nano)
+    change = _change(connection, payer, default, version, periods, since, None, moved)
     _audit(connection, principal, "rates.unassign", change, why)
     return change
 
@@ -193,10 +202,29 @@ def _end(connection: Connection, period: _Period, until: datetime) -> None:
         connection.execute(_SQL["end_assignment"], {"id": period.id, "until": until})
 
 
+def _free_nano(
+    connection: Connection, payer: Account, since: datetime, until: datetime | None
+) -> int:
+    """Return what is not charged in [since, until) because it is free, as things stand."""
+    values = {"account_no": payer.no, "since": since, "until": until}
+    row = connection.execute(_SQL["free_value"], values).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _reprice(
-    connection: Connection, payer: Account, since: datetime, until: datetime | None, plan: str
+    connection: Connection,
+    payer: Account,
+    since: datetime,
+    until: datetime | None,
+    plan: str,
+    free_nano: int,
 ) -> tuple[Repriced, ...]:
-    """Revise what the account pays for in [since, until), cluster by cluster; sum by currency."""
+    """Revise what the account pays for in [since, until), cluster by cluster; sum by currency.
+
+    `free_nano` was free of it until now. Whoever has something included pays in one currency, and
+    all of these hours were under it, or come to be: what is free is a part of what is revised.
+    """
     raise_epoch(connection)
     values = {"account_no": payer.no, "since": since, "until": until}
     found: dict[str, list[Moved]] = {}
@@ -204,13 +232,14 @@ def _reprice(
         moved = reattribute(connection, cluster_id, names, since, until, f"plan: {plan}")
         if moved.hours:
             found.setdefault(currency, []).append(moved)
+    free_after_nano = _free_nano(connection, payer, since, until) if found else 0
     return tuple(
         Repriced(
             currency,
             sum(each.hours for each in parts),
             sum(each.cost_nano for each in parts),
-            sum(each.charge_before_nano for each in parts),
-            sum(each.charge_after_nano for each in parts),
+            sum(each.charge_before_nano for each in parts) - free_nano,
+            sum(each.charge_after_nano for each in parts) - free_after_nano,
         )
         for currency, parts in sorted(found.items())
     )
@@ -219,7 +248,7 @@ def _reprice(
 def _change(
     connection: Connection,
     payer: Account,
-    plan: str,
+    plan: Plan,
     version: Version,
     ended: list[_Period],
     since: datetime,
@@ -229,7 +258,8 @@ def _change(
     held = [each.plan for each in ended if each.since <= since]
     return PlanChange(
         account=payer.id,
-        plan=plan,
+        plan=plan.name,
+        currency=plan.currency,
         version=version,
         plan_before=held[0] if held else _default(connection),
         dropped=tuple(each.plan for each in ended),
@@ -250,7 +280,7 @@ def _audit(
         before={"plan": change.plan_before, "ended": list(change.dropped)},
         after={
             "plan": change.plan,
-            "factor": factor_text(change.version.factor),
+            "terms": terms_text(change.version.terms, change.currency),
             "from": hour_text(change.from_hour),
             "until": hour_text(change.until_hour) if change.until_hour else None,
             "moved": [

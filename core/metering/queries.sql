@@ -445,17 +445,18 @@ revised AS (
     UPDATE hopsmeter.allocations a
     SET kind = x.kind, user_no = x.user_no, account_no = x.user_no,
         plan_version_id = x.plan_version_id, revision = r.revision
-    FROM wrong x JOIN raised r ON r.hour = x.hour
+    FROM wrong x
+    JOIN raised r ON r.hour = x.hour
+    LEFT JOIN hopsmeter.rate_plan_versions before ON before.id = x.old_plan_version_id
+    LEFT JOIN hopsmeter.rate_plan_versions now ON now.id = x.plan_version_id
     WHERE a.hour = x.hour AND a.namespace_id = x.namespace_id
       AND a.hour = ANY (ARRAY(SELECT DISTINCT hour FROM wrong))
       AND a.namespace_id = ANY (ARRAY(SELECT DISTINCT namespace_id FROM wrong))
-    RETURNING a.hour, a.total_nano, x.old_plan_version_id, x.plan_version_id)
-SELECT count(DISTINCT r.hour)::int, coalesce(sum(r.total_nano), 0),
-       coalesce(sum(hopsmeter.charge_nano(r.total_nano, before.factor)), 0),
-       coalesce(sum(hopsmeter.charge_nano(r.total_nano, now.factor)), 0)
-FROM revised r
-LEFT JOIN hopsmeter.rate_plan_versions before ON before.id = r.old_plan_version_id
-LEFT JOIN hopsmeter.rate_plan_versions now ON now.id = r.plan_version_id;
+    RETURNING a.hour, a.total_nano, hopsmeter.charge_nano(a, before, NULL) AS charge_before,
+              hopsmeter.charge_nano(a, now, NULL) AS charge_after)
+SELECT count(DISTINCT hour)::int, coalesce(sum(total_nano), 0),
+       coalesce(sum(charge_before), 0), coalesce(sum(charge_after), 0)
+FROM revised;
 
 -- name: lock_windows
 -- Hours of one cluster, in the order in which everybody locks windows, before many are revised.
@@ -529,6 +530,26 @@ SELECT c.id, c.currency, array_agg(DISTINCT p.namespace)
 FROM hopsmeter.user_projects p JOIN hopsmeter.hopsworks_clusters c ON c.id = p.cluster_id
 WHERE p.user_no = %(account_no)s AND p.valid && tstzrange(%(since)s, %(until)s)
 GROUP BY c.id ORDER BY c.id;
+
+-- name: free_value
+-- What an account is not charged within a span because it is free.
+SELECT coalesce(sum(hopsmeter.charge_nano(x.a, v, NULL) - hopsmeter.charge_nano(x.a, v, f)), 0)::bigint
+FROM hopsmeter.free_parts(%(since)s, coalesce(%(until)s::timestamptz, 'infinity'),
+                          ARRAY[%(account_no)s::int], NULL) f
+CROSS JOIN LATERAL (
+    SELECT a FROM hopsmeter.allocations a
+    WHERE a.hour = f.hour AND a.namespace_id = f.namespace_id OFFSET 0) x
+JOIN hopsmeter.rate_plan_versions v ON v.id = (x.a).plan_version_id;
+
+-- name: assigned_within_a_month
+-- Whom a plan is assigned to from an hour within a span that is not the first of a month.
+SELECT u.id, lower(s.valid) FROM hopsmeter.plan_assignments s
+JOIN hopsmeter.users u ON u.no = s.account_no
+WHERE s.plan_id = %(plan_id)s
+  AND lower(s.valid) >= %(since)s
+  AND lower(s.valid) < coalesce(%(until)s::timestamptz, 'infinity')
+  AND date_trunc('month', lower(s.valid), 'UTC') <> lower(s.valid)
+ORDER BY lower(s.valid), u.id LIMIT 1;
 
 -- name: plan_charged
 -- Whether a stored hour is priced by one of the versions of a plan that accounts were assigned to.

@@ -3,40 +3,49 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import psycopg
 from sqlmodel import col, select
 
-from core.clock import HOUR, floor_hour, hour_text
+from core.clock import HOUR, floor_hour, hour_text, month_start
 from core.db.ride import session_on
 from core.errors import Conflict, InputFault, Unknown
 from core.rates import tables
-from core.rates.factor import factor_text
+from core.rates.terms import PlanKind, Terms, terms_of, terms_text
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """From when a plan's first version holds where nobody says; the default plan's does too."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_KIND_WORDS = {
+    "cost_plus": "cost-plus, whose versions have a factor",
+    "rate_card": "a rate card, whose versions have prices",
+}
 
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True)
 class Version:
-    """One unit of cost is charged as `factor` units from `since` on, until the next version."""
+    """What a plan charges from `since` on, until its next version."""
 
     id: int
     since: datetime
-    factor: Decimal
+    terms: Terms
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan and its versions, oldest first; there is always one."""
+    """A plan and its versions, oldest first; there is always one.
+
+    `currency` is that of its prices, None where it charges in whatever the cost is in.
+    """
 
     id: int
     name: str
+    kind: PlanKind
+    currency: str | None
     is_default: bool
     versions: tuple[Version, ...]
 
@@ -62,8 +71,14 @@ def plan_named(connection: Connection, name: str) -> Plan | None:
     return Plan(
         plan.id,
         plan.name,
+        "rate_card" if plan.kind == "rate_card" else "cost_plus",
+        plan.currency,
         plan.is_default,
-        tuple(Version(row.id, row.valid_from, row.factor) for row in rows if row.id is not None),
+        tuple(
+            Version(row.id, row.valid_from, terms_of(row.model_dump()))
+            for row in rows
+            if row.id is not None
+        ),
     )
 
 
@@ -78,7 +93,7 @@ def find_plan(connection: Connection, name: str) -> Plan:
 
 
 def begin_of_version(
-    plan: Plan | None, from_hour: datetime | None, *, charged: bool, now: datetime
+    plan: Plan | None, from_hour: datetime | None, terms: Terms, *, charged: bool, now: datetime
 ) -> datetime:
     """Return the hour with which a new version begins, or say why it cannot begin then.
 
@@ -90,6 +105,7 @@ def begin_of_version(
     since = from_hour or (coming if plan else BEGINNING)
     if floor_hour(since) != since:
         raise InputFault("A version begins with a whole hour. Nothing was changed.")
+    require_month(terms, since, "such a version begins")
     if plan is None:
         return since
     if charged and since < coming:
@@ -101,14 +117,58 @@ def begin_of_version(
         if each.since == since:
             raise Conflict(
                 f"The plan {plan.name} has a version from {hour_text(since)} on"
-                f" (× {factor_text(each.factor)}), and none is ever changed: let the new one begin"
-                " another hour. Nothing was changed."
+                f" ({terms_text(each.terms, plan.currency)}), and none is ever changed: let the new"
+                " one begin another hour. Nothing was changed."
             )
     return since
 
 
+def require_month(terms: Terms, since: datetime, what: str) -> None:
+    """See to it that what is free in a month is free in whole months, from a 1st on."""
+    if terms.included and month_start(since) != since:
+        raise InputFault(
+            f"What is included is free in a whole month, so {what} with a 1st, 00:00 UTC, such as"
+            f" --from {month_start(since):%Y-%m-%d}, and not with {hour_text(since)}. Nothing was"
+            " changed."
+        )
+
+
+def currency_of_version(plan: Plan | None, terms: Terms, currency: str | None) -> str | None:
+    """Return the currency that a version charges in, or say why it cannot be one of the plan.
+
+    A plan keeps its kind and its currency; a rate card has one from the beginning.
+    """
+    if currency is not None and not _CURRENCY.fullmatch(currency):
+        raise InputFault(
+            f"{currency[:40]!r} is no currency; write it like USD. Nothing was changed."
+        )
+    if plan is None:
+        if terms.kind == "rate_card" and currency is None:
+            raise InputFault(
+                "Prices are in a currency: say which (--currency EUR). Nothing was changed."
+            )
+        return currency
+    if terms.kind != plan.kind:
+        raise Conflict(
+            f"The plan {plan.name} is {_KIND_WORDS[plan.kind]}, and it stays that: make a plan of"
+            " another name. Nothing was changed."
+        )
+    if currency not in (None, plan.currency):
+        charges = plan.currency or "each cluster's own currency"
+        raise Conflict(
+            f"The plan {plan.name} charges in {charges}, and keeps to it: make a plan of another"
+            f" name for {currency}. Nothing was changed."
+        )
+    return plan.currency
+
+
 def add_version(
-    connection: Connection, plan: Plan | None, name: str, since: datetime, factor: Decimal
+    connection: Connection,
+    plan: Plan | None,
+    name: str,
+    since: datetime,
+    terms: Terms,
+    currency: str | None,
 ) -> Plan:
     """Write a version down, with its plan where there is none yet; return the plan as it is then."""
     if plan is None and not _NAME.fullmatch(name):
@@ -119,10 +179,11 @@ def add_version(
     with session_on(connection) as session:
         plan_id = plan.id if plan else None
         if plan_id is None:
-            row = tables.RatePlan(name=name, kind="cost_plus")
+            row = tables.RatePlan(name=name, kind=terms.kind, currency=currency)
             session.add(row)
             session.flush()
             assert row.id is not None
             plan_id = row.id
-        session.add(tables.RatePlanVersion(plan_id=plan_id, valid_from=since, factor=factor))
+        version = tables.RatePlanVersion(plan_id=plan_id, valid_from=since, **terms.columns())
+        session.add(version)
     return find_plan(connection, name)

@@ -8,8 +8,12 @@ from sqlalchemy import Index, Numeric, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import TSTZRANGE
 from sqlmodel import Field
 
-from core.db.table import Table, Words, column_of, numbered, stamped
+from core.db.table import Said, Table, Words, column_of, numbered, stamped
 from core.identity.tables import User
+
+Factor = Annotated[Decimal | None, Field(sa_type=Numeric(12, 6))]
+Price = Annotated[Decimal | None, Field(sa_type=Numeric(15, 9))]
+Included = Annotated[Decimal | None, Field(sa_type=Numeric(16, 6))]
 
 
 class RatePlan(Table, table=True):
@@ -22,10 +26,15 @@ class RatePlan(Table, table=True):
     name: str = Field(sa_type=Text, unique=True)
     kind: Words
     is_default: bool = False
+    currency: Said = None
+    """Of its prices; None: that of whatever cluster the cost is of."""
 
 
 class RatePlanVersion(Table, table=True):
-    """A plan from a moment on; a trigger sees to it that it never changes."""
+    """A plan from a moment on; a trigger sees to it that it never changes.
+
+    A factor, and those of single kinds of cost; or prices, and what is free in a month.
+    """
 
     __tablename__ = "rate_plan_versions"
     __table_args__ = (UniqueConstraint("plan_id", "valid_from"),)
@@ -33,7 +42,25 @@ class RatePlanVersion(Table, table=True):
     id: int | None = numbered()
     plan_id: int = Field(foreign_key=column_of(RatePlan, "id"))
     valid_from: datetime
-    factor: Decimal = Field(sa_type=Numeric(12, 6))
+    factor: Factor = None
+    cpu_factor: Factor = None
+    gpu_factor: Factor = None
+    ram_factor: Factor = None
+    pv_factor: Factor = None
+    network_factor: Factor = None
+    load_balancer_factor: Factor = None
+    shared_factor: Factor = None
+    external_factor: Factor = None
+    cpu_price: Price = None
+    gpu_price: Price = None
+    ram_price: Price = None
+    pv_price: Price = None
+    network_price: Price = None
+    cpu_included: Included = None
+    gpu_included: Included = None
+    ram_included: Included = None
+    pv_included: Included = None
+    network_included: Included = None
 
 
 class PlanAssignment(Table, table=True):

@@ -4,16 +4,16 @@ Days come from `cost_by_day`: closed ones as they were written down, open ones f
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any, Literal, LiteralString, TypeVar
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from core.db.queries import queries_beside
 from core.errors import Unknown
+from core.rates.terms import terms_of, terms_text
 from core.reports.clusters import ClusterLine
 
 _SQL = queries_beside(__file__)
@@ -52,6 +52,7 @@ class NamespaceCost:
     network_nano: int
     other_nano: int
     total_nano: int
+    charge_nano: int
     day_nano: int
     first_hour: datetime
     last_hour: datetime
@@ -213,7 +214,8 @@ class OneHour:
     account_id: str | None
     account_email: str | None
     plan: str | None
-    factor: Decimal | None
+    charges: str
+    """What the plan's version charges, in words."""
     charge_nano: int | None
     flags: int
     revision: int
@@ -251,12 +253,11 @@ def one_hour(
     connection: psycopg.Connection[Any], cluster: str, namespace: str, hour: datetime
 ) -> OneHour:
     """Return what the books hold of one namespace in one hour; Unknown where they hold nothing."""
-    found = _all(
-        connection,
-        OneHour,
-        _SQL["one_hour"],
-        {"cluster": cluster, "namespace": namespace, "hour": hour},
-    )
-    if not found:
+    at = {"cluster": cluster, "namespace": namespace, "hour": hour}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_SQL["one_hour"], at).fetchone()
+    if row is None:
         raise Unknown(f"The books hold nothing of {cluster}/{namespace} in that hour.")
-    return found[0]
+    charges = terms_text(terms_of(row), row["plan_currency"]) if row["plan"] else ""
+    told = {each.name: row[each.name] for each in fields(OneHour) if each.name in row}
+    return OneHour(**told, charges=charges)

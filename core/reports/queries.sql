@@ -167,7 +167,7 @@ SELECT c.name AS cluster, n.name AS namespace, k.name AS kind, coalesce(u.id, ''
        sum(d.cpu_nano)::bigint AS cpu_nano, sum(d.gpu_nano)::bigint AS gpu_nano,
        sum(d.ram_nano)::bigint AS ram_nano, sum(d.pv_nano)::bigint AS pv_nano,
        sum(d.network_nano)::bigint AS network_nano, sum(d.other_nano)::bigint AS other_nano,
-       sum(d.total_nano)::bigint AS total_nano,
+       sum(d.total_nano)::bigint AS total_nano, sum(d.charge_nano)::bigint AS charge_nano,
        coalesce(sum(d.total_nano) FILTER (WHERE d.date = %(day)s), 0)::bigint AS day_nano,
        min(d.first_hour) AS first_hour, max(d.last_hour) AS last_hour
 FROM hopsmeter.cost_by_day d
@@ -219,7 +219,8 @@ ORDER BY a.hour DESC;
 -- Everything kept of one namespace in one hour, down to the hash of the answer it came from.
 SELECT c.name AS cluster, n.name AS namespace, a.hour, c.currency, k.name AS kind,
        u.id AS user_id, u.email AS user_email, p.id AS account_id, p.email AS account_email,
-       r.name AS plan, v.factor, hopsmeter.charge_nano(a.total_nano, v.factor) AS charge_nano,
+       r.name AS plan, r.currency AS plan_currency, v.*,
+       hopsmeter.charge_nano(a, v, f) AS charge_nano,
        a.flags, a.revision,
        a.cpu_nano, a.gpu_nano, a.ram_nano, a.pv_nano, a.network_nano, a.load_balancer_nano,
        a.shared_nano, a.external_nano, a.adjustment_nano, a.rounding_nano, a.total_nano,
@@ -238,6 +239,9 @@ LEFT JOIN hopsmeter.users u ON u.no = a.user_no
 LEFT JOIN hopsmeter.users p ON p.no = a.account_no
 LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
 LEFT JOIN hopsmeter.rate_plans r ON r.id = v.plan_id
+LEFT JOIN LATERAL hopsmeter.free_parts(
+    a.hour, a.hour + interval '1 hour', ARRAY[a.account_no], NULL) f
+    ON f.namespace_id = a.namespace_id
 WHERE c.name = %(cluster)s AND n.name = %(namespace)s;
 
 -- name: daemons
@@ -256,23 +260,19 @@ LEFT JOIN hopsmeter.logins l ON l.role = session_user
 LEFT JOIN hopsmeter.users u ON u.id = l.user_id;
 
 -- name: rate_plans
--- Every plan: its factor at an instant, the next one that is known, how many accounts pay by it.
-SELECT p.name AS plan, p.kind, p.is_default, v.factor, lower(v.valid) AS since,
-       n.factor AS next_factor, lower(n.valid) AS next_since,
+-- Every plan, the default one first, and how many accounts are assigned to it at an instant.
+SELECT p.name AS plan, p.kind, p.currency, p.is_default,
        (SELECT count(*) FROM hopsmeter.plan_assignments s
         WHERE s.plan_id = p.id AND s.valid @> %(now)s::timestamptz)::int AS accounts
 FROM hopsmeter.rate_plans p
-LEFT JOIN hopsmeter.rate_plan_periods v
-    ON v.plan_id = p.id AND v.valid @> %(now)s::timestamptz
-LEFT JOIN LATERAL (
-    SELECT factor, valid FROM hopsmeter.rate_plan_periods
-    WHERE plan_id = p.id AND lower(valid) > %(now)s ORDER BY lower(valid) LIMIT 1) n ON true
 ORDER BY p.is_default DESC, p.name;
 
 -- name: rate_plan_versions
--- The versions of a plan, newest first.
-SELECT factor, lower(valid) AS since, upper(valid) AS until
-FROM hopsmeter.rate_plan_periods WHERE plan = %(plan)s ORDER BY lower(valid) DESC;
+-- The versions of a plan, or of all, oldest first.
+SELECT v.*, lower(v.valid) AS since, upper(v.valid) AS until
+FROM hopsmeter.rate_plan_periods v
+WHERE %(plan)s::text IS NULL OR v.plan = %(plan)s
+ORDER BY v.plan, lower(v.valid);
 
 -- name: rate_plan_accounts
 -- Who was, is or will be assigned to a plan, newest period first.
@@ -284,11 +284,10 @@ JOIN hopsmeter.users u ON u.no = s.account_no
 WHERE p.name = %(plan)s ORDER BY lower(s.valid) DESC, u.id;
 
 -- name: rate_quote
--- What prices an account in one hour, and what one unit of cost is charged as.
-SELECT u.id AS account_id, u.email, %(hour)s::timestamptz AS hour, v.plan, v.is_default, v.factor,
+-- What prices an account in one hour.
+SELECT u.id AS account_id, u.email, v.*,
        lower(v.valid) AS version_since, upper(v.valid) AS version_until,
-       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until,
-       hopsmeter.charge_nano(1000000000, v.factor) AS charge_of_one_nano
+       lower(s.valid) AS assigned_since, upper(s.valid) AS assigned_until
 FROM hopsmeter.users u
 LEFT JOIN hopsmeter.plan_assignments s
     ON s.account_no = u.no AND s.valid @> %(hour)s::timestamptz
@@ -296,3 +295,184 @@ JOIN hopsmeter.rate_plan_periods v
     ON v.plan_id = coalesce(s.plan_id, (SELECT id FROM hopsmeter.rate_plans WHERE is_default))
     AND v.valid @> %(hour)s::timestamptz
 WHERE u.id = %(account)s;
+
+-- name: accounts
+-- Every account, or one: how it pays today and next, its policy, its marks, what is in its books.
+SELECT u.no AS account_no, u.id AS account_id, u.email, coalesce(u.currency, '') AS currency, u.status,
+       hopsmeter.mode_on(u.no, %(today)s) AS mode, n.mode AS next_mode, n.since AS next_mode_on,
+       coalesce(c.grace_nano, 0) AS grace_nano, c.low_nano, c.low_at, c.empty_at, c.beyond_at,
+       coalesce(b.credits, 0) AS credits_nano, coalesce(-b.arrears, 0) AS arrears_nano,
+       coalesce(-b.receivable, 0) AS receivable_nano
+FROM hopsmeter.users u
+LEFT JOIN hopsmeter.user_credits c ON c.account_no = u.no
+LEFT JOIN LATERAL (
+    SELECT mode, lower(valid) AS since FROM hopsmeter.billing_modes
+    WHERE account_no = u.no AND lower(valid) > %(today)s ORDER BY lower(valid) LIMIT 1) n ON true
+LEFT JOIN LATERAL (
+    SELECT max(balance_nano) FILTER (WHERE book = 1) AS credits,
+           max(balance_nano) FILTER (WHERE book = 2) AS receivable,
+           max(balance_nano) FILTER (WHERE book = 3) AS arrears
+    FROM hopsmeter.ledger_balances WHERE account_no = u.no) b ON true
+WHERE CASE WHEN %(account_no)s::int IS NOT NULL THEN u.no = %(account_no)s
+      ELSE u.account_owner_id IS NULL AND (u.status <> 'deleted' OR b.credits <> 0
+                                           OR b.receivable <> 0 OR b.arrears <> 0) END
+ORDER BY lower(u.email), u.id;
+
+-- name: account_modes
+-- How an account paid, pays and will pay, newest first.
+SELECT mode, lower(valid) AS since, upper(valid) AS until, created_by, created_at
+FROM hopsmeter.billing_modes WHERE account_no = %(account_no)s ORDER BY lower(valid) DESC;
+
+-- name: credit_sums
+-- What came into the credits of accounts and what went out, and what is in their books, until a
+-- moment; of one account, or of each that ever had an entry. The two halves are each an index's.
+WITH entries AS (
+    SELECT account_no, book, contra, amount_nano FROM hopsmeter.ledger_entries
+    WHERE posting_no IS NOT NULL AND at <= %(until)s
+      AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
+    UNION ALL
+    SELECT account_no, book, contra, amount_nano FROM hopsmeter.ledger_entries
+    WHERE ref IS NOT NULL AND at <= %(until)s
+      AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)),
+moved AS (
+    SELECT account_no, book, contra, sum(amount_nano) AS nano FROM entries GROUP BY 1, 2, 3)
+SELECT account_no,
+       coalesce(sum(nano) FILTER (WHERE book = 1 AND contra = 12), 0)::bigint AS bought_nano,
+       coalesce(sum(nano) FILTER (WHERE book = 1 AND contra = 13), 0)::bigint AS granted_nano,
+       coalesce(-sum(nano) FILTER (WHERE book = 1 AND contra = 15), 0)::bigint AS refunded_nano,
+       (coalesce(sum(nano) FILTER (WHERE contra = 1), 0)
+        - coalesce(sum(nano) FILTER (WHERE book = 1 AND contra = 11), 0))::bigint AS used_nano,
+       coalesce(-sum(nano) FILTER (WHERE book = 1 AND contra = 14), 0)::bigint AS expired_nano,
+       (coalesce(sum(nano) FILTER (WHERE book = 1), 0)
+        - coalesce(sum(nano) FILTER (WHERE contra = 1), 0))::bigint AS credits_nano,
+       (coalesce(sum(nano) FILTER (WHERE contra = 3), 0)
+        - coalesce(sum(nano) FILTER (WHERE book = 3), 0))::bigint AS arrears_nano,
+       (coalesce(sum(nano) FILTER (WHERE contra = 2), 0)
+        - coalesce(sum(nano) FILTER (WHERE book = 2), 0))::bigint AS receivable_nano
+FROM moved GROUP BY account_no;
+
+-- name: credit_lots
+-- The lots of an account as they stood at a moment: those with something left in the order of use,
+-- then the others.
+SELECT l.id AS lot, l.kind, l.amount_nano, l.amount_nano + coalesce(d.nano, 0) AS remaining_nano,
+       l.expires_on, l.priority, e.at AS since,
+       CASE WHEN l.expired_at <= %(until)s THEN l.expired_at END AS expired_at,
+       coalesce(e.ref, '') AS key, coalesce(e.memo, '') AS why
+FROM hopsmeter.credit_lots l
+JOIN hopsmeter.ledger_entries e ON e.id = l.entry_id
+LEFT JOIN LATERAL (
+    SELECT sum(d.amount_nano)::bigint AS nano FROM hopsmeter.credit_draws d
+    JOIN hopsmeter.ledger_entries x ON x.id = d.entry_id
+    WHERE d.lot_id = l.id AND x.at <= %(until)s) d ON true
+WHERE l.account_no = %(account_no)s AND e.at <= %(until)s
+ORDER BY l.amount_nano + coalesce(d.nano, 0) = 0, l.expires_on NULLS LAST, l.priority, l.id;
+
+-- name: open_lots
+-- What is left in the lots of one account, or of all, in the order of use.
+SELECT account_no, remaining_nano, expires_on FROM hopsmeter.credit_lots
+WHERE remaining_nano > 0 AND expired_at IS NULL
+  AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
+ORDER BY account_no, expires_on NULLS LAST, priority, id;
+
+-- name: daily_pace
+-- What accounts were charged on the last closed days, and over how many: days before the first
+-- charge among them say nothing of the pace.
+WITH closed AS (
+    SELECT day FROM hopsmeter.cluster_days WHERE day < %(today)s
+    GROUP BY day HAVING bool_and(closed_at IS NOT NULL) ORDER BY day DESC LIMIT %(days)s),
+charged AS (
+    SELECT u.account_no, sum(u.charge_nano)::bigint AS charged_nano,
+           min(u.date) FILTER (WHERE u.charge_nano <> 0) AS first
+    FROM hopsmeter.usage_daily u JOIN closed c ON c.day = u.date
+    WHERE %(account_no)s::int IS NULL OR u.account_no = %(account_no)s
+    GROUP BY u.account_no)
+SELECT account_no, charged_nano, (SELECT count(*) FROM closed WHERE day >= first)::int AS days
+FROM charged WHERE first IS NOT NULL;
+
+-- name: ledger_before
+-- What stood in the books of an account before a day, by posting date: credits, receivable, arrears.
+WITH entries AS (
+    SELECT book, contra, amount_nano FROM hopsmeter.ledger_entries
+    WHERE posting_no IS NOT NULL AND account_no = %(account_no)s AND posted_on < %(first)s
+    UNION ALL
+    SELECT book, contra, amount_nano FROM hopsmeter.ledger_entries
+    WHERE ref IS NOT NULL AND account_no = %(account_no)s AND posted_on < %(first)s)
+SELECT coalesce(sum(CASE WHEN book = 1 THEN amount_nano WHEN contra = 1 THEN -amount_nano END), 0)::bigint,
+       coalesce(sum(CASE WHEN book = 2 THEN -amount_nano WHEN contra = 2 THEN amount_nano END), 0)::bigint,
+       coalesce(sum(CASE WHEN book = 3 THEN -amount_nano WHEN contra = 3 THEN amount_nano END), 0)::bigint
+FROM entries;
+
+-- name: ledger_lines
+-- The entries of an account in the order of a statement, each with the lots it made, drew from or
+-- gave back to.
+WITH entries AS (
+    SELECT id, at, posted_on, book, contra, amount_nano, usage_day, posting_no, ref, memo
+    FROM hopsmeter.ledger_entries
+    WHERE posting_no IS NOT NULL AND account_no = %(account_no)s
+      AND posted_on >= %(first)s AND posted_on < %(after)s
+    UNION ALL
+    SELECT id, at, posted_on, book, contra, amount_nano, usage_day, posting_no, ref, memo
+    FROM hopsmeter.ledger_entries
+    WHERE ref IS NOT NULL AND account_no = %(account_no)s
+      AND posted_on >= %(first)s AND posted_on < %(after)s)
+SELECT e.id, e.at, e.posted_on, b.name AS book, c.name AS contra, e.amount_nano, e.usage_day,
+       coalesce(e.ref, '') AS key, coalesce(e.memo, '') AS why, l.lots, l.nanos
+FROM entries e
+JOIN hopsmeter.ledger_codes b ON b.code = e.book
+JOIN hopsmeter.ledger_codes c ON c.code = e.contra
+LEFT JOIN LATERAL (
+    SELECT array_agg(lot ORDER BY lot) AS lots, array_agg(nano ORDER BY lot) AS nanos
+    FROM (SELECT lot, sum(nano)::bigint AS nano
+          FROM (SELECT lot_id AS lot, amount_nano AS nano FROM hopsmeter.credit_draws
+                WHERE entry_id = e.id
+                UNION ALL
+                SELECT id, amount_nano FROM hopsmeter.credit_lots WHERE entry_id = e.id) each
+          GROUP BY lot) summed) l ON true
+ORDER BY e.posted_on, e.id;
+
+-- name: outgoing_events
+-- Events by what became of them; those given up within some days, and the newest fault.
+SELECT count(*) FILTER (WHERE state = 'due') AS waiting,
+       min(created_at) FILTER (WHERE state = 'due') AS waiting_since,
+       count(*) FILTER (WHERE state = 'unsent') AS unsent,
+       count(*) FILTER (WHERE state = 'given_up' AND created_at > %(now)s - %(lately)s) AS given_up,
+       coalesce((array_agg(error ORDER BY id DESC) FILTER (WHERE error IS NOT NULL
+                  AND (state = 'due' OR created_at > %(now)s - %(lately)s)))[1], '') AS fault
+FROM hopsmeter.outgoing_events;
+
+-- name: plan_begins
+-- A plan, its currency, and when its first version begins.
+SELECT p.id, p.currency, min(v.valid_from) FROM hopsmeter.rate_plans p
+JOIN hopsmeter.rate_plan_versions v ON v.plan_id = p.id
+WHERE p.name = %(plan)s GROUP BY p.id;
+
+-- name: rerated
+-- What is stored of a span, by the plan that priced it and by another one, at its version in each hour:
+-- per account and currency, the greatest difference first.
+WITH charged AS (
+    SELECT a.account_no, a.cluster_id, count(*)::int AS hours,
+           sum(a.total_nano)::bigint AS cost_nano,
+           sum(hopsmeter.charge_nano(a, v, f))::bigint AS now_nano,
+           sum(hopsmeter.charge_nano(a, w, g))::bigint AS then_nano
+    FROM hopsmeter.allocations a
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    JOIN hopsmeter.rate_plan_periods p ON p.plan_id = %(plan_id)s AND p.valid @> a.hour
+    JOIN hopsmeter.rate_plan_versions w ON w.id = p.id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, NULL) f
+        ON f.hour = a.hour AND f.namespace_id = a.namespace_id
+    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, %(plan_id)s) g
+        ON g.hour = a.hour AND g.namespace_id = a.namespace_id
+    WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
+      AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s)
+    GROUP BY a.account_no, a.cluster_id)
+SELECT u.id AS account_id, u.email, c.currency, sum(k.hours)::int AS hours,
+       sum(k.cost_nano)::bigint AS cost_nano, sum(k.now_nano)::bigint AS charge_now_nano,
+       sum(k.then_nano)::bigint AS charge_then_nano,
+       sum(k.then_nano - k.now_nano)::bigint AS difference_nano,
+       sum(k.now_nano - k.cost_nano)::bigint AS margin_now_nano,
+       sum(k.then_nano - k.cost_nano)::bigint AS margin_then_nano
+FROM charged k
+JOIN hopsmeter.users u ON u.no = k.account_no
+JOIN hopsmeter.hopsworks_clusters c ON c.id = k.cluster_id
+GROUP BY u.id, u.email, c.currency
+ORDER BY abs(sum(k.then_nano - k.now_nano)) DESC, u.id;

@@ -14,7 +14,8 @@ SELECT u.id AS user_id, u.email, a.id AS account_id, c.name AS cluster, c.curren
        sum(d.opencost_ram_nano)::bigint AS ram_nano, sum(d.opencost_pv_nano)::bigint AS pv_nano,
        sum(d.opencost_network_nano)::bigint AS network_nano,
        sum(d.opencost_other_nano)::bigint AS other_nano,
-       sum(d.opencost_total_nano)::bigint AS total_nano, sum(d.charge_nano)::bigint AS charge_nano
+       sum(d.opencost_total_nano)::bigint AS total_nano, sum(d.charge_nano)::bigint AS charge_nano,
+       sum(d.charge_nano - d.opencost_total_nano)::bigint AS margin_nano
 FROM hopsmeter.usage_daily d
 JOIN hopsmeter.users u ON u.no = d.user_no
 JOIN hopsmeter.users a ON a.no = d.account_no
@@ -44,6 +45,8 @@ class Usage:
     other_nano: int
     total_nano: int
     charge_nano: int
+    margin_nano: int
+    """Charge less cost."""
 
 
 def usage(

@@ -23,6 +23,7 @@ CONFIG_DEFAULT = Path("/etc/hopsmeter/hopsmeter.toml")
 CONFIG_MAX_BYTES = 64 * 1024
 URL_CREDENTIAL = "hopsmeter-database-url"
 KEYRING_CREDENTIAL = "hopsmeter-keyring"
+WEBHOOK_CREDENTIAL = "hopsmeter-webhook-secret"
 FROM_CREDENTIAL = "systemd credential"
 LEASE_MARGIN_S = 30
 """What a lease has beyond one answer: for what waits before it, and for the store after it."""
@@ -137,6 +138,21 @@ class Settings:
             check.whole_number(2, 3650), lambda _: 400, "How long OpenCost's own answers are kept."
         )
     )
+    webhook_url: str = field(
+        repr=False,  # its path is often what lets one in
+        metadata=option(
+            check.webhook_url,
+            lambda _: "",
+            "Where events of accounts are sent, https only; empty: nowhere.",
+        ),
+    )
+    webhook_secret_file: Path | None = field(
+        metadata=option(
+            check.path,
+            lambda environment: _credential(environment, WEBHOOK_CREDENTIAL),
+            "The file of mode 0400 with the secret (`whsec_…`) that events are signed with.",
+        )
+    )
     loopback_clusters: bool = field(
         metadata=option(
             check.yes_or_no, lambda _: False, "Whether clusters on this host are taken: the demo's."
@@ -204,6 +220,7 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
             faults.append(f"{given.label} {wrong}")
     _resolve_database(values, sources, faults)
     _check_lease(values, found.get("lease_s"), faults)
+    _check_webhook(values, found.get("webhook_url"), faults)
     if faults:
         raise SettingsFault("\n".join(faults))
     return Settings(**values, sources=sources)
@@ -316,7 +333,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _default_source(environment: Mapping[str, str], name: str, value: object) -> str:
-    if name in ("keyring", "database_url_file") and value is not None:
+    if name in ("keyring", "database_url_file", "webhook_secret_file") and value is not None:
         return FROM_CREDENTIAL
     if name == "state_folder" and environment.get("STATE_DIRECTORY"):
         return "systemd, STATE_DIRECTORY"
@@ -355,9 +372,18 @@ def _check_lease(values: dict[str, Any], given: _Given | None, faults: list[str]
         )
 
 
+def _check_webhook(values: dict[str, Any], given: _Given | None, faults: list[str]) -> None:
+    """What is not sealed by TLS stays on this host, and that is for the sandbox alone."""
+    url = values.get("webhook_url")
+    if given and url and check.plain_on_loopback(url) and not values.get("loopback_clusters"):
+        faults.append(f"{given.label} must begin with https://.")
+
+
 def _shown(name: str, value: Any) -> str:
     if name == "database_url":
         return check.url_without_password(value) if value else "(its own, in the state folder)"
     if name == "listen":
         return check.address(*value)
+    if name == "webhook_url":
+        return check.without_path(value) if value else "(unset)"
     return "(unset)" if value is None else str(value)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -21,6 +22,7 @@ from core.errors import SettingsFault
 SECRET_FILE_MAX_BYTES = 4096
 _PORT_MAX = 65535
 _NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
+_URL_TEXT = re.compile(r"https?://[\x21-\x5b\x5d-\x7e]{1,500}")
 _EDGES = {" ": "a space", "\n": "a newline", "\r": "a carriage return", "\t": "a tab"}
 
 Read = Callable[[object], Any]
@@ -169,6 +171,38 @@ def listen(value: object) -> tuple[str, int]:
 
 def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def webhook_url(value: object) -> str:
+    """Read where events are sent: https, or http on this host; empty: nowhere."""
+    if value == "":
+        return ""
+    given = text(value)
+    no_url = SettingsFault("is no URL; write it like https://example.com/hooks/hopsmeter.")
+    try:
+        url = urlsplit(given)
+        whole = bool(url.hostname) and url.port != 0
+    except ValueError:
+        raise no_url from None
+    if not whole or not _URL_TEXT.fullmatch(given):
+        raise no_url
+    if url.username is not None or url.password is not None or url.fragment:
+        raise SettingsFault("has a user, a password or a fragment in it; give the address alone.")
+    if url.scheme != "https" and not plain_on_loopback(given):
+        raise SettingsFault("must begin with https://.")
+    return given
+
+
+def without_path(url: str) -> str:
+    """Return scheme and host alone: the path of a webhook is often what lets one in."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def plain_on_loopback(url: str) -> bool:
+    """Say whether a URL is http to this host: for the sandbox alone."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def whole_number(low: int, high: int) -> Read:

@@ -19,7 +19,9 @@ _QUEUES = """
 SELECT (SELECT count(*) FROM hopsmeter.collection_windows WHERE stored_no <> posted_no),
        (SELECT count(*) FROM hopsmeter.commands WHERE state IN ('submitted', 'working')),
        (SELECT coalesce(extract(epoch FROM now() - min(submitted_at)), 0)::float8
-        FROM hopsmeter.commands WHERE state IN ('submitted', 'working'))
+        FROM hopsmeter.commands WHERE state IN ('submitted', 'working')),
+       (SELECT count(*) FROM hopsmeter.outgoing_events WHERE state = 'due'),
+       (SELECT count(*) FROM hopsmeter.outgoing_events WHERE state = 'given_up')
 """
 
 
@@ -85,6 +87,8 @@ _QUEUE_NAMES = (
     ("hopsmeter_unposted_hours", "Hours stored and not yet posted."),
     ("hopsmeter_commands_open", "Commands that wait or are in work."),
     ("hopsmeter_commands_oldest_seconds", "Age of the oldest of them."),
+    ("hopsmeter_events_waiting", "Events of accounts to be delivered to the webhook."),
+    ("hopsmeter_events_given_up", "Events that the webhook never took."),
 )
 
 

@@ -22,6 +22,7 @@ from core.db.connect import connect
 from core.errors import DatabaseFault
 from core.metering.policy import Policy
 from core.settings import client_url, load
+from sandbox.demo import month
 from sandbox.demo.house import (
     DemoFailed,
     House,
@@ -45,10 +46,13 @@ Connection = psycopg.Connection[Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     folder: Path = options.state.absolute()
-    if options.fresh and folder.exists():
+    if options.month:
+        folder /= "month"
+    if (options.fresh or options.month) and folder.exists():
         shutil.rmtree(folder)
     try:
-        return _demo(options, make_house(folder))
+        house = make_house(folder)
+        return month.tell(house) if options.month else _demo(options, house)
     except DemoFailed as fault:
         say(f"The demo stops: {fault}")
         return 1
@@ -69,9 +73,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--hours", type=_hours, default=HOURS, help=f"closed hours to catch up (1 to {HOURS_MAX})"
     )
+    parser.add_argument(
+        "--month", action="store_true", help="a month of one cluster, hour by hour, each time anew"
+    )
     parser.add_argument("--state", type=Path, default=Path(".demo"), help="where it lives (.demo)")
     parser.add_argument("--fresh", action="store_true", help="throw away what is there first")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.month and not options.headless:
+        parser.error("--month tells its story without the dashboard: add --headless")
+    return options
 
 
 def _hours(text: str) -> int:

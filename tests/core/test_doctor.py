@@ -15,7 +15,7 @@ from core.db.roles import DAEMON, ensure_login_role, ensure_roles
 from core.doctor import Finding, examine, examine_start
 from core.errors import SecretFault
 from tests.database import Connection, Database
-from tests.factories import SINCE, add_cluster, add_window
+from tests.factories import SINCE, add_cluster, add_user, add_window
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +198,40 @@ def test_failed_undecided_and_lost_hours_are_warnings(
     ]
     assert all("`hopsmeter hours eu-1`" in each.cure for each in told)
     assert by_name(found)["clusters"].saw == "1 of 2 need nobody"
+
+
+def test_the_webhook_and_what_waits_for_it_are_told(
+    around: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    connection = database.connect()
+    user = add_user(connection)
+    for state, error in (("unsent", None), ("due", None), ("given_up", "it answered 404")):
+        connection.execute(
+            "INSERT INTO outgoing_events (type, account_no, payload, state, error)"
+            " VALUES ('credits.low', %s, '{}', %s, %s)",
+            [user.no, state, error],
+        )
+    unset = by_name(examine(around))["webhook"]
+    assert (unset.verdict, "1 event is kept unsent" in unset.saw) == ("ok", True)
+    secret = tmp_path / "webhook-secret"
+    around |= {
+        "HOPSMETER_WEBHOOK_URL": "https://a.test/hooks/pa55word",
+        "HOPSMETER_WEBHOOK_SECRET_FILE": str(secret),
+    }
+    assert by_name(examine(around))["webhook secret"].verdict == "fail"
+    secret.write_text(f"whsec_{'QUJD' * 8}\n")
+    secret.chmod(0o400)
+    found = [each for each in examine(around) if each.name.startswith("webhook")]
+    assert [(each.verdict, each.name) for each in found] == [
+        ("ok", "webhook secret"),
+        ("warn", "webhook"),
+        ("warn", "webhook"),
+    ]
+    assert "https://a.test: 1 event to be delivered, the oldest since" in found[1].saw
+    assert "1 event given up in 14 days: it answered 404" in found[2].saw
+    assert "pa55word" not in repr(found)
+    connection.execute("UPDATE outgoing_events SET state = 'delivered', error = NULL")
+    assert by_name(examine(around))["webhook"].verdict == "ok"
 
 
 def test_a_rotated_keyring_becomes_the_databases_and_the_old_one_is_refused(

@@ -11,7 +11,7 @@ import click
 from core.commands.arguments import Arguments
 from core.commands.submit import Outcome, submit, wait
 from core.errors import InputFault
-from core.money import text_from_nano
+from core.money import exact_from_nano
 from core.secret import Secret
 from tui.cli.failing import Told, Waits
 from tui.cli.output import NANO
@@ -124,5 +124,5 @@ def _word(what: str, value: Any) -> str:
     if value is None or value == "":
         return "(none)"
     if what.endswith(NANO):
-        return text_from_nano(value)
+        return exact_from_nano(value)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

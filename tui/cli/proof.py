@@ -1,7 +1,8 @@
-"""`hopsmeter explain`, `books check`, `opencost read`: where figures come from, and that they agree."""
+"""One hour explained, `hopsmeter books check`, `opencost read`: where figures come from, and that they agree."""
 
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,9 @@ from core.clock import hour_text, parse_hour
 from core.clusters.cluster import CORES_MAX, COST_MAX_NANO, GPUS_MAX, RAM_MAX_BYTES
 from core.errors import AnswerRefused, InputFault
 from core.money import text_from_nano
+from core.rates.factor import factor_text
 from tui.cli.cluster import MARKS
+from tui.cli.months import close, months
 from tui.cli.output import (
     Column,
     Form,
@@ -31,23 +34,16 @@ from tui.format import NOTHING, clean
 if TYPE_CHECKING:
     from core.books.explain import Explanation
     from core.opencost.answer import Answer
+    from core.rates.charge import ChargeLine
 
 DECIMALS: Final = 5
 """OpenCost prints as many."""
+NANO_DECIMALS: Final = 9
 FILE_BYTES_MAX: Final = 1 << 30
 KIND_WORDS: Final = {0: "namespace", 3: "idle", 4: "unmounted"}
 
 
-@click.command(
-    short_help="From a figure back to OpenCost's answer.",
-    epilog="\b\nExample:\n  hopsmeter explain eu-1 ml-train 2026-03-01T14Z",
-)
-@click.argument("cluster")
-@click.argument("namespace")
-@click.argument("at", metavar="HOUR", type=HOUR_TEXT)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-def explain(session: Session, cluster: str, namespace: str, at: str, as_json: bool) -> None:
+def explain_hour(session: Session, cluster: str, namespace: str, at: str, as_json: bool) -> None:
     """Go back from one figure to its owner, its plan, and OpenCost's own answer."""
     from core.books.explain import explain as explained
 
@@ -79,6 +75,8 @@ def _tell(found: "Explanation") -> None:
             ("account", found.account or ""),
             ("plan", _plan(found)),
             ("charge", amount(found.charge_nano)),
+            *(("", _line(line, currency)) for line in found.charge_lines),
+            ("margin", amount(found.margin_nano) if found.margin_nano is not None else ""),
             *(
                 (name.removesuffix("_nano").replace("_", " "), amount(nano))
                 for name, nano in found.money.items()
@@ -94,7 +92,7 @@ def _tell(found: "Explanation") -> None:
         click.echo(
             clean(
                 f"before    revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'}"
-                + (f", {each.plan} × {each.factor}" if each.plan else "")
+                + (f", {each.plan}: {each.charges}" if each.plan else "")
                 + f"; replaced {instant(each.replaced_at)}: {each.why}"
             )
         )
@@ -106,7 +104,23 @@ def _tell(found: "Explanation") -> None:
 def _plan(found: "Explanation") -> str:
     if found.plan_since is None:
         return ""
-    return f"{found.plan} × {found.factor}, its version from {hour_text(found.plan_since)} on"
+    return f"{found.plan}: {found.charges}, its version from {hour_text(found.plan_since)} on"
+
+
+def _line(line: "ChargeLine", currency: str) -> str:
+    """Return a line of a charge: `cpu: 1.5 core-hours less 0.5 free × 0.03 = 0.03 USD`."""
+    figure = f"{_digits(line.quantity)} {line.unit or currency}"
+    if line.free:
+        figure = f"({figure} less {_digits(line.free)} free)"
+    amount = _digits(line.amount_nano.scaleb(-NANO_DECIMALS))
+    return f"{line.what}: {figure} × {factor_text(line.price)} = {amount} {currency}"
+
+
+def _digits(number: Decimal) -> str:
+    """Return a number to the nano; `…` says that its digits go on."""
+    text = factor_text(number)
+    whole, _, part = text.partition(".")
+    return text if len(part) <= NANO_DECIMALS else f"{whole}.{part[:NANO_DECIMALS]}…"
 
 
 @click.group()
@@ -142,6 +156,10 @@ def check(session: Session, month: str | None, form: Form) -> None:
         click.echo("The books balance." if not wrong else f"{wrong} of {len(lines)} are wrong.")
     if not all(line.ok for line in lines):
         raise SystemExit(1)
+
+
+books.add_command(close)
+books.add_command(months)
 
 
 @click.group()

@@ -1,24 +1,26 @@
 """`hopsmeter rates …`"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from decimal import Decimal
+from typing import Any
 
 import click
 
 from core.clock import floor_hour, hour_text, parse_hour
 from core.commands.arguments import RatesAssign, RatesNew, RatesUnassign
 from core.money import text_from_nano
-from core.rates.factor import factor_text
-from core.reports.rates import PlanStory, Quote, plan_story, plans
+from core.rates.terms import Terms
+from core.reports.rates import PlanLine, PlanStory, Quote, plan_story, plans
 from core.reports.rates import quote as quote_of
 from tui.cli.asking import ask, writing
 from tui.cli.output import Column, Form, hour, listing, pairs, plain, show, show_json, table
+from tui.cli.rates_preview import preview_
 from tui.cli.session import Session
-from tui.cli.words import HOUR_TEXT
+from tui.cli.words import HOUR_TEXT, PAIR, by_name
 
 DECIMALS = 6
 """As many as a factor has."""
+KIND_WORDS = {"cost_plus": "cost-plus", "rate_card": "rate card"}
 
 
 @click.group()
@@ -26,28 +28,76 @@ def rates() -> None:
     """What a cost is charged as: plans, their versions, who pays by which."""
 
 
+rates.add_command(preview_)
+
+
 @rates.command(
-    epilog="\b\nExamples:\n  hopsmeter rates new team --factor 1.2\n"
+    epilog="\b\nExamples:\n  hopsmeter rates new team --factor 1.2 --kind gpu=1.5\n"
     "  hopsmeter rates new team --factor 1.25 --from 2026-04-01 --dry-run\n"
-    "  hopsmeter rates new free --factor 0"
+    "  hopsmeter rates new free --factor 0\n"
+    "  hopsmeter rates new card --currency EUR --price cpu=0.03 --price ram=0.004 \\\n"
+    "    --included cpu=100"
 )
 @click.argument("plan")
-@click.option("--factor", required=True, help="Cost × this is charged; 0 is free.")
+@click.option("--factor", help="Cost-plus: cost × this is charged; 0 is free.")
+@click.option(
+    "--kind",
+    "factors",
+    type=PAIR,
+    multiple=True,
+    metavar="KIND=FACTOR",
+    help="A factor for one kind of cost: cpu, gpu, ram, pv, network, load-balancer, shared, external.",
+)
+@click.option(
+    "--price",
+    "prices",
+    type=PAIR,
+    multiple=True,
+    metavar="RESOURCE=PRICE",
+    help="A rate card: for a core-hour (cpu), a GPU-hour (gpu), a GiB-hour (ram, pv), a GiB sent"
+    " (network). What has no price is free.",
+)
+@click.option(
+    "--included",
+    type=PAIR,
+    multiple=True,
+    metavar="RESOURCE=NUMBER",
+    help="On a rate card: as many units are free for each account and calendar month.",
+)
+@click.option("--currency", help="Of the prices; on a cost-plus plan only to hold it to one.")
 @click.option(
     "--from", "from_hour", type=HOUR_TEXT, metavar="HOUR", help="When it begins; see above."
 )
 @writing()
 @click.pass_obj
 def new(
-    session: Session, plan: str, factor: str, from_hour: str | None, dry_run: bool, why: str
+    session: Session,
+    plan: str,
+    factor: str | None,
+    factors: tuple[tuple[str, str], ...],
+    prices: tuple[tuple[str, str], ...],
+    included: tuple[tuple[str, str], ...],
+    currency: str | None,
+    from_hour: str | None,
+    dry_run: bool,
+    why: str,
 ) -> None:
     """Make a plan, or the next version of one.
 
-    A version is never changed, only followed by a later one. Without --from a new plan holds from
+    A plan is cost-plus (--factor) or a rate card (--price), and stays that. A version says all that
+    it charges, is never changed, only followed by a later one. Without --from a new plan holds from
     ever, and another version from the coming hour on. Where hours are charged by a plan already,
-    its versions begin with an hour to come.
+    its versions begin with an hour to come; those with something included, with a 1st.
     """
-    given = RatesNew(plan=plan, factor=factor, from_hour=from_hour)
+    given = RatesNew(
+        plan=plan,
+        factor=factor,
+        factors=by_name("--kind", factors),
+        prices=by_name("--price", prices),
+        included=by_name("--included", included),
+        currency=currency,
+        from_hour=from_hour,
+    )
     ask(session, "rates.new", given, dry_run=dry_run, why=why)
 
 
@@ -100,13 +150,25 @@ def list_(session: Session, form: Form) -> None:
     columns = (
         Column("plan", lambda each: each.plan),
         Column("", lambda each: "default" if each.is_default else ""),
-        Column("cost ×", lambda each: _factor(each.factor), "right"),
-        Column("since", lambda each: hour(each.since)),
-        Column("next ×", lambda each: _factor(each.next_factor), "right"),
-        Column("from", lambda each: hour(each.next_since)),
         Column("accounts", lambda each: str(each.accounts), "right"),
+        Column("since", lambda each: hour(each.since)),
+        Column("charges", lambda each: each.charges),
+        Column("next from", lambda each: hour(each.next_since)),
+        Column("next", lambda each: each.next_charges),
     )
-    show(form, found, columns, empty="No plan.")
+    if form == "csv":
+        show(form, [_flat(each) for each in found], (), empty="")
+    else:
+        show(form, found, columns, empty="No plan.")
+
+
+def _flat(line: PlanLine) -> dict[str, Any]:
+    """Return a plan as a spreadsheet takes it: in words, the figures are in `rates show`."""
+    return {
+        each.name: getattr(line, each.name)
+        for each in fields(line)
+        if each.name not in ("now", "next")
+    }
 
 
 @dataclass(frozen=True)
@@ -117,10 +179,18 @@ class _Row:
     what: str
     since: datetime
     until: datetime | None
-    factor: Decimal | None
     account_id: str
     email: str
     created_by: str
+    charges: str
+    terms: Terms
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Return it with a column for each number that a version may have."""
+        named = {each.name: getattr(self, each.name) for each in fields(self)}
+        del named["terms"]
+        return named | self.terms.columns()
 
 
 @rates.command("show", epilog="\b\nExample:\n  hopsmeter rates show team")
@@ -136,7 +206,7 @@ def show_(session: Session, plan: str, form: Form) -> None:
         accounts = [plain(each) for each in found.accounts]
         show_json({**plain(found.line), "versions": versions, "assigned": accounts})
     elif form == "csv":
-        show(form, _rows(found), (), empty="")
+        show(form, [each.plain for each in _rows(found)], (), empty="")
     else:
         _tell(found)
 
@@ -144,7 +214,7 @@ def show_(session: Session, plan: str, form: Form) -> None:
 def _rows(found: PlanStory) -> list[_Row]:
     name = found.line.plan
     versions = [
-        _Row(name, "version", each.since, each.until, each.factor, "", "", "")
+        _Row(name, "version", each.since, each.until, "", "", "", each.charges, each.terms)
         for each in found.versions
     ]
     return versions + [
@@ -153,10 +223,11 @@ def _rows(found: PlanStory) -> list[_Row]:
             "account",
             each.since,
             each.until,
-            None,
             each.account_id,
             each.email,
             each.created_by,
+            "",
+            Terms(),
         )
         for each in found.accounts
     ]
@@ -165,12 +236,18 @@ def _rows(found: PlanStory) -> list[_Row]:
 def _tell(found: PlanStory) -> None:
     line = found.line
     default = ", of every account that is assigned to none" if line.is_default else ""
-    pairs([("plan", f"{line.plan}{default}"), ("kind", line.kind.replace("_", "-"))])
+    pairs(
+        [
+            ("plan", f"{line.plan}{default}"),
+            ("kind", KIND_WORDS[line.kind]),
+            ("currency", line.currency or ""),
+        ]
+    )
     click.echo()
     versions = (
-        Column("cost ×", lambda each: _factor(each.factor), "right"),
         Column("from", lambda each: hour(each.since)),
         Column("until", lambda each: hour(each.until)),
+        Column("charges", lambda each: each.charges),
     )
     table(found.versions, versions)
     if found.accounts:
@@ -198,7 +275,7 @@ def quote(session: Session, account: str, at: str | None, form: Form) -> None:
     if form != "table":
         show(form, [found], (), empty="")
         return
-    one = text_from_nano(found.charge_of_one_nano, DECIMALS)
+    one = found.charge_of_one_nano
     pairs(
         [
             ("account", f"{found.account_id} ({found.email})"),
@@ -206,9 +283,14 @@ def quote(session: Session, account: str, at: str | None, form: Form) -> None:
             ("plan", f"{found.plan}, {_why(found)}"),
             (
                 "version",
-                f"cost × {factor_text(found.factor)}, {_span(found.version_since, found.version_until)}",
+                f"{found.charges}, {_span(found.version_since, found.version_until)}",
             ),
-            ("so", f"1.00 of cost is charged as {one}"),
+            (
+                "so",
+                ""
+                if one is None
+                else f"1.00 of cost is charged as {text_from_nano(one, DECIMALS)}",
+            ),
         ]
     )
 
@@ -222,7 +304,3 @@ def _why(found: Quote) -> str:
 def _span(since: datetime, until: datetime | None) -> str:
     end = f"until {hour_text(until)}" if until else "on"
     return f"from {hour_text(since)} {end}"
-
-
-def _factor(factor: Decimal | None) -> str:
-    return "" if factor is None else factor_text(factor)

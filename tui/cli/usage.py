@@ -68,6 +68,7 @@ def _one(label: str, first: date, found: tuple[Usage, ...], empty: str) -> None:
                 ("paid by", each.account_id if each.account_id != each.user_id else ""),
                 ("charge", money(each.charge_nano, each.currency)),
                 ("cost", money(each.total_nano, each.currency)),
+                ("margin", money(each.margin_nano, each.currency)),
                 *((kind, money(nano, each.currency)) for kind, nano in amounts if nano),
                 ("days", str(each.days)),
             ]
@@ -81,6 +82,7 @@ _COLUMNS = (
     Column("days", lambda each: str(each.days), "right"),
     Column("cost", lambda each: cost(each.total_nano, each.currency), "right"),
     Column("charge", lambda each: cost(each.charge_nano, each.currency), "right"),
+    Column("margin", lambda each: cost(each.margin_nano, each.currency), "right"),
     Column("paid by", lambda each: each.account_id if each.account_id != each.user_id else ""),
 )
 _PARTS = (
@@ -88,4 +90,5 @@ _PARTS = (
     Column("namespace", lambda each: each.namespace),
     Column("hours", lambda each: str(each.hours), "right"),
     Column("cost", lambda each: cost(each.total_nano, each.currency), "right"),
+    Column("charge", lambda each: cost(each.charge_nano, each.currency), "right"),
 )

@@ -80,7 +80,7 @@ def list_(session: Session, form: Form) -> None:
         Column("id", lambda each: each.id),
         Column("name", lambda each: each.name),
         Column("pays", lambda each: each.account_owner_id or "himself"),
-        Column("mode", lambda each: each.billing_mode),
+        Column("mode", lambda each: "" if each.account_owner_id else each.billing_mode),
         Column("status", lambda each: each.status),
         Column("admin", lambda each: "admin" if each.is_admin else ""),
     )
@@ -114,7 +114,7 @@ def show_(session: Session, who: str, as_json: bool) -> None:
             ("e-mail", found.email),
             ("name", found.name),
             ("pays", found.account_owner_id or "himself"),
-            ("mode", found.billing_mode),
+            ("mode", "" if found.account_owner_id else found.billing_mode),
             ("status", f"{found.status}{', admin' if found.is_admin else ''}"),
             ("since", instant(found.created_at)),
             ("logins", ", ".join(each.role for each in logins)),

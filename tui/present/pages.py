@@ -199,7 +199,7 @@ def proof_rows(one: OneHour) -> tuple[Row, ...]:
         ("Account", _person(one.account_email, one.account_id)),
         (
             "Charge",
-            f"{charge} {one.currency}, plan {one.plan}, factor {one.factor}" if charge else "",
+            f"{charge} {one.currency}, plan {one.plan}, {one.charges}" if charge else "",
         ),
         ("Efficiency", efficiency if one.efficiency_ppm >= 0 else ""),
         ("Revision", str(one.revision)),

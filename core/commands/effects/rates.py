@@ -1,5 +1,6 @@
 """Rates: versions of plans, and who pays by which."""
 
+from decimal import Decimal
 from typing import Any
 
 from core.clock import hour_text, parse_hour
@@ -8,11 +9,12 @@ from core.commands.kinds import Result, Task
 from core.metering.assignments import PlanChange, assign_plan, unassign_plan
 from core.metering.pricing import new_version
 from core.money import text_from_nano
-from core.rates.factor import factor_text
 from core.rates.plans import BEGINNING
+from core.rates.terms import Terms, read_terms, terms_text
 
 DECIMALS = 5
 """As OpenCost prints; a factor near 1 would else move 0.00."""
+FREE = Terms(Decimal(0))
 
 
 def new(task: Task[RatesNew]) -> Result:
@@ -21,21 +23,29 @@ def new(task: Task[RatesNew]) -> Result:
         task.connection,
         task.principal,
         plan=given.plan,
-        factor=given.factor,
+        terms=read_terms(
+            factor=given.factor,
+            factors=given.factors,
+            prices=given.prices,
+            included=given.included,
+        ),
+        currency=given.currency,
         from_hour=parse_hour(given.from_hour) if given.from_hour else None,
         why=task.why,
         now=task.now,
     )
-    factor = factor_text(made.factor)
-    before = factor_text(made.factor_before) if made.factor_before is not None else None
+    now = terms_text(made.terms, made.currency)
+    before = terms_text(made.terms_before, made.currency) if made.terms_before else None
     start = "from ever" if made.since == BEGINNING else f"from {hour_text(made.since)} on"
     end = f" until {hour_text(made.until)}" if made.until else ""
-    price = f"charges cost × {factor}" if made.factor else "charges nothing"
-    said = f"{'The new plan' if made.is_new else 'The plan'} {made.plan} {price} {start}{end}"
-    said += f", instead of × {before}." if before else "."
+    price = "nothing" if made.terms == FREE else now
+    said = (
+        f"{'The new plan' if made.is_new else 'The plan'} {made.plan} charges {price} {start}{end}"
+    )
+    said += f", instead of {before}." if before else "."
     return Result(
         said,
-        {"factor": [before, factor]},
+        {"charges": [before, now]},
         {"plan": made.plan, "from_hour": hour_text(made.since), "is_new": made.is_new},
     )
 
@@ -70,9 +80,9 @@ def unassign(task: Task[RatesUnassign]) -> Result:
 def _result(change: PlanChange) -> Result:
     end = f" until {hour_text(change.until_hour)}" if change.until_hour else ""
     said = (
-        f"{change.account} pays by the plan {change.plan}, which is cost ×"
-        f" {factor_text(change.version.factor)}, from {hour_text(change.from_hour)} on{end}:"
-        f" {_moved(change)}."
+        f"{change.account} pays by the plan {change.plan}, which is"
+        f" {terms_text(change.version.terms, change.currency)}, from"
+        f" {hour_text(change.from_hour)} on{end}: {_moved(change)}."
     )
     difference: dict[str, list[Any]] = {"plan": [change.plan_before, change.plan]}
     for each in change.moved:

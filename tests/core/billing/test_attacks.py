@@ -111,6 +111,9 @@ def test_a_day_that_goes_below_nothing_again_and_again_makes_one_lot(
 
 def test_an_account_that_only_ever_was_refunded_is_told_of(site: Site, anna: User) -> None:
     ben = site.user("ben")
+    with pytest.raises(InputFault, match="has no currency yet"):
+        refunded(site, ben, 2, "re_0")
+    site.map("b", ben, 0)
     refunded(site, ben, 2, "re_1")
     assert site.value("SELECT type FROM outgoing_events") == "credits.beyond_limit"
     site.open_windows()
@@ -197,15 +200,15 @@ def test_no_clock_posts_into_a_month_that_is_closed(site: Site, anna: User) -> N
 
 def test_the_balance_before_is_that_of_the_post(site: Site, anna: User) -> None:
     done = granted(site, anna, 5)
-    assert (done.balance_before_nano, done.balance_nano) == (0, units(5))
+    assert (done.before.credits_nano, done.after.credits_nano) == (0, units(5))
     taken = adjusted(site, anna, -2, "k_1")
-    assert (taken.balance_before_nano, taken.balance_nano) == (units(5), units(3))
+    assert (taken.before.credits_nano, taken.after.credits_nano) == (units(5), units(3))
     again = adjusted(site, anna, -2, "k_1")
-    assert (again.balance_before_nano, again.balance_nano) == (units(3), units(3))
+    assert (again.before.credits_nano, again.after.credits_nano) == (units(3), units(3))
     owed = refunded(site, anna, 7, "re_1")
-    assert (owed.balance_before_nano, owed.balance_nano) == (units(3), 0)
+    assert (owed.before.credits_nano, owed.after.credits_nano) == (units(3), 0)
     repaid = granted(site, anna, 5)
-    assert (repaid.balance_before_nano, repaid.balance_nano) == (0, units(1))
+    assert (repaid.before.credits_nano, repaid.after.credits_nano) == (0, units(1))
 
 
 # ── the end of what a BIGINT holds ──────────────────────────────────────────────────────────

@@ -151,7 +151,7 @@ def test_a_refund_takes_its_own_lot_first_and_owes_the_rest(site: Site, anna: Us
     granted(site, anna, 2, expires=9)
     bill(site, {"a": 3}, 0)
     assert lots(site, anna) == [4, 0]
-    assert refunded(site, anna, 5, "re_1", bought.lot).arrears_nano == 10**9
+    assert refunded(site, anna, 5, "re_1", bought.lot).owed_nano == 10**9
     assert not refunded(site, anna, 5, "re_1", bought.lot).is_new
     assert (books(site, anna), lots(site, anna)) == ({"arrears": -1}, [0, 0])
     site.must_balance()

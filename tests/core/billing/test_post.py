@@ -27,6 +27,10 @@ UPDATE collection_windows SET posted_no = 0;
 DELETE FROM usage_daily;
 ALTER TABLE ledger_entries DISABLE TRIGGER USER;
 DELETE FROM ledger_entries;
+DELETE FROM postings;
+ALTER TABLE posted_hours DISABLE TRIGGER USER;
+DELETE FROM posted_hours;
+ALTER TABLE posted_hours ENABLE TRIGGER USER;
 ALTER TABLE ledger_entries ENABLE TRIGGER USER;
 UPDATE ledger_balances SET balance_nano = 0;
 """
@@ -289,15 +293,3 @@ def test_open_and_closed_days_read_the_same(site: Site) -> None:
     assert site.post().closed == 1
     assert site.all(query, DAY_1) == opened
     assert len(opened) == 4
-
-
-def test_a_charge_rounds_half_to_even(site: Site) -> None:
-    def charge(total_nano: int, factor: str) -> int:
-        found = site.value("SELECT charge_nano(%s::bigint, %s::numeric)", total_nano, factor)
-        return int(found)
-
-    assert [charge(total, "0.5") for total in (1, 3, 5, -1, -3)] == [0, 2, 2, 0, -2]
-    assert [charge(total, "1.5") for total in (1, 3)] == [2, 4]
-    assert charge(9 * 10**18, "1") == 9 * 10**18
-    assert charge(7, "0.333333") == 2
-    assert site.value("SELECT charge_nano(NULL, 1)") is None

@@ -80,6 +80,35 @@ CORRUPTIONS: dict[str, tuple[str, int, str]] = {
         1,
         "eu-1 a 2026-03-01T03Z: kinds and rounding",
     ),
+    "money moved between kinds": (
+        (
+            "UPDATE allocations SET cpu_nano = cpu_nano - 1, ram_nano = ram_nano + 1"
+            f" WHERE namespace_id = {NAMESPACE_A} AND hour = '2026-03-01 03:00Z'"
+        ),
+        1,
+        "eu-1 2026-03-01T03Z: a: cpu_nano is",
+    ),
+    "hours used": (
+        (
+            "UPDATE allocations SET cpu_core_hours_micro = cpu_core_hours_micro + 1"
+            f" WHERE namespace_id = {NAMESPACE_A} AND hour = '2026-03-01 03:00Z'"
+        ),
+        1,
+        "eu-1 2026-03-01T03Z: a: cpu_core_hours_micro is",
+    ),
+    "an answer that a window names and nobody gave": (
+        (
+            "UPDATE collection_windows SET raw_sha256 = sha256('forged')"
+            " WHERE hour = '2026-03-01 03:00Z'"
+        ),
+        1,
+        "eu-1 2026-03-01T03Z: the raw answer that it names is not there",
+    ),
+    "a raw answer that is gone": (
+        "DELETE FROM raw_answers WHERE hour = '2026-03-01 03:00Z'",
+        1,
+        "eu-1 2026-03-01T03Z: the raw answer that it names is not there",
+    ),
     "an allocation that is gone": (
         (
             f"DELETE FROM allocations WHERE namespace_id = {NAMESPACE_A}"
@@ -181,6 +210,24 @@ CORRUPTIONS: dict[str, tuple[str, int, str]] = {
         3,
         "eu-1 auth0|anna 2026-03-01T00Z: project_breakdown",
     ),
+    "money moved within a breakdown": (
+        (
+            "UPDATE usage_daily SET project_breakdown = jsonb_set(jsonb_set(project_breakdown,"
+            " '{a,cpu_nano}', '1'), '{a,ram_nano}', '2') WHERE date = '2026-03-01' AND user_no = 1"
+        ),
+        3,
+        "eu-1 auth0|anna 2026-03-01T00Z: project_breakdown",
+    ),
+    "a breakdown that is gone": (
+        "UPDATE usage_daily SET project_breakdown = NULL WHERE date = '2026-03-01' AND user_no = 1",
+        3,
+        "eu-1 auth0|anna 2026-03-01T00Z: project_breakdown",
+    ),
+    "a closed day that was opened again": (
+        "UPDATE cluster_days SET closed_at = NULL WHERE day = '2026-03-01'",
+        3,
+        "eu-1 a 2026-03-01T00Z: cost_daily has it",
+    ),
     "a row of a closed day": (
         f"UPDATE cost_daily SET charge_nano = charge_nano + 1 WHERE namespace_id = {NAMESPACE_A}",
         3,
@@ -190,6 +237,27 @@ CORRUPTIONS: dict[str, tuple[str, int, str]] = {
         f"DELETE FROM cost_daily WHERE namespace_id = {NAMESPACE_A}",
         3,
         "eu-1 a 2026-03-01T00Z: cost_daily",
+    ),
+    "an hour that counts as stored and is not": (
+        (
+            "UPDATE collection_windows SET revision = 0, raw_sha256 = NULL"
+            " WHERE hour = '2026-03-01 03:00Z'"
+        ),
+        7,
+        "eu-1 collected 2026-03-01T03Z: and nothing of it is stored",
+    ),
+    "an hour of the future": (
+        (
+            "INSERT INTO collection_windows (cluster_id, hour) SELECT id, '2026-03-02 20:00Z'"
+            " FROM hopsworks_clusters"
+        ),
+        7,
+        "eu-1 due 2026-03-02T20Z: is no hour that this cluster is metered in",
+    ),
+    "an hour from before the metering": (
+        "UPDATE hopsworks_clusters SET metering_since = '2026-03-01 02:00Z'",
+        7,
+        "eu-1 settled 2026-03-01T00Z: is no hour that this cluster is metered in",
     ),
     "a waived hour without a reason": (
         "UPDATE collection_windows SET state = 'waived', why = '' WHERE hour = '2026-03-02 00:00Z'",

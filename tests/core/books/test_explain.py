@@ -25,7 +25,7 @@ def test_a_figure_leads_back_to_the_raw_row(site: Site) -> None:
     site.collect()
     found = explained(site)
     assert (found.kind, found.user, found.account) == ("user", anna.id, anna.id)
-    assert (found.plan, found.factor, found.charge_nano) == ("default", "1.000000", 1_518_330_000)
+    assert (found.plan, found.charges, found.charge_nano) == ("default", "cost × 1", 1_518_330_000)
     assert found.money["gpu_nano"] == 2 * 10**9
     assert found.money["total_nano"] == found.charge_nano
     assert found.quantities["minutes_micro"] == 60_000_000

@@ -93,7 +93,7 @@ def of_0001(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def test_what_0001_stored_is_charged_and_repriced_after_0002(of_0001: Site) -> None:
     site = of_0001
     facts, charged = site.versions("allocations"), site.usage()
-    assert migrate.upgrade(site.database.url) == "0003"
+    assert migrate.upgrade(site.database.url) == "0005"
     assert site.versions("allocations") == facts
     assert site.usage() == charged == {("auth0|anna", "eu-1", str(FIRST.date())): 2 * COST_NANO}
     site.must_balance()
@@ -136,3 +136,23 @@ def test_an_upgrade_goes_on_where_the_roles_are_set_up(of_0001: Site) -> None:
     daemon = of_0001.database.connect(role=DAEMON)
     daemon.execute("INSERT INTO rate_plans (name, kind) VALUES ('team', 'cost_plus')")
     assert of_0001.value("SELECT count(*) FROM rate_plans") == 2
+
+
+def test_what_was_charged_before_0004_is_charged_the_same_after(of_0001: Site) -> None:
+    """By the function of before too, which a daemon of before goes on calling."""
+    site = of_0001
+    site.connection.execute(
+        "INSERT INTO rate_plan_versions (plan_id, valid_from, factor) VALUES (1, %s, 1.25)",
+        [hour(1)],
+    )
+    site.connection.execute("UPDATE allocations SET plan_version_id = 2 WHERE hour = %s", [hour(1)])
+    migrate.upgrade(site.database.url)
+    charges = site.all(
+        "SELECT charge_nano(a.total_nano, v.factor) AS before, charge_nano(a, v, NULL) AS after"
+        " FROM allocations a JOIN rate_plan_versions v ON v.id = a.plan_version_id ORDER BY hour"
+    )
+    assert [(each["before"], each["after"]) for each in charges] == [
+        (COST_NANO, COST_NANO),
+        (COST_NANO * 5 // 4, COST_NANO * 5 // 4),
+    ]
+    assert site.value("SELECT count(*) FROM rate_plan_periods WHERE gpu_factor IS NULL") == 2

@@ -139,6 +139,9 @@ def test_a_person_reads_what_the_screens_show(database: Database, person: Connec
     # Its hours have no rows yet, which is what the last invariant is about.
     assert [line.number for line in check_books(person, NOW) if not line.ok] == [7]
     for table in (
+        "account_entries",
+        "posted_hours",
+        "statements",
         "audit_log",
         "raw_answers",
         "logins",
@@ -150,7 +153,12 @@ def test_a_person_reads_what_the_screens_show(database: Database, person: Connec
     assert person.execute("SELECT public_key FROM hopsmeter.secret_keys").fetchall() == []
 
 
-COLUMNS = {"audit_log": "at", "allocation_history": "hour", "rate_plan_versions": "valid_from"}
+COLUMNS = {
+    "audit_log": "at",
+    "allocation_history": "hour",
+    "posted_hours": "hour",
+    "rate_plan_versions": "valid_from",
+}
 
 
 @pytest.mark.parametrize("table", COLUMNS)
@@ -182,6 +190,8 @@ def test_the_daemon_may_do_what_storing_and_posting_need(daemon: Connection) -> 
         b"UPDATE hopsmeter.plan_assignments SET valid = tstzrange(lower(valid), upper(valid))",
         b"DELETE FROM hopsmeter.plan_assignments",
         b"SELECT * FROM hopsmeter.rate_plan_periods",
+        b"SELECT hopsmeter.posting_date('today', 'today')",
+        b"INSERT INTO hopsmeter.posted_hours SELECT 'today', id, 1, 1 FROM hopsmeter.hopsworks_clusters",
         b"DELETE FROM hopsmeter.usage_daily",
         b"DELETE FROM hopsmeter.cost_daily",
         b"UPDATE hopsmeter.collection_windows SET tries = 0",

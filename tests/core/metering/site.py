@@ -30,6 +30,7 @@ from core.metering.policy import Policy
 from core.metering.pricing import VersionAdded, new_version
 from core.metering.visits import Tools, visit_cluster
 from core.metering.writer import Writer
+from core.rates.terms import read_terms
 from core.secret import Secret
 from tests import factories
 from tests.answers import body
@@ -41,6 +42,7 @@ ADMIN = Principal("admin", "auth0|admin")
 NOTHING = b'{"code":200,"data":[{}]}'
 NAME = "hopsmeter-store test"
 POLICY = Policy()
+NONE: Mapping[str, str] = {}
 
 Connection = psycopg.Connection[Any]
 Said = bytes | Exception
@@ -207,18 +209,42 @@ class Site:
                 now=self.now,
             )
 
-    def plan(self, name: str, factor: str, number: int | None = None) -> VersionAdded:
+    def plan(
+        self,
+        name: str,
+        factor: str | None,
+        number: int | None = None,
+        *,
+        currency: str | None = None,
+        factors: Mapping[str, str] = NONE,
+        prices: Mapping[str, str] = NONE,
+        included: Mapping[str, str] = NONE,
+    ) -> VersionAdded:
         """Make a plan, or its next version, from an hour on."""
+        terms = read_terms(factor=factor, factors=factors, prices=prices, included=included)
         with self.connection.transaction():
             return new_version(
                 self.connection,
                 ADMIN,
                 plan=name,
-                factor=factor,
+                terms=terms,
+                currency=currency,
                 from_hour=None if number is None else hour(number),
                 why="agreed",
                 now=self.now,
             )
+
+    def card(
+        self,
+        name: str,
+        prices: Mapping[str, str],
+        number: int | None = None,
+        *,
+        included: Mapping[str, str] = NONE,
+        currency: str = "USD",
+    ) -> VersionAdded:
+        """Make a rate card, or its next version, from an hour on."""
+        return self.plan(name, None, number, currency=currency, prices=prices, included=included)
 
     def assign(self, user: factories.User, plan: str, number: int | None = None) -> PlanChange:
         with self.connection.transaction():

@@ -267,10 +267,10 @@ def test_explain_shows_the_plan_and_version_that_priced_it(
     site.plan("team", "2", 3)
     site.assign(anna, "team", 2)
     found = explain(site.connection, ADMIN, "eu-1", "a", hour(3))
-    assert (found.plan, found.factor, found.plan_since) == ("team", "2.000000", hour(3))
+    assert (found.plan, found.charges, found.plan_since) == ("team", "cost × 2", hour(3))
     assert found.charge_nano == 2 * COST
     (before,) = found.history
-    assert (before.plan, before.factor, before.charge_nano) == ("default", "1.000000", COST)
+    assert (before.plan, before.charges, before.charge_nano) == ("default", "cost × 1", COST)
     assert before.why == "plan: team"
 
 
@@ -280,7 +280,7 @@ def test_a_quote_says_what_a_store_freezes_in(site: Site, anna: factories.User) 
     site.assign(anna, "free", 5)
     site.plan("default", "1.1", 7)
     quoted = [quote(site.connection, "anna@example.test", hour(number)) for number in range(6)]
-    assert " ".join(f"{each.factor.normalize():f}" for each in quoted) == factors(site)
+    assert [each.charges.removeprefix("cost × ") for each in quoted] == factors(site).split()
     assert (quoted[3].version_since, quoted[3].assigned_since) == (hour(3), hour(2))
     assert (quoted[3].assigned_until, quoted[3].charge_of_one_nano) == (hour(5), 2 * 10**9)
     assert (quoted[0].is_default, quoted[0].version_until) == (True, hour(7))
@@ -293,13 +293,13 @@ def test_lists_show_plans_versions_and_accounts(site: Site, anna: factories.User
     site.plan("team", "2", 9)
     told = {each.plan: each for each in plans(site.connection, site.now)}
     assert list(told) == ["default", "free", "team"]
-    assert (told["team"].factor, told["team"].next_factor, told["team"].accounts) == (
-        Decimal("1.5"),
-        Decimal(2),
+    assert (told["team"].charges, told["team"].next_charges, told["team"].accounts) == (
+        "cost × 1.5",
+        "cost × 2",
         1,
     )
     story = plan_story(site.connection, "team", site.now)
-    assert [(each.factor, each.until) for each in story.versions] == [
+    assert [(each.terms.factor, each.until) for each in story.versions] == [
         (Decimal(2), None),
         (Decimal("1.5"), hour(9)),
     ]

@@ -12,16 +12,18 @@ from core.errors import Conflict, Forbidden, InputFault
 from core.identity.principal import Principal
 from core.metering.pricing import new_version
 from core.rates.plans import BEGINNING
+from core.rates.terms import Terms
 from tests.core.metering.site import Site, hour
 
 COST = 1_018_330_000
 """Of one hour of a namespace whose CPU costs 1."""
+COST_ITSELF = Terms(Decimal(1))
 
 
 def charges(site: Site, namespace: str = "a") -> list[tuple[str, str, int]]:
     """Each hour's plan, factor and charge of a namespace."""
     rows = site.all(
-        "SELECT p.name, v.factor, charge_nano(a.total_nano, v.factor) AS charge FROM allocations a"
+        "SELECT p.name, v.factor, charge_nano(a, v, NULL) AS charge FROM allocations a"
         " JOIN namespaces n ON n.id = a.namespace_id"
         " JOIN rate_plan_versions v ON v.id = a.plan_version_id"
         " JOIN rate_plans p ON p.id = v.plan_id WHERE n.name = %s ORDER BY a.hour",
@@ -37,7 +39,7 @@ def settle(site: Site) -> None:
     usage = site.value("SELECT coalesce(sum(charge_nano), 0)::bigint FROM usage_daily")
     costs = site.value("SELECT coalesce(sum(charge_nano), 0)::bigint FROM cost_by_day")
     facts = site.value(
-        "SELECT coalesce(sum(charge_nano(a.total_nano, v.factor)), 0)::bigint FROM allocations a"
+        "SELECT coalesce(sum(charge_nano(a, v, NULL)), 0)::bigint FROM allocations a"
         " JOIN rate_plan_versions v ON v.id = a.plan_version_id"
     )
     assert usage == costs == facts
@@ -62,7 +64,7 @@ def annas(site: Site) -> Site:
 
 def test_a_version_that_begins_between_two_hours_prices_each_by_its_own(annas: Site) -> None:
     made = annas.plan("default", "1.25", 3)
-    assert (made.since, made.factor_before, made.is_new) == (hour(3), Decimal(1), False)
+    assert (made.since, made.terms_before, made.is_new) == (hour(3), COST_ITSELF, False)
     collect(annas, 2, 4)
     assert charges(annas) == [
         *[("default", "1", COST)] * 3,
@@ -115,7 +117,7 @@ def test_a_plan_that_nobody_is_charged_by_gets_versions_of_any_hour(site: Site) 
 def test_a_version_between_two_others_holds_until_the_later_one(annas: Site) -> None:
     annas.plan("default", "3", 5)
     made = annas.plan("default", "2", 4)
-    assert (made.since, made.until, made.factor_before) == (hour(4), hour(5), Decimal(1))
+    assert (made.since, made.until, made.terms_before) == (hour(4), hour(5), COST_ITSELF)
     collect(annas, 2, 5)
     assert [factor for _, factor, _ in charges(annas)] == ["1", "1", "1", "1", "2", "3"]
     settle(annas)
@@ -123,7 +125,7 @@ def test_a_version_between_two_others_holds_until_the_later_one(annas: Site) -> 
 
 def test_no_version_takes_the_place_of_another(annas: Site) -> None:
     annas.plan("default", "3", 5)
-    with pytest.raises(Conflict, match=r"has a version from 2026-03-01T05Z on \(× 3\)"):
+    with pytest.raises(Conflict, match=r"has a version from 2026-03-01T05Z on \(cost × 3\)"):
         annas.plan("default", "2", 5)
 
 
@@ -140,7 +142,7 @@ def test_a_version_begins_with_a_whole_hour(site: Site) -> None:
             site.connection,
             Principal("admin", "auth0|admin"),
             plan="team",
-            factor="1",
+            terms=COST_ITSELF,
             from_hour=hour(0) + timedelta(minutes=30),
             why="",
             now=site.now,
@@ -154,7 +156,7 @@ def test_only_an_admin_changes_rates(site: Site) -> None:
             site.connection,
             Principal("owner", "auth0|anna"),
             plan="team",
-            factor="1",
+            terms=COST_ITSELF,
             from_hour=None,
             why="",
             now=site.now,
@@ -165,8 +167,8 @@ def test_a_version_leaves_a_row_in_the_trail(annas: Site) -> None:
     annas.plan("default", "1.5", 3)
     (row,) = annas.all("SELECT * FROM audit_log WHERE action = 'rates.new'")
     assert (row["subject"], row["why"]) == ("plan default", "agreed")
-    assert row["before"] == {"factor": "1.000000"}
-    assert row["after"] == {"factor": "1.5", "from": "2026-03-01T03Z"}
+    assert row["before"] == {"terms": "cost × 1"}
+    assert row["after"] == {"terms": "cost × 1.5", "from": "2026-03-01T03Z"}
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
-"""Factors as people type them, and what they make of a cost."""
+"""Factors as people type them."""
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputFault
 from core.rates.factor import DECIMALS_MAX, FACTOR_MAX, factor_text, parse_factor
-from tests.core.metering.site import Site
 
 factors = st.decimals(0, FACTOR_MAX, places=DECIMALS_MAX)
 
@@ -44,10 +43,3 @@ def test_a_factor_is_told_as_it_can_be_typed_again(factor: Decimal) -> None:
     text = factor_text(factor)
     assert parse_factor(text) == factor
     assert not ("." in text and text.endswith("0"))
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(-(10**15), 10**15), factors)
-def test_a_charge_is_rounded_half_even_once(site: Site, cost_nano: int, factor: Decimal) -> None:
-    charged = site.value("SELECT charge_nano(%s::bigint, %s::numeric(12, 6))", cost_nano, factor)
-    assert charged == (cost_nano * factor).quantize(Decimal(1), ROUND_HALF_EVEN)

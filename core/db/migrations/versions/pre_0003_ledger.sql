@@ -585,9 +585,10 @@ BEGIN
     END IF;
 END $$;
 
--- Posts the expiry of one lot that is past its date; what is left of it goes. Returns that.
-CREATE FUNCTION hopsmeter.expire_lot(account int, lot bigint, today date) RETURNS bigint
-LANGUAGE plpgsql AS $$
+-- Posts the expiry of one lot; what is left of it goes, and what returns to it later goes with that.
+-- Returns what went. `words` say why, where a person lets it expire before its date.
+CREATE FUNCTION hopsmeter.expire_lot(account int, lot bigint, today date, words text DEFAULT NULL)
+RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     amount bigint;
     entry bigint;
@@ -600,7 +601,7 @@ BEGIN
     END IF;
     entry := hopsmeter.write_entry(account, 1::smallint, 14::smallint, -amount,
                                    hopsmeter.posting_date(today, today), NULL, NULL,
-                                   'expiry:' || lot, NULL, NULL);
+                                   'expiry:' || lot, words, NULL);
     UPDATE hopsmeter.credit_lots SET remaining_nano = 0 WHERE id = lot;
     INSERT INTO hopsmeter.credit_draws VALUES (entry, lot, -amount);
     RETURN amount;

@@ -1,0 +1,72 @@
+"""What a posting changed of an account's day, hour by hour: where a charge, or a correction, came from."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from core.db.queries import queries_beside
+
+_SQL = queries_beside(__file__)
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One allocation as a posting found it, and as the posting before it had.
+
+    Amounts are None where the account did not pay it; `why` says what replaced what was posted.
+    """
+
+    cluster: str
+    namespace: str
+    project: str
+    hour: datetime
+    plan_before: str | None
+    cost_before_nano: int | None
+    charge_before_nano: int | None
+    plan: str | None
+    cost_nano: int | None
+    charge_nano: int | None
+    revision_before: int | None
+    revision: int
+    raw_before_sha256: str | None
+    raw_sha256: str | None
+    why: str
+
+    @property
+    def moved_nano(self) -> int:
+        return (self.charge_nano or 0) - (self.charge_before_nano or 0)
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether nothing of it was posted before."""
+        return self.revision_before is None
+
+
+def moves(connection: Connection, account_no: int, day: date, posting_no: int) -> tuple[Move, ...]:
+    """Return what one posting of a day changed of what an account is charged."""
+    values = {"account_no": account_no, "day": day, "no": posting_no}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return tuple(_move(row) for row in cursor.execute(_SQL["moves"], values))
+
+
+def are_kept(connection: Connection, day: date, posting_no: int) -> bool:
+    """Say whether the hours of a posting were kept: of those of older versions they were not."""
+    found = connection.execute(_SQL["has_hours"], {"day": day, "no": posting_no})
+    return found.fetchone() is not None
+
+
+def _move(row: dict[str, Any]) -> Move:
+    before: bytes | None = row.pop("raw_before")
+    sha256: bytes | None = row.pop("raw_sha256")
+    why = row.pop("why") or ""
+    return Move(
+        raw_before_sha256=before.hex() if before else None,
+        raw_sha256=sha256.hex() if sha256 else None,
+        why=why,
+        **row,
+    )

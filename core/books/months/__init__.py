@@ -1,0 +1,1 @@
+"""Months: which are closed, what stands in the way of closing one, and the closing itself."""

@@ -1,0 +1,173 @@
+"""What a statement says, as figures: frozen as they are when the month is closed.
+
+Everything goes by posting date: an entry stands in the statement of the month that it was posted on,
+so statements add up to the ledger whatever is corrected later.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import msgspec
+
+from core.books.completeness import ClusterHours
+
+FORM: Final = 1
+"""Of the frozen figures; a later one reads the earlier ones too."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """What is in the three books of an account: owed is negative."""
+
+    credits_nano: int = 0
+    receivable_nano: int = 0
+    arrears_nano: int = 0
+
+
+@dataclass(frozen=True)
+class LotPart:
+    """What one lot paid (negative where it got something back)."""
+
+    lot: int
+    amount_nano: int
+
+
+@dataclass(frozen=True)
+class ChargeLine:
+    """What one namespace was charged for a day, or a month, under one version of a plan."""
+
+    cluster: str
+    namespace: str
+    project: str
+    user: str
+    hours: int
+    plan: str
+    cost_nano: int
+    charge_nano: int
+
+
+@dataclass(frozen=True)
+class ChargeDay:
+    """A day's charge, what it was paid from, and what it is made of."""
+
+    day: date
+    charge_nano: int
+    paid: Books
+    lots: tuple[LotPart, ...]
+    lines: tuple[ChargeLine, ...]
+
+
+@dataclass(frozen=True)
+class LotMonth:
+    """A lot of credits over the month: what it began with, what came and went, what is left."""
+
+    lot: int
+    kind: str
+    reference: str
+    expires_on: date | None
+    opening_nano: int
+    came_nano: int
+    charged_nano: int
+    repaid_nano: int
+    taken_back_nano: int
+    refunded_nano: int
+    expired_nano: int
+    closing_nano: int
+
+
+@dataclass(frozen=True)
+class Movement:
+    """An entry that is no charge: credits that came or went, arrears repaid, a report to Stripe."""
+
+    entry: int
+    posted_on: date
+    what: str
+    moved: Books
+    reference: str
+    lots: tuple[LotPart, ...]
+
+
+@dataclass(frozen=True)
+class CorrectedHour:
+    """An hour of a corrected day: what was charged for it, and what is since."""
+
+    cluster: str
+    namespace: str
+    hour: datetime
+    before_nano: int
+    after_nano: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A posting of this month to a day of another one."""
+
+    day: date
+    posting_no: int
+    posted_on: date
+    charge_nano: int
+    paid: Books
+    lots: tuple[LotPart, ...]
+    hours: tuple[CorrectedHour, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One account's month; money in nano-units of `currency`."""
+
+    form: int
+    account: str
+    email: str
+    name: str
+    month: str
+    currency: str
+    opening: Books
+    closing: Books
+    days: tuple[ChargeDay, ...]
+    namespaces: tuple[ChargeLine, ...]
+    """The lines of all days together, dearest first."""
+    lots: tuple[LotMonth, ...]
+    movements: tuple[Movement, ...]
+    corrections: tuple[Correction, ...]
+    clusters: tuple[ClusterHours, ...]
+    pending_nano: int
+    """Stored and not posted yet: in the lines, and not in the ledger; nothing in a closed month."""
+    entries: int
+    entries_sha256: str
+    """Of the entries posted on days of this month, as the ledger has them."""
+
+    @property
+    def charge_nano(self) -> int:
+        return sum(each.charge_nano for each in self.days)
+
+    @property
+    def correction_nano(self) -> int:
+        return sum(each.charge_nano for each in self.corrections)
+
+
+@dataclass(frozen=True)
+class Presented:
+    """A statement and how it stands: `sha256` is that of the frozen figures, None while provisional."""
+
+    statement: Statement
+    sha256: str | None
+    closed_at: datetime | None
+
+
+def plain(statement: Statement) -> dict[str, Any]:
+    """Return the figures as JSON holds them."""
+    built: dict[str, Any] = msgspec.to_builtins(statement)
+    return built
+
+
+def read(body: Any) -> Statement:
+    """Read frozen figures."""
+    return msgspec.convert(body, Statement)
+
+
+def sha256_of(body: Any) -> bytes:
+    """Return the hash of figures: of their JSON with sorted names and no blanks, as UTF-8."""
+    return hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()

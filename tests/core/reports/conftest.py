@@ -1,0 +1,3 @@
+from tests.core.metering.site import site
+
+__all__ = ["site"]

@@ -1,0 +1,120 @@
+"""`hopsmeter credits …`: the writes; what is read stands in `credit_lists`."""
+
+from typing import Any, Final
+
+import click
+
+from core.commands.arguments import CreditsAdjust, CreditsExpire, CreditsGrant
+from tui.cli.asking import ask, writing
+from tui.cli.credit_lists import show_, statement_
+from tui.cli.session import Session
+from tui.cli.words import DAY_TEXT
+
+SIGNED: Final[dict[str, Any]] = {"ignore_unknown_options": True}
+"""An amount may be negative, which else reads as an option."""
+CURRENCY = click.option("--currency", metavar="CODE", help="Like EUR; else the account's own.")
+KEY = click.option(
+    "--key", metavar="TEXT", help="A name for this post; the same one again posts nothing."
+)
+
+
+@click.group("credits")
+def credits_() -> None:
+    """Money paid or granted ahead: lots, what they paid for, what is left."""
+
+
+credits_.add_command(show_)
+credits_.add_command(statement_)
+
+
+@credits_.command(
+    context_settings=SIGNED,
+    epilog="\b\nExamples:\n  hopsmeter credits grant anna@example.com 50 --reason 'a trial'\n"
+    "  hopsmeter credits grant anna@example.com 50 --expires 2026-07-01 \\\n"
+    "    --key trial-anna --reason 'a trial' --dry-run",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.argument("amount")
+@click.option(
+    "--expires",
+    "expires_on",
+    type=DAY_TEXT,
+    metavar="DAY",
+    help="The first day (UTC) that it does not pay; else it never expires.",
+)
+@click.option(
+    "--priority", type=int, metavar="N", help="Among lots that expire together, the lowest first."
+)
+@CURRENCY
+@KEY
+@writing(reason=True)
+@click.pass_obj
+def grant(
+    session: Session,
+    who: str,
+    amount: str,
+    expires_on: str | None,
+    priority: int | None,
+    currency: str | None,
+    key: str | None,
+    dry_run: bool,
+    why: str,
+) -> None:
+    """Give an account promotional credits.
+
+    They are a lot of their own; what the account owes as arrears is repaid from them at once.
+    """
+    given = CreditsGrant(
+        account=who,
+        amount=amount,
+        expires_on=expires_on,
+        priority=priority,
+        currency=currency,
+        key=key,
+    )
+    ask(session, "credits.grant", given, dry_run=dry_run, why=why)
+
+
+@credits_.command(
+    context_settings=SIGNED,
+    epilog="\b\nExamples:\n  hopsmeter credits adjust anna@example.com -12.50 --reason doubled\n"
+    "  hopsmeter credits adjust anna@example.com 5 --reason regrets --dry-run",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.argument("amount")
+@CURRENCY
+@KEY
+@writing(reason=True)
+@click.pass_obj
+def adjust(
+    session: Session,
+    who: str,
+    amount: str,
+    currency: str | None,
+    key: str | None,
+    dry_run: bool,
+    why: str,
+) -> None:
+    """Correct credits by hand, up or down.
+
+    Up is a lot that does not expire, down is taken from the lots in the order of use. Down it goes to zero at most; what an account owes is no matter of credits.
+    """
+    given = CreditsAdjust(account=who, amount=amount, currency=currency, key=key)
+    ask(session, "credits.adjust", given, dry_run=dry_run, why=why)
+
+
+@credits_.command(
+    epilog="\b\nExample:\n  hopsmeter credits expire anna@example.com --lot 12 \\\n"
+    "    --reason 'the trial was ended' --dry-run"
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.option("--lot", type=int, required=True, metavar="N", help="As `credits show` lists them.")
+@writing(reason=True)
+@click.pass_obj
+def expire(session: Session, who: str, lot: int, dry_run: bool, why: str) -> None:
+    """Let a lot expire now, whatever its date.
+
+    What is left of it goes; what it has paid stays paid; what a later correction returns to it goes
+    as well. Hours that are used and not posted yet find other credits, or none.
+    """
+    ask(session, "credits.expire", CreditsExpire(account=who, lot=lot), dry_run=dry_run, why=why)
