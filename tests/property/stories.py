@@ -41,16 +41,16 @@ def _chapter(dice: random.Random) -> Iterator[Step]:
     for _ in range(dice.randint(1, 5)):
         yield ("post",)
         for _ in range(dice.randint(0, 3)):
-            yield _between(dice, user)
+            yield _between(dice, user, namespace)
         cost = dice.choice((*COSTS, None))
         yield "restate", dice.choice((0, 0, 0, 1, 1, 2, 5)), namespace, cost
 
 
-def _between(dice: random.Random, user: str) -> Step:
+def _between(dice: random.Random, user: str, namespace: str) -> Step:
     """Something of the account whose chapter it is, mostly; else of anybody."""
-    what = dice.choice(
-        ("grant", "grant", "wait", "wait", "expire", "expire", "refund", "move", "any")
-    )
+    what = dice.choice((*["grant", "wait", "expire"] * 2, "hour", "refund", "move", "any"))
+    if what == "hour":
+        return what, dice.choice(CLUSTERS), dice.choice(BACK[:6]), {namespace: dice.choice(COSTS)}
     if what == "grant":
         return _grant(dice, user, AMOUNTS)
     if what == "wait":

@@ -1,6 +1,6 @@
 """What somebody found who wanted the ledger to be wrong."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from tests.core.billing.ledger_site import (
     adjusted,
     bill,
     books,
+    day,
     expire,
     granted,
     lots,
@@ -178,6 +179,20 @@ def test_a_mode_begins_on_no_day_that_is_posted(site: Site, anna: User) -> None:
         pays(site, anna, "hybrid", 1)
     assert pays(site, anna, "hybrid", 2).mode == "hybrid"
     site.must_balance()
+
+
+def test_no_clock_posts_into_a_month_that_is_closed(site: Site, anna: User) -> None:
+    site.connection.execute(
+        "INSERT INTO closed_months (month, closed_by) VALUES (%s, 'test')", [day(0)]
+    )
+    granted(site, anna, 5)
+    opened = date(2026, 4, 1)
+    assert site.value("SELECT posted_on FROM ledger_entries") == opened
+    dates = [
+        site.value("SELECT posting_date(%s, %s)", of, today)
+        for of, today in ((day(3), day(30)), (day(3), day(40)), (day(32), day(30)))
+    ]
+    assert dates == [opened, day(40), day(32)]
 
 
 # ── the trail ───────────────────────────────────────────────────────────────────────────────
