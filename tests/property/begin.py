@@ -5,7 +5,7 @@ from decimal import Decimal
 from tests.core.billing.ledger_site import pays
 from tests.core.metering.site import Site, hour
 from tests.property.ledger_oracle import Account, Mode
-from tests.property.life import BEGINS_AT, LIFE_DAYS, Life, Style
+from tests.property.life import BEGINS_AT, LIFE_DAYS, Life, Style, give_up_hours
 from tests.property.oracle import DAY_HOURS, Oracle
 
 CLUSTERS = ("eu-1", "eu-2")
@@ -22,13 +22,8 @@ def begun(site: Site, style: Style) -> Life:
     span = {"since": hour(0), "until": hour(LIFE_DAYS * DAY_HOURS - 1)}
     months = "generate_series(%(since)s::timestamptz, %(until)s, interval '1 month')"
     site.connection.execute(f"SELECT ensure_partitions(month) FROM {months} month", span)
-    site.connection.execute(
-        "INSERT INTO collection_windows (cluster_id, hour, state, why) SELECT c.id, hour, 'gap',"
-        " 'test' FROM hopsworks_clusters c, generate_series(%(since)s::timestamptz, %(until)s,"
-        " interval '1 hour') hour",
-        span,
-    )
     site.until(BEGINS_AT)
+    give_up_hours(site)
     facts = Oracle(0, system={name: {"kube-system"} for name in CLUSTERS})
     accounts = {name: Account(today=(BEGINS_AT + 1) // DAY_HOURS) for name in MODES}
     life = Life(site, style, users, facts, accounts)

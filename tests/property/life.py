@@ -17,6 +17,7 @@ from core.billing.credits import Lot as Asked
 from core.billing.credits import adjust, grant, purchase, refund
 from core.billing.expiry import expire_due
 from core.billing.modes import set_mode
+from core.books.months.close import close_month
 from core.clock import HOUR
 from core.errors import Conflict, Unknown
 from tests import factories
@@ -30,6 +31,7 @@ from tests.property.oracle import DAY_HOURS, Figures, Hour, Oracle, Place, Said
 LIFE_DAYS = 130
 BEGINS_AT = 30
 """The newest closed hour when a life begins: there is a yesterday."""
+OPENED_AFTER = timedelta(minutes=15)
 LOOK_BACK_DAYS = 45
 """An hour that is missing for longer holds up no expiry."""
 
@@ -88,24 +90,28 @@ class Life:
 
     def _wait(self, hours: int) -> None:
         """Let time go on, or set the clock back."""
-        latest, earliest = hour(LIFE_DAYS * DAY_HOURS - 1), hour(BEGINS_AT + 1)
-        self.site.now = max(min(self.site.now + hours * HOUR, latest), earliest)
+        newest = self.now + hours
+        self.site.until(max(min(newest, LIFE_DAYS * DAY_HOURS - 1), BEGINS_AT))
         self.latest = max(self.latest, self.now)
+        give_up_hours(self.site)
 
     def _mend(self) -> None:
         """Set a clock right that is behind: what was past its date may not be judged as to come."""
         self._wait(max(self.latest - self.now, 0))
 
     def _close(self) -> None:
-        """Close the month before this one."""
+        """Close the month before this one, unless an hour still stands in its way."""
         first = day(self.today).replace(day=1)
-        if (first - day(0)).days > self._opened:
-            self.site.connection.execute(
-                "INSERT INTO closed_months (month, closed_by) VALUES (%s, 'test')",
-                [(first - timedelta(days=1)).replace(day=1)],
-            )
+        opened = (first - day(0)).days
+        if opened <= self._opened:
+            return
+        self.site.collect()
+        self._post()
+        month = f"{first - timedelta(days=1):%Y-%m}"
+        with contextlib.suppress(Conflict), self._own() as own:
+            close_month(**own, month=month)
             for account in self.accounts.values():
-                account.opened = (first - day(0)).days
+                account.opened = opened
 
     @property
     def _opened(self) -> int:
@@ -313,6 +319,16 @@ class Life:
             assert found[user].lots == account.lots, user
             wanted = {book: account.books[book] for book in BOOKS}
             assert replay(found[user].entries) == found[user].balances == wanted, user
+
+
+def give_up_hours(site: Site) -> None:
+    """Let all that is closed be gaps: few hours of a life are ever answered."""
+    site.connection.execute(
+        "INSERT INTO collection_windows (cluster_id, hour, state, why)"
+        " SELECT c.id, hour, 'gap', 'test' FROM hopsworks_clusters c,"
+        " generate_series(c.metering_since, %s, interval '1 hour') hour ON CONFLICT DO NOTHING",
+        [site.now - HOUR - OPENED_AFTER],
+    )
 
 
 def _waits(number: int, on: int) -> bool:
