@@ -50,8 +50,8 @@ SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on'
 
 -- name: post_usage
 -- usage_daily of some clusters of one day, recomputed from its allocations; only rows that differ
--- are written, and what that changes of an account's day is laid down. An hour stored since the unposted ones were read is left to the next posting, which
--- will add it; it may not be in both.
+-- are written, and what that changes of an account's day is laid down. An hour stored since the unposted
+-- ones were read is left to the next posting, which will add it; it may not be in both.
 WITH posted AS MATERIALIZED (
     SELECT cluster_id, hour FROM hopsmeter.collection_windows
     WHERE cluster_id = ANY (%(clusters)s::int[]) AND posted_no > 0
@@ -80,16 +80,24 @@ gone AS (
       AND NOT EXISTS (SELECT FROM sums s WHERE s.user_no = u.user_no
                       AND s.account_no = u.account_no AND s.cluster_id = u.cluster_id)
     RETURNING 1),
-before AS (
-    SELECT account_no, charge_nano FROM hopsmeter.usage_daily
+touched AS (
+    SELECT account_no FROM sums
+    UNION SELECT account_no FROM hopsmeter.usage_daily
     WHERE date = %(day)s AND cluster_id = ANY (%(clusters)s::int[])),
 changed AS (
+    -- Against what is entered, not against what stood in the daily rows: so the two agree afterwards,
+    -- whoever had laid hands on them.
     INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
     SELECT c.account_no, %(day)s, sum(c.charge)::bigint,
            coalesce((SELECT mode FROM hopsmeter.billing_modes m
                      WHERE m.account_no = c.account_no AND m.valid @> %(day)s::date), 'postpaid')
     FROM (SELECT account_no, charge FROM sums
-          UNION ALL SELECT account_no, -charge_nano FROM before) c
+          UNION ALL
+          SELECT account_no, charge_nano FROM hopsmeter.usage_daily JOIN touched USING (account_no)
+          WHERE date = %(day)s AND cluster_id <> ALL (%(clusters)s::int[])
+          UNION ALL
+          SELECT account_no, amount_nano FROM hopsmeter.ledger_entries JOIN touched USING (account_no)
+          WHERE usage_day = %(day)s AND posting_no IS NOT NULL AND contra = 11) c
     GROUP BY c.account_no HAVING sum(c.charge) <> 0),
 written AS (
     INSERT INTO hopsmeter.usage_daily AS u
@@ -118,8 +126,8 @@ written AS (
 SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
 
 -- name: add_usage
--- Hours that were never posted, the same ones of each of some clusters, added to the daily rows: most postings are of one new hour, and a
--- day's last hour should not cost 24 times its first. Rows that are there are updated and the others
+-- Hours that were never posted, the same ones of each of some clusters, added to the daily rows: most
+-- postings are of one new hour, and a day's last hour should not cost 24 times its first. Rows that are there are updated and the others
 -- inserted, since ON CONFLICT would lock, and log, each row twice; one poster at a time makes it so.
 WITH sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,

@@ -40,7 +40,7 @@ class PostedHour(Table, table=True):
     __table_args__ = (PrimaryKeyConstraint("hour", "cluster_id", "posting_no"),)
 
     hour: dt.datetime
-    cluster_id: int = Field(foreign_key=column_of(HopsworksCluster, "id"))
+    cluster_id: int
     posting_no: int
     revision: int
 

@@ -22,6 +22,7 @@ from core.clusters.keys import prove_keyring
 from core.commands.arguments import (
     AccountMode,
     Arguments,
+    BooksClose,
     ClusterAdd,
     CreditsGrant,
     HourDecide,
@@ -142,6 +143,8 @@ def tell(house: House) -> int:
     with world_process(*world) as remote, opened(house, remote, start) as month:
         took_s = _live_through(month)
         say(f"Lived through {month.hours} hours in {took_s:.1f} s.")
+        month.do("books.close", BooksClose(month=f"{start:%Y-%m}"), why="the month is over")
+        say(f"{start:%B %Y} is closed: its statements are frozen.")
         summary(month.connection)
         code = _prove(month, house)
     words = "The books balance" if code == 0 else "THE BOOKS DO NOT BALANCE"

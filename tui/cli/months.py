@@ -15,7 +15,10 @@ CLOSE_WAIT_S: Final = 270.0
 """A month's statements of all accounts are built and compared."""
 
 
-@click.command(epilog="\b\nExample:\n  hopsmeter books months")
+@click.command(
+    short_help="Which months are closed, what stands in the way.",
+    epilog="\b\nExample:\n  hopsmeter books months",
+)
 @listing
 @click.pass_obj
 def months(session: Session, form: Form) -> None:

@@ -5,7 +5,7 @@
 -- the hours that it came of, a correction to what was replaced, and both for ever.
 CREATE TABLE hopsmeter.posted_hours (
     hour timestamptz NOT NULL,
-    cluster_id int NOT NULL REFERENCES hopsmeter.hopsworks_clusters (id),
+    cluster_id int NOT NULL,            -- its window is locked by the statement that writes this
     posting_no int NOT NULL,            -- of the day that the hour is of
     revision int NOT NULL,              -- of the hour, as the posting saw it
     PRIMARY KEY (hour, cluster_id, posting_no)
