@@ -44,7 +44,7 @@ def frozen_faults(connection: Connection, since: datetime, until: datetime) -> l
 def _month(connection: Connection, month: date, seal: str) -> Iterator[str]:
     after = (month + timedelta(days=32)).replace(day=1)
     values = {"first": month, "after": after}
-    due = {row[0] for row in connection.execute(_SQL["accounts"], values).fetchall()}
+    due = {row[0] for row in connection.execute(_SQL["accounts_of_closed"], values).fetchall()}
     rows = connection.execute(_SQL["statements"], values).fetchall()
     if seal_of(sha256 for _, _, _, sha256 in rows) != seal:
         yield "its statements are not those that the trail saw frozen"

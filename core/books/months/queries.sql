@@ -54,6 +54,19 @@ UNION SELECT account_no FROM hopsmeter.usage_daily
 WHERE date >= %(first)s AND date < %(after)s
 ORDER BY 1;
 
+-- name: accounts_of_closed
+-- The same of a month that is closed: what somebody is found to have used in it since then is entered
+-- later, and told by the statement of that month.
+SELECT account_no FROM (
+    SELECT account_no, book, amount_nano, posted_on FROM hopsmeter.ledger_entries
+    WHERE posted_on < %(after)s
+    UNION ALL
+    SELECT account_no, contra, -amount_nano, posted_on FROM hopsmeter.ledger_entries
+    WHERE posted_on < %(after)s AND contra <= 3) m
+GROUP BY account_no, book
+HAVING bool_or(posted_on >= %(first)s) OR sum(amount_nano) <> 0
+ORDER BY 1;
+
 -- name: close
 -- From now on nothing is posted in the month. Stamped after the locks: what was posted before has an
 -- earlier time, and what comes after a later one.

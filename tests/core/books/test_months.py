@@ -106,6 +106,17 @@ def test_a_correction_after_the_close_stands_in_the_next_month_and_names_its_hou
     march.must_balance()
 
 
+def test_who_is_found_to_have_used_a_closed_month_is_told_in_the_next(march: Site) -> None:
+    """He had nothing in March, and no statement of it; that is no fault of the books."""
+    close(march)
+    march.map("a", march.user("cleo"), LAST)
+    march.post()
+    assert march.value("SELECT count(*) FROM statements") == 2
+    april = stated(march, "cleo", "2026-04").statement
+    assert [str(each.day) for each in april.corrections] == ["2026-03-31"]
+    march.must_balance()
+
+
 def test_everything_that_stands_in_the_way_is_named_with_its_cure(site: Site) -> None:
     site.cluster(metering_since=METERED)
     anna = site.user()
