@@ -48,7 +48,7 @@ def _chapter(dice: random.Random) -> Iterator[Step]:
 
 def _between(dice: random.Random, user: str, namespace: str) -> Step:
     """Something of the account whose chapter it is, mostly; else of anybody."""
-    what = dice.choice((*["grant", "wait", "expire"] * 2, "hour", "refund", "move", "any"))
+    what = dice.choice((*["grant", "wait", "expire"] * 2, "hour", "refund", "move", "any", "close"))
     if what == "hour":
         return what, dice.choice(CLUSTERS), dice.choice(BACK[:6]), {namespace: dice.choice(COSTS)}
     if what == "grant":
@@ -59,7 +59,7 @@ def _between(dice: random.Random, user: str, namespace: str) -> Step:
         return what, user, dice.choice(FEW), dice.choice((None, 0, 1, 2))
     if what == "move":
         return what, user, dice.choice((1, 5, 10))
-    return (what,) if what == "expire" else _anything(dice)
+    return (what,) if what in ("expire", "close") else _anything(dice)
 
 
 def _anything(dice: random.Random) -> Step:
@@ -75,7 +75,6 @@ def _anything(dice: random.Random) -> Step:
         ("mode", user, dice.choice([*MODES.values()]), dice.randint(1, 3)),
         ("adjust", user, dice.choice((10**9, -(10**9), -1, -3 * 10**9, 1))),
         ("again", dice.randint(0, 20), dice.choice((0, 0, 1))),
-        ("close",),
     ]
     return dice.choice(found)
 
