@@ -81,8 +81,8 @@ def _tell(connection: Connection, row: dict[str, Any], kind: EventType, now: dat
         "data": {
             "account": event.account,
             "currency": event.currency,
-            "credits": str(decimal_from_nano(event.credits_nano)),
-            "arrears": str(decimal_from_nano(event.arrears_nano)),
+            "credits": f"{decimal_from_nano(event.credits_nano):f}",
+            "arrears": f"{decimal_from_nano(event.arrears_nano):f}",
         },
     }
     connection.execute(

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from websocket import WebSocketConnectionClosedException
 
+from core.clock import utc_now
 from sandbox.cluster import Cluster
 from sandbox.faults import KINDS, Fault, for_hour
 from sandbox.world import World
@@ -101,6 +102,15 @@ def test_a_wrong_date_stands_over_right_answers(
     lying, honest = (parsedate_to_datetime(http.get("/version").headers["date"]) for _ in "12")
     assert lying == (now - timedelta(seconds=900)).replace(microsecond=0)
     assert honest == now.replace(microsecond=0)
+
+
+def test_a_world_in_the_past_may_date_its_answers_by_the_host(
+    cluster: Cluster, http: httpx.Client, now: datetime
+) -> None:
+    cluster.faults.add("host_date", times=1)
+    ours, theirs = (parsedate_to_datetime(http.get("/version").headers["date"]) for _ in "12")
+    assert abs(ours - utc_now()) < timedelta(minutes=1)
+    assert theirs == now.replace(microsecond=0)
 
 
 def test_a_cut_proxy_answer_breaks_off(
