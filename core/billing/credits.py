@@ -17,7 +17,7 @@ from core.billing.keys import reference_of
 from core.billing.marks import mark_accounts
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
-from core.errors import Conflict, InputFault
+from core.errors import Conflict, InputFault, Unknown
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 from core.money import NANO_MAX, exact_from_nano, text_from_nano
@@ -156,6 +156,12 @@ def refund(
     principal.require_admin("refund purchases")
     payer = find_account(connection, account)
     require_currency(payer, None)
+    at = {"lot": lot, "account": payer.no}
+    if lot is not None and connection.execute(_SQL["lot_of"], at).fetchone() is None:
+        raise Unknown(
+            f"{payer.label} has no lot {lot}; `hopsmeter credits show {payer.id}` lists them."
+            " Nothing was changed."
+        )
     done = _take(
         connection,
         payer,

@@ -8,18 +8,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from core.billing import enter
+from core.billing.enter import Turn, enter_changes
 from core.db.binaries import find_binaries
 from core.db.connect import connect
 from core.db.embedded import start
 from core.db.migrate import upgrade
+from core.db.queries import queries_beside
 
 pytestmark = pytest.mark.bench
 
@@ -28,6 +33,8 @@ CLIENTS = (4, 20)
 SINGLE_MIN, BATCH_MIN = 1.0, 3.0
 BYTES_MAX = 200
 BATCHES = 20
+DAY = date(2026, 3, 1)
+_POSTING = queries_beside(enter.__file__)
 
 GRANT = (
     "\\set account random(1, {accounts})\n\\set key random(1, 1000000000000)\n"
@@ -121,3 +128,40 @@ def test_single_posts_keep_up_with_tpc_b(server: str) -> None:
             if ratio < SINGLE_MIN:
                 slow.append(f"{name} with {clients} clients: {ratio:.2f}")
     assert not slow
+
+
+def _batch(connection: Connection, number: int) -> int:
+    """Charge every account once, in one statement, as a posting does."""
+    with connection.transaction():
+        connection.execute(_POSTING["changes"])
+        connection.execute(
+            "INSERT INTO hopsmeter_changes SELECT no, %s, 1000000, 'hybrid' FROM hopsmeter.users",
+            [DAY],
+        )
+        connection.execute(_POSTING["lock_books"])
+        return enter_changes(connection, Turn(DAY, DAY, number, DAY))
+
+
+def test_batches_are_faster_and_entries_small(server: str) -> None:
+    rounds = []
+    with connect(server, name="bench") as connection:
+        number = 1
+        for _ in range(ROUNDS):
+            single = _tps(server, CLIENTS[-1], DRAW.format(accounts=ACCOUNTS))
+            began = perf_counter()
+            entries = sum(_batch(connection, number + turn) for turn in range(BATCHES))
+            rounds.append((single, entries / (perf_counter() - began)))
+            number += BATCHES
+        row = connection.execute(
+            "SELECT pg_total_relation_size('hopsmeter.ledger_entries') / count(*)"
+            " FROM hopsmeter.ledger_entries"
+        ).fetchone()
+    assert row is not None
+    ratio = median(batch / single for single, batch in rounds)
+    rate = median(batch for _, batch in rounds)
+    _say(
+        f"\nbatches of {ACCOUNTS}: {rate:.0f} entries/s, {ratio:.1f} × single draws (bound {BATCH_MIN:g})"
+    )
+    _say(f"{row[0]} bytes an entry, its indexes included (bound {BYTES_MAX})")
+    assert ratio >= BATCH_MIN
+    assert row[0] <= BYTES_MAX

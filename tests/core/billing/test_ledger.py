@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.errors import Conflict, InputFault
+from core.errors import Conflict, InputFault, Unknown
 from tests.core.billing.ledger_site import (
     adjusted,
     bill,
@@ -153,6 +153,11 @@ def test_a_refund_takes_its_own_lot_first_and_owes_the_rest(site: Site, anna: Us
     assert lots(site, anna) == [4, 0]
     assert refunded(site, anna, 5, "re_1", bought.lot).owed_nano == 10**9
     assert not refunded(site, anna, 5, "re_1", bought.lot).is_new
+    links = site.all("SELECT ref, reverses FROM ledger_entries WHERE contra = 15 ORDER BY id")
+    origin = site.value("SELECT entry_id FROM credit_lots WHERE id = %s", bought.lot)
+    assert [row["reverses"] for row in links] == [origin, origin]
+    with pytest.raises(Unknown, match="has no lot 99"):
+        refunded(site, anna, 1, "re_2", 99)
     assert (books(site, anna), lots(site, anna)) == ({"arrears": -1}, [0, 0])
     site.must_balance()
 

@@ -563,6 +563,9 @@ BEGIN
         PERFORM hopsmeter.require_same(known = amount AND is_same);
         RETURN;
     END IF;
+    -- Of a refund: the purchase that its own lot came with.
+    takes_back := coalesce(takes_back, (SELECT l.entry_id FROM hopsmeter.credit_lots l
+                                        WHERE l.id = own_lot AND l.account_no = account));
     taken_nano := least(held, amount);
     arrears_nano := amount - taken_nano;
     IF arrears_nano > 0 AND NOT to_arrears THEN
