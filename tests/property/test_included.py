@@ -198,7 +198,7 @@ steps = st.one_of(
 )
 
 
-@slow(3)
+@slow(6)
 @given(st.lists(steps, min_size=8, max_size=24))
 def test_what_is_charged_depends_on_use_alone(
     fresh: Callable[[], Any], happened: list[Step]
@@ -212,7 +212,7 @@ def test_what_is_charged_depends_on_use_alone(
         both.must_agree()
 
 
-@slow(6)
+@slow(10)
 @given(
     st.dictionaries(
         st.tuples(numbers, clusters), st.tuples(*[st.integers(0, 9)] * 2), min_size=4
