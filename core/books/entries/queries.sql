@@ -154,7 +154,3 @@ JOIN hopsmeter.namespaces s ON s.id = r.namespace_id
 LEFT JOIN hopsmeter.users o ON o.no = r.account_no
 LEFT JOIN hopsmeter.plan_words v ON v.id = r.plan_version_id
 ORDER BY c.name, s.name, r.hour, r.revision;
-
--- name: posted_at
--- When the postings of a day were, and on which date their entries stand.
-SELECT no, at FROM hopsmeter.postings WHERE day = %(day)s ORDER BY no;
