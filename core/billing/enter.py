@@ -1,7 +1,7 @@
 """Enter: what a posting changes of accounts' days becomes entries of the ledger.
 
 The changes lie in `hopsmeter_changes`, put there by the statements that changed the daily rows, in
-the same transaction. The accounts that have credits are locked before (`lock_books`), in one order, in
+the same transaction. The accounts that have credits are locked first (`lock_books`), in one order, in
 a statement of its own; only then are lots read.
 """
 
@@ -43,6 +43,8 @@ class Turn:
 
 def enter_changes(connection: Connection, turn: Turn) -> int:
     """Write the entries of one day's changes, and return how many; under the lock of posting."""
+    # Without parameters, two statements are one question.
+    connection.execute(_SQL["plan_as_usual"] + _SQL["lock_books"])
     entries, reduced = _row(connection, "post_changes", turn)
     if reduced and connection.execute(_SQL["reduce_charges"], turn.values).rowcount:
         entries = _row(connection, "entries_of", turn)[0]

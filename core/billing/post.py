@@ -124,7 +124,6 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
         anew = _write_included(connection, day, seen, had) if some_included else {}
-        connection.execute(_SQL["plan_as_usual"] + _SQL["lock_books"])
         entries = enter_changes(connection, turn)
         later = enter_later_days(connection, turn) if anew else 0
         closed = _mark_posted(connection, turn, seen, clusters, entries)
@@ -188,7 +187,7 @@ def _write_usage(connection: Connection, day: date, seen: list[_Seen]) -> int:
     added = [each for each in seen if each.cluster_id not in revised]
     for hours, clusters in _alike(added).items():
         values = {"day": day, "hours": list(hours), "clusters": clusters}
-        written += _count(connection.execute(_SQL["add_usage"], values))
+        written += connection.execute(_SQL["add_usage"], values).rowcount
     return written
 
 

@@ -32,7 +32,8 @@ WHERE stored_no <> posted_no
 ORDER BY cluster_id, hour;
 
 -- name: changes
--- Where a posting lays down what it changes of an account's day, and how the account pays on it.
+-- Where a posting lays down what it changes of an account's day, and how the account pays on it: the
+-- order, of which there is one only, is for the planner, which else asks the slower of two indexes.
 CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes (
     account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL, mode text NOT NULL)
 ON COMMIT DELETE ROWS;
@@ -90,7 +91,8 @@ changed AS (
     INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
     SELECT c.account_no, %(day)s, sum(c.charge)::bigint,
            coalesce((SELECT mode FROM hopsmeter.billing_modes m
-                     WHERE m.account_no = c.account_no AND m.valid @> %(day)s::date), 'postpaid')
+                     WHERE m.account_no = c.account_no AND m.valid @> %(day)s::date
+                     ORDER BY lower(m.valid) LIMIT 1), 'postpaid')
     FROM (SELECT account_no, charge FROM sums
           UNION ALL
           SELECT account_no, charge_nano FROM hopsmeter.usage_daily JOIN touched USING (account_no)
@@ -127,8 +129,8 @@ SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone);
 
 -- name: add_usage
 -- Hours that were never posted, the same ones of each of some clusters, added to the daily rows: most
--- postings are of one new hour, and a day's last hour should not cost 24 times its first. Rows that are there are updated and the others
--- inserted, since ON CONFLICT would lock, and log, each row twice; one poster at a time makes it so.
+-- postings are of one new hour, and a day's last hour should not cost 24 times its first. Merged, since
+-- ON CONFLICT would lock, and log, each row twice; that nobody else posts makes it right.
 WITH sums AS MATERIALIZED (
     SELECT a.user_no, a.account_no, a.cluster_id,
            hopsmeter.sum_nano(a.cpu_nano) AS cpu, hopsmeter.sum_nano(a.gpu_nano) AS gpu,
@@ -142,8 +144,17 @@ WITH sums AS MATERIALIZED (
     WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.cluster_id = ANY (%(clusters)s::int[])
       AND a.user_no IS NOT NULL
     GROUP BY a.user_no, a.account_no, a.cluster_id),
-updated AS (
-    UPDATE hopsmeter.usage_daily u
+changed AS (
+    INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
+    SELECT s.account_no, %(day)s, hopsmeter.sum_nano(s.charge),
+           coalesce((SELECT mode FROM hopsmeter.billing_modes m
+                     WHERE m.account_no = s.account_no AND m.valid @> %(day)s::date
+                     ORDER BY lower(m.valid) LIMIT 1), 'postpaid')
+    FROM sums s GROUP BY s.account_no HAVING hopsmeter.sum_nano(s.charge) <> 0)
+MERGE INTO hopsmeter.usage_daily u USING sums s
+ON u.date = %(day)s AND u.cluster_id = ANY (%(clusters)s::int[])
+   AND u.cluster_id = s.cluster_id AND u.user_no = s.user_no AND u.account_no = s.account_no
+WHEN MATCHED THEN UPDATE
     SET opencost_cpu_nano = u.opencost_cpu_nano + s.cpu,
         opencost_gpu_nano = u.opencost_gpu_nano + s.gpu,
         opencost_ram_nano = u.opencost_ram_nano + s.ram,
@@ -153,27 +164,12 @@ updated AS (
             u.opencost_other_nano + s.total - s.cpu - s.gpu - s.ram - s.pv - s.network,
         opencost_total_nano = u.opencost_total_nano + s.total,
         charge_nano = u.charge_nano + s.charge
-    FROM sums s
-    WHERE u.date = %(day)s AND u.cluster_id = ANY (%(clusters)s::int[])
-      AND u.cluster_id = s.cluster_id AND u.user_no = s.user_no AND u.account_no = s.account_no
-    RETURNING u.cluster_id, u.user_no, u.account_no),
-inserted AS (
-    INSERT INTO hopsmeter.usage_daily
-        (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
-         opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
-         opencost_total_nano, charge_nano)
-    SELECT s.user_no, s.account_no, s.cluster_id, %(day)s, cpu, gpu, ram, pv, network,
-           total - cpu - gpu - ram - pv - network, total, charge
-    FROM sums s
-    WHERE NOT EXISTS (SELECT FROM updated u WHERE u.cluster_id = s.cluster_id
-                      AND u.user_no = s.user_no AND u.account_no = s.account_no)),
-changed AS (
-    INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
-    SELECT s.account_no, %(day)s, hopsmeter.sum_nano(s.charge),
-           coalesce((SELECT mode FROM hopsmeter.billing_modes m
-                     WHERE m.account_no = s.account_no AND m.valid @> %(day)s::date), 'postpaid')
-    FROM sums s GROUP BY s.account_no HAVING hopsmeter.sum_nano(s.charge) <> 0)
-SELECT count(*) FROM sums;
+WHEN NOT MATCHED THEN
+    INSERT (user_no, account_no, cluster_id, date, opencost_cpu_nano, opencost_gpu_nano,
+            opencost_ram_nano, opencost_pv_nano, opencost_network_nano, opencost_other_nano,
+            opencost_total_nano, charge_nano)
+    VALUES (s.user_no, s.account_no, s.cluster_id, %(day)s, s.cpu, s.gpu, s.ram, s.pv, s.network,
+            s.total - s.cpu - s.gpu - s.ram - s.pv - s.network, s.total, s.charge);
 
 -- name: accounts_with_included
 -- Accounts that have something included in a day's month, or had when the day was posted last, and a
@@ -275,7 +271,8 @@ changed AS (
     INSERT INTO hopsmeter_changes (account_no, day, change_nano, mode)
     SELECT w.account_no, w.date, sum(w.charge - w.charge_nano)::bigint,
            coalesce((SELECT mode FROM hopsmeter.billing_modes m
-                     WHERE m.account_no = w.account_no AND m.valid @> w.date), 'postpaid')
+                     WHERE m.account_no = w.account_no AND m.valid @> w.date
+                     ORDER BY lower(m.valid) LIMIT 1), 'postpaid')
     FROM wrong w GROUP BY w.account_no, w.date HAVING sum(w.charge - w.charge_nano) <> 0),
 written AS (
     UPDATE hopsmeter.usage_daily u SET charge_nano = w.charge

@@ -131,7 +131,7 @@ class BillingMode(Table, table=True):
     """How an account pays, from which day to which."""
 
     __tablename__ = "billing_modes"
-    __table_args__ = (Index("billing_modes_account", "account_no"),)
+    __table_args__ = (Index("billing_modes_account", "account_no", text("lower(valid)")),)
 
     id: int | None = numbered(big=True)
     account_no: int = Field(foreign_key=column_of(User, "no"))
@@ -220,7 +220,11 @@ class CreditLot(Table, table=True):
 
     __tablename__ = "credit_lots"
     __table_args__ = (
-        Index("credit_lots_open", "account_no", postgresql_where=text("is_open")),
+        Index(
+            "credit_lots_open",
+            *("account_no", "expires_on", "priority", "id"),
+            postgresql_where=text("is_open"),
+        ),
         Index("credit_lots_expiring", "expires_on", postgresql_where=text("expired_at IS NULL")),
     )
 

@@ -12,6 +12,7 @@ import zstandard
 
 from core.billing import post
 from core.clock import HOUR
+from core.db.queries import queries_beside
 from core.metering import windows
 from core.metering.attribution import Attribution
 from core.metering.hours import Asked, Claim, RawAnswer, Stored
@@ -27,6 +28,7 @@ LIMITS = Limits(2**62, 2**31 - 1, 2**31 - 1, 2**62, "kube-system", "default-clus
 """Of clusters whose source is known, as it is from the first stored hour on."""
 
 Connection = psycopg.Connection[Any]
+_POSTING = queries_beside(post.__file__)
 
 
 class Fleet:
@@ -120,7 +122,8 @@ class Fleet:
         windows.unchanged(self.connection, self.claims, NOW, POLICY)
 
 
-def _enter_nothing(*_: object) -> int:
+def _enter_nothing(connection: Connection, _: object) -> int:
+    connection.execute(_POSTING["plan_as_usual"])
     return 0
 
 

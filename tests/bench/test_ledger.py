@@ -138,7 +138,6 @@ def _batch(connection: Connection, number: int) -> int:
             "INSERT INTO hopsmeter_changes SELECT no, %s, 1000000, 'hybrid' FROM hopsmeter.users",
             [DAY],
         )
-        connection.execute(_POSTING["lock_books"])
         return enter_changes(connection, Turn(DAY, DAY, number, DAY))
 
 
