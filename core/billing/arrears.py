@@ -50,7 +50,7 @@ def settle_arrears(
     }
     row = connection.execute(_SQL["settle_arrears"], values).fetchone()
     assert row is not None
-    mark_accounts(connection, now, payer.no)
+    mark_accounts(connection, now, [payer.no])
     after = balances_of(connection, payer)
     done = ArrearsSettled(
         payer.id,

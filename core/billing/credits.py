@@ -206,7 +206,7 @@ def _add(
     }
     row = _posted(connection, "add_credits", values, key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
-    mark_accounts(connection, now, payer.no)
+    mark_accounts(connection, now, [payer.no])
     return Credited(
         payer.id,
         money,
@@ -248,7 +248,7 @@ def _take(
     }
     row = _posted(connection, "take_credits", values, key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
-    mark_accounts(connection, now, payer.no)
+    mark_accounts(connection, now, [payer.no])
     if row["is_new"] and not (row["taken_nano"] or (row["arrears_nano"] and owed)):
         return None
     return Credited(

@@ -97,7 +97,7 @@ def expire_by_hand(
         raise Conflict(f"Lot {lot} expired on {day_of(expired_at)} already. Nothing was changed.")
     values = [payer.no, lot, day_of(now), why]
     connection.execute("SELECT hopsmeter.expire_lot(%s, %s, %s, %s)", values)
-    mark_accounts(connection, now, payer.no)
+    mark_accounts(connection, now, [payer.no])
     after = balances_of(connection, payer)
     record(
         connection,

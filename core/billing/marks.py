@@ -1,5 +1,6 @@
 """Marks: credits that ran low or out, and arrears beyond the policy, told of once each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -34,15 +35,17 @@ class Event:
 
 
 def mark_accounts(
-    connection: Connection, now: datetime, account_no: int | None = None
+    connection: Connection, now: datetime, accounts: Sequence[int] | None = None
 ) -> list[Event]:
-    """Bring the marks of one account, or of all, to what the books say; a new one leaves an event.
+    """Bring the marks of accounts, or of all, to what the books say; a new one leaves an event.
 
     Who marks an account holds its row: two at once tell of it once. One that another holds is left
     to him, and nobody waits for an account while he holds another.
     """
     values: dict[str, Any] = {"today": day_of(now), "limit": ACCOUNTS_MAX}
-    found = _to_change(connection, {**values, "accounts": account_no and [account_no]})
+    found = _to_change(
+        connection, {**values, "accounts": None if accounts is None else [*accounts]}
+    )
     if not found:
         return []
     with connection.transaction():

@@ -138,7 +138,7 @@ def set_policy(
         "keep_low": keep_low,
     }
     connection.execute(_SQL["keep_policy"], values)
-    mark_accounts(connection, now, payer.no)
+    mark_accounts(connection, now, [payer.no])
     after = _policy(connection, payer.no)
     record(
         connection,

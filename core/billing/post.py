@@ -5,6 +5,7 @@ every hour or after a crash. Each hour's `posted_no` takes the `stored_no` that 
 same transaction as the daily rows and the entries; what the daily rows change by is what is entered.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -48,27 +49,34 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
 
     Another poster is waited for; one whose process is frozen is ended after `frozen_s`.
     """
-    days = connection.execute(_SQL["days_to_post"], {"limit": DAYS_MAX}).fetchall()
-    hours = rows = entries = 0
+    limits = {"limit": DAYS_MAX, "today": day_of(now)}
+    due = connection.execute(_SQL["days_due"], limits).fetchall()
+    days = [day for day, to_post in due if to_post]
+    done: list[_Posted] = []
     stuck: list[str] = []
-    for (day,) in days:
+    for day in days:
         try:
-            done = _post_day(connection, day, now, frozen_s)
+            done.append(_post_day(connection, day, now, frozen_s))
         except _STUCK as error:
             stuck.append(f"{day}: {error.diag.message_primary}")
-            continue
-        hours += done.hours
-        rows += done.rows
-        entries += done.entries
-    closed = _close_over(connection, now, frozen_s, stuck)
-    mark_accounts(connection, now)
+    # Days that are posted now, and over, are closed with that.
+    closed = _close_over(connection, now, frozen_s, stuck) if len(due) > len(days) else 0
+    # Whose credits changed; where nothing was posted, as in most minutes, all, in case that a poster
+    # was killed before this.
+    mark_accounts(connection, now, sorted({no for each in done for no in each.accounts}) or None)
     if stuck:
         raise PostingStuck(
             f"These days cannot be posted or closed ({'; '.join(stuck[:STUCK_NAMED_MAX])});"
             " all others are. `hopsmeter books check` names the hours or accounts; have hours read"
             " again with `hopsmeter collect CLUSTER --hour HOUR`."
         )
-    return PostReport(len(days), hours, rows, closed, entries)
+    return PostReport(
+        len(days),
+        sum(each.hours for each in done),
+        sum(each.rows for each in done),
+        closed,
+        sum(each.entries for each in done),
+    )
 
 
 def _take_turn(connection: Connection, frozen_s: float) -> None:
@@ -96,11 +104,12 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Posted:
-    """What the posting of one day did."""
+    """What the posting of one day did; `accounts` are those with credits that it changed."""
 
     rows: int = 0
     hours: int = 0
     entries: int = 0
+    accounts: Sequence[int] = ()
 
 
 def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float) -> _Posted:
@@ -124,7 +133,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
         anew = _write_included(connection, day, seen, had) if some_included else {}
-        entries = enter_changes(connection, turn)
+        entries, held = enter_changes(connection, turn)
         later = enter_later_days(connection, turn) if anew else 0
         closed = _mark_posted(connection, turn, seen, clusters, entries)
         over = clusters if day < day_of(now) else closed
@@ -133,7 +142,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         for each, touched in anew.items():
             others = [cluster for cluster in touched if each != day or cluster not in over]
             _close_again(connection, each, others, now)
-        return _Posted(written, len(seen), entries + later)
+        return _Posted(written, len(seen), entries + later, held)
 
 
 def _write_included(

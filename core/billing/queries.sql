@@ -10,10 +10,14 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = %(lo
   AND a.pid <> pg_backend_pid() AND a.usename = current_user AND a.wait_event_type = 'Client'
   AND a.state_change < clock_timestamp() - make_interval(secs => %(frozen_s)s);
 
--- name: days_to_post
--- Days with hours that were stored, or changed, since they were posted; oldest first.
-SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day FROM hopsmeter.collection_windows
-WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s;
+-- name: days_due
+-- Days with hours that were stored, or changed, since they were posted, oldest first; and the oldest
+-- that is over, but not closed.
+(SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date AS day, true FROM hopsmeter.collection_windows
+ WHERE stored_no <> posted_no ORDER BY day LIMIT %(limit)s)
+UNION ALL
+(SELECT day, false FROM hopsmeter.cluster_days
+ WHERE closed_at IS NULL AND day < %(today)s ORDER BY day LIMIT 1);
 
 -- name: unposted
 -- The hours of a day that were stored, or changed, since they were posted, by which store, and which
@@ -372,8 +376,8 @@ WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
 -- The books of accounts with credits that the changes of a day touch, account by account, by the row
 -- that stands for all of them. A statement of its own: what follows then sees what those who had them
 -- before have left in the lots.
-SELECT count(*) FROM (
-    SELECT FROM hopsmeter_changes c
+SELECT coalesce(array_agg(account_no), '{}') FROM (
+    SELECT b.account_no FROM hopsmeter_changes c
     JOIN hopsmeter.ledger_balances b ON b.account_no = c.account_no AND b.book = 1
     WHERE c.mode <> 'postpaid'
     ORDER BY b.account_no FOR UPDATE OF b) locked;
@@ -473,17 +477,21 @@ ORDER BY account_no FOR UPDATE SKIP LOCKED;
 WITH standing AS (
     SELECT c.account_no, c.low_nano, c.low_at, c.empty_at, c.beyond_at,
            coalesce(k.balance_nano, 0) AS credits, coalesce(-r.balance_nano, 0) AS owed,
-           c.grace_nano, hopsmeter.mode_on(c.account_no, %(today)s) AS mode
+           c.grace_nano
     FROM hopsmeter.user_credits c
     LEFT JOIN hopsmeter.ledger_balances k ON k.account_no = c.account_no AND k.book = 1
     LEFT JOIN hopsmeter.ledger_balances r ON r.account_no = c.account_no AND r.book = 3
     WHERE %(accounts)s::int[] IS NULL OR c.account_no = ANY (%(accounts)s)),
+concerned AS MATERIALIZED (   -- of all others nothing is so, and nothing is marked
+    SELECT *, hopsmeter.mode_on(account_no, %(today)s) AS mode FROM standing
+    WHERE credits = 0 OR credits < low_nano OR owed > grace_nano
+       OR num_nonnulls(low_at, empty_at, beyond_at) > 0),
 told AS (
     SELECT account_no, credits, owed, low_nano, grace_nano, mode,
            mode <> 'postpaid' AND credits = 0 AS is_empty,
            mode <> 'postpaid' AND coalesce(credits < low_nano, false) AS is_low,
            owed > grace_nano AS is_beyond, low_at, empty_at, beyond_at
-    FROM standing)
+    FROM concerned)
 SELECT t.account_no, u.id, u.currency, t.credits, t.owed, t.low_nano, t.grace_nano, t.mode,
        t.is_low, t.is_empty, t.is_beyond, t.low_at, t.empty_at, t.beyond_at,
        t.low_at IS NULL AND t.is_low AS newly_low,
