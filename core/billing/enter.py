@@ -41,20 +41,14 @@ class Turn:
         }
 
 
-def enter_changes(connection: Connection, turn: Turn) -> tuple[int, list[int]]:
-    """Write the entries of one day's changes; under the lock of posting.
-
-    Returns how many, and the accounts with credits that have changes.
-    """
+def enter_changes(connection: Connection, turn: Turn) -> int:
+    """Write the entries of one day's changes, and return how many; under the lock of posting."""
     # Without parameters, two statements are one question.
-    cursor = connection.execute(_SQL["plan_as_usual"] + _SQL["lock_books"])
-    cursor.nextset()
-    locked = cursor.fetchone()
-    assert locked is not None
+    connection.execute(_SQL["plan_as_usual"] + _SQL["lock_books"])
     entries, reduced = _row(connection, "post_changes", turn)
     if reduced and connection.execute(_SQL["reduce_charges"], turn.values).rowcount:
         entries = _row(connection, "entries_of", turn)[0]
-    return int(entries), locked[0]
+    return int(entries)
 
 
 def enter_later_days(connection: Connection, turn: Turn) -> int:
@@ -65,7 +59,7 @@ def enter_later_days(connection: Connection, turn: Turn) -> int:
     entries = 0
     for day, number, posted_on in connection.execute(_SQL["later_turns"], turn.values).fetchall():
         later = Turn(day, max(day, turn.today), number, posted_on)
-        written, _ = enter_changes(connection, later)
+        written = enter_changes(connection, later)
         connection.execute(_SQL["number_posting"], {**later.values, "entries": written})
         entries += written
     return entries

@@ -5,7 +5,6 @@ every hour or after a crash. Each hour's `posted_no` takes the `stored_no` that 
 same transaction as the daily rows and the entries; what the daily rows change by is what is entered.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -14,7 +13,6 @@ import psycopg
 
 from core.billing.enter import Turn, enter_changes, enter_later_days
 from core.billing.included import accounts_with_included, charge_anew
-from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.locks import Lock, take, try_take
 from core.db.queries import queries_beside
@@ -61,9 +59,6 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
             stuck.append(f"{day}: {error.diag.message_primary}")
     # Days that are posted now, and over, are closed with that.
     closed = _close_over(connection, now, frozen_s, stuck) if len(due) > len(days) else 0
-    # Whose credits changed; where nothing was posted, as in most minutes, all, in case that a poster
-    # was killed before this.
-    mark_accounts(connection, now, sorted({no for each in done for no in each.accounts}) or None)
     if stuck:
         raise PostingStuck(
             f"These days cannot be posted or closed ({'; '.join(stuck[:STUCK_NAMED_MAX])});"
@@ -104,12 +99,11 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Posted:
-    """What the posting of one day did; `accounts` are those with credits that it changed."""
+    """What the posting of one day did."""
 
     rows: int = 0
     hours: int = 0
     entries: int = 0
-    accounts: Sequence[int] = ()
 
 
 def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float) -> _Posted:
@@ -133,7 +127,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
         anew = _write_included(connection, day, seen, had) if some_included else {}
-        entries, held = enter_changes(connection, turn)
+        entries = enter_changes(connection, turn)
         later = enter_later_days(connection, turn) if anew else 0
         closed = _mark_posted(connection, turn, seen, clusters, entries)
         over = clusters if day < day_of(now) else closed
@@ -142,7 +136,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         for each, touched in anew.items():
             others = [cluster for cluster in touched if each != day or cluster not in over]
             _close_again(connection, each, others, now)
-        return _Posted(written, len(seen), entries + later, held)
+        return _Posted(written, len(seen), entries + later)
 
 
 def _write_included(

@@ -376,8 +376,8 @@ WHERE day = %(day)s AND cluster_id = ANY (%(clusters)s);
 -- The books of accounts with credits that the changes of a day touch, account by account, by the row
 -- that stands for all of them. A statement of its own: what follows then sees what those who had them
 -- before have left in the lots.
-SELECT coalesce(array_agg(account_no), '{}') FROM (
-    SELECT b.account_no FROM hopsmeter_changes c
+SELECT count(*) FROM (
+    SELECT FROM hopsmeter_changes c
     JOIN hopsmeter.ledger_balances b ON b.account_no = c.account_no AND b.book = 1
     WHERE c.mode <> 'postpaid'
     ORDER BY b.account_no FOR UPDATE OF b) locked;

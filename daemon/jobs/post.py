@@ -1,12 +1,21 @@
-"""Brings the daily rows of touched days to what their allocations say."""
+"""Brings daily rows and ledger to what the hours say, and marks whose credits ran low or out by it."""
 
+from core.billing.marks import mark_accounts
 from core.billing.post import post_due
+from core.errors import PostingStuck
 from daemon.deps import Deps, Report
 
 
 def run(deps: Deps) -> Report:
+    now = deps.clock()
     with deps.connect("post") as connection:
-        done = post_due(connection, deps.clock())
+        try:
+            done = post_due(connection, now)
+        except PostingStuck:  # the other days are posted
+            mark_accounts(connection, now)
+            raise
+        # All accounts, each minute: whoever posted may have been killed before this.
+        mark_accounts(connection, now)
     if not done.hours and not done.closed:
         return Report()
     return Report(

@@ -11,7 +11,6 @@ import psycopg
 import zstandard
 
 from core.billing import post
-from core.billing.marks import Event
 from core.clock import HOUR
 from core.db.queries import queries_beside
 from core.metering import windows
@@ -114,10 +113,7 @@ class Fleet:
 
     def post_daily(self) -> None:
         """As `post`, without the ledger."""
-        with (
-            patch.object(post, "enter_changes", _enter_nothing),
-            patch.object(post, "mark_accounts", _mark_nobody),  # a mock is slow to make
-        ):
+        with patch.object(post, "enter_changes", _enter_nothing):
             assert post.post_due(self.connection, FIRST).rows
 
     def same_again(self) -> None:
@@ -126,13 +122,9 @@ class Fleet:
         windows.unchanged(self.connection, self.claims, NOW, POLICY)
 
 
-def _enter_nothing(connection: Connection, _: object) -> tuple[int, list[int]]:
+def _enter_nothing(connection: Connection, _: object) -> int:
     connection.execute(_POSTING["plan_as_usual"])
-    return 0, []
-
-
-def _mark_nobody(*_: object) -> list[Event]:
-    return []
+    return 0
 
 
 def _raw(body: bytes, *, kept: bool) -> RawAnswer:
@@ -207,9 +199,5 @@ def _add_accounts(connection: Connection) -> None:
         "SELECT count(hopsmeter.add_credits(no, 13::smallint, %s, 'lot ' || lot, %s, NULL,"
         " 50::smallint, NULL)) FROM hopsmeter.users, generate_series(1, 2) lot WHERE no %% 3 > 0",
         [LOT_NANO, FIRST.date()],
-    )
-    connection.execute(
-        "INSERT INTO hopsmeter.user_credits (account_no)"
-        " SELECT DISTINCT account_no FROM hopsmeter.credit_lots"
     )
     connection.execute("ANALYZE")

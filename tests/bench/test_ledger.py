@@ -138,7 +138,7 @@ def _batch(connection: Connection, number: int) -> int:
             "INSERT INTO hopsmeter_changes SELECT no, %s, 1000000, 'hybrid' FROM hopsmeter.users",
             [DAY],
         )
-        return enter_changes(connection, Turn(DAY, DAY, number, DAY))[0]
+        return enter_changes(connection, Turn(DAY, DAY, number, DAY))
 
 
 def test_batches_are_faster_and_entries_small(server: str) -> None:

@@ -17,6 +17,7 @@ import psycopg
 
 from core.billing.credits import Lot, adjust, grant, purchase, refund
 from core.billing.expiry import expire_due
+from core.billing.marks import mark_accounts
 from core.billing.modes import set_mode
 from core.billing.post import post_due
 from core.clock import HOUR, day_of
@@ -114,6 +115,7 @@ def take(connection: Connection, step: Step) -> None:
         _store(connection, values["fact"])
     elif what == "post":
         post_due(connection, now)
+        mark_accounts(connection, now)
     elif what == "expire":
         expire_due(connection, now)
     else:

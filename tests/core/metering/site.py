@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from core.billing.marks import mark_accounts
 from core.billing.post import PostReport, post_due
 from core.books.checks import check_books
 from core.books.lines import CheckLine
@@ -270,7 +271,10 @@ class Site:
             )
 
     def post(self) -> PostReport:
-        return post_due(self.connection, self.now)
+        """As the daemon's job does."""
+        done = post_due(self.connection, self.now)
+        mark_accounts(self.connection, self.now)
+        return done
 
     def books(self, **how: Any) -> list[CheckLine]:
         return check_books(self.connection, self.now, **how)
