@@ -94,9 +94,11 @@ def tell_day(found: AccountDay) -> None:
     if found.replaced:
         click.echo("\nReplaced since it was first stored:")
         table(found.replaced, _REPLACED)
-    for cluster in found.hours:
-        for span in cluster.spans:
-            click.echo(clean(f"\n{cluster.cluster}: {span_words(span)}"))
+    spans = [(each.cluster, span) for each in found.hours for span in each.spans]
+    if spans:
+        click.echo("\nNot settled, or not in the books:")
+    for cluster, span in spans:
+        click.echo(clean(f"{cluster}: {span_words(span)}"))
     click.echo(f"\n{_verdict(found)}")
 
 
