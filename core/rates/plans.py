@@ -120,6 +120,12 @@ def begin_of_version(
                 f" ({terms_text(each.terms, plan.currency)}), and none is ever changed: let the new"
                 " one begin another hour. Nothing was changed."
             )
+    current = plan.version_at(since)
+    if current and current.terms == terms:
+        raise Conflict(
+            f"The plan {plan.name} charges {terms_text(terms, plan.currency)} from"
+            f" {hour_text(since)} on already. Nothing was changed."
+        )
     return since
 
 
