@@ -57,7 +57,7 @@ def _tell_moves(found: EntryStory) -> None:
     if not found.moves_kept:
         click.echo(
             "\nThe hours of this posting were not kept: it was made before hopsmeter kept them, or"
-            f" it only moved what later hours left. `hopsmeter explain {found.account}"
+            f" it only moved what later hours left. `hopsmeter explain '{found.account}'"
             f" {found.usage_day}` shows the day as it stands."
         )
         return
