@@ -446,11 +446,14 @@ def test_what_a_removed_cluster_left_unmapped_is_marked_and_its_map_drawn(
     run: Run, database: Database
 ) -> None:
     connection = with_admin(database)
-    gone = add_cluster(connection, status="removed")
+    gone = add_cluster(connection, status="removed", status_why="sold")
     add_window(connection, gone, NEWEST)
     add_allocation(connection, gone, NEWEST, "lost")
     assert "\neu-1 (removed)   lost " in run("namespace", "unmapped").stdout
     (told,) = json.loads(run("namespace", "unmapped", "--json").stdout)
     assert (told["cluster"], told["removed"]) == ("eu-1", True)
     assert "settled 1" in run("hours", "eu-1").stdout
+    refused = run("cluster", "show", "eu-1", exit_code=1).stderr
+    assert "The cluster eu-1 was removed (sold)" in refused
+    assert "`hopsmeter hours eu-1`" in refused
     assert "No cluster yet" in run("hours").stdout
