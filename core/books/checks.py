@@ -157,7 +157,11 @@ def _attribution(connection: Connection, span: Span) -> CheckLine:
     ]
     rows = tuple(f"{each}: not what its period says" for each in wrong) + tuple(lost)
     return CheckLine(
-        2, "every cost is somebody's, absorbed or unmapped", not rows, "; ".join(parts), rows
+        2,
+        "every cost is somebody's, absorbed or unmapped",
+        not rows,
+        "; ".join(parts) or "no cost",
+        rows,
     )
 
 
