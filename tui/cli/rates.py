@@ -25,7 +25,7 @@ KIND_WORDS = {"cost_plus": "cost-plus", "rate_card": "rate card"}
 
 @click.group()
 def rates() -> None:
-    """What a cost is charged as: plans, their versions, who pays by which."""
+    """What a cost is charged as: plans, and who pays by which."""
 
 
 rates.add_command(preview_)

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from core.clock import HOUR, hour_text, monotonic_s, utc_now
 from core.commands import submit as submitting
+from daemon.__main__ import main as daemon_main
 from tests.core.commands.carrier import JOIN_S, carrying, config, publish, set_up_roles, with_admin
 from tests.database import Database
 from tests.factories import (
@@ -417,6 +418,11 @@ def test_every_command_has_help_with_an_example() -> None:
             if len(words) == 2 or not hasattr(command, "commands"):
                 assert "Example" in told.output, words
     assert isinstance(cli, Hopsmeter)
+    for program in (cli, daemon_main):
+        for flag in ("-h", "--help"):
+            told = runner.invoke(program, [flag], terminal_width=HELP_WIDTH)
+            assert told.exit_code == 0
+            assert "..." not in told.output.replace("[ARGS]...", "")
     assert runner.invoke(cli, ["frobnicate"]).exit_code == 2
 
 
