@@ -386,6 +386,15 @@ def test_a_keyring_is_made_once_and_told_of_without_its_keys(run: Run, tmp_path:
     assert "\N{REPLACEMENT CHARACTER}" not in paths
 
 
+def test_the_keyring_is_told_of_where_no_database_runs(tmp_path: Path) -> None:
+    runner = CliRunner(env={"HOPSMETER_STATE_FOLDER": str(tmp_path)})
+    assert runner.invoke(cli, ["secrets", "init"], catch_exceptions=False).exit_code == 0
+    told = runner.invoke(cli, ["secrets", "status"], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "fingerprint" in told.stdout
+    assert "does not run" in told.stdout
+
+
 def test_doctor_looks_at_everything(run: Run) -> None:
     findings = json.loads(run("doctor", "--json", exit_code=1).stdout)
     assert {"keyring", "schema", "daemon"} <= {each["name"] for each in findings}
