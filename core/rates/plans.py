@@ -98,7 +98,7 @@ def begin_of_version(
     """Return the hour with which a new version begins, or say why it cannot begin then.
 
     A plan that somebody is charged by (`charged`) gets versions of hours to come only: what was
-    charged stays what it was. Without `from_hour`: a first version holds from ever, another one
+    charged stays what it was. Without `from_hour`: a first version holds for any hour, another one
     from the coming hour on.
     """
     coming = floor_hour(now) + HOUR

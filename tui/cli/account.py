@@ -166,6 +166,8 @@ def told(line: AccountLine) -> list[tuple[str, str]]:
         if line.grace_nano
         else "stops when credits are gone"
     )
+    if "prepaid" not in (line.mode, line.next_mode):
+        limit = f"once prepaid, {limit}"
     return [
         ("account", f"{line.label}{'' if line.status == 'active' else f', {line.status}'}"),
         ("mode", f"{line.mode}{later}"),

@@ -70,6 +70,7 @@ def test_credits_are_granted_taken_and_shown_with_the_difference(run: Run, anna:
     told = thin(run("credits", "show", ANNA).stdout)
     assert "37.50 EUR" in told
     assert "never: a postpaid account does not use them" in told
+    assert "once prepaid, stops when credits are gone; nobody is told" in told
 
 
 def test_the_same_key_again_posts_nothing_and_says_so(run: Run, anna: Any) -> None:
