@@ -9,6 +9,7 @@ import zstandard
 
 from core.books.checks import check_books
 from core.clock import DAY
+from core.errors import InputFault
 from tests.answers import allocation, body_of
 from tests.core.metering.site import FIRST, Site, away, hour
 
@@ -375,6 +376,11 @@ def test_a_month_without_hours_says_that_nothing_cost(site: Site) -> None:
     lines = check_books(site.connection, site.now, month="2026-01")
     assert all(line.ok and line.detail for line in lines)
     assert lines[1].detail == "no cost"
+
+
+def test_a_month_to_come_is_not_proved(site: Site) -> None:
+    with pytest.raises(InputFault, match="2026-04 has not begun"):
+        check_books(site.connection, site.now, month="2026-04")
 
 
 def test_what_was_accepted_or_odd_is_no_fault_of_the_books(site: Site) -> None:
