@@ -73,6 +73,23 @@ def test_credits_are_granted_taken_and_shown_with_the_difference(run: Run, anna:
     assert "once prepaid, stops when credits are gone; nobody is told" in told
 
 
+def test_the_books_of_an_account_are_read_by_admins_and_by_its_owner(run: Run, anna: Any) -> None:
+    run("credits", "grant", ANNA, "50", "--currency", "EUR", *WHY)
+    add_user(anna, "ben@example.test")
+    for one in (("credits", "show"), ("credits", "statement"), ("account", "show")):
+        anna.execute("UPDATE logins SET user_id = 'auth0|ben' WHERE user_id = 'auth0|boss'")
+        refused = run(*one, ANNA, exit_code=1).stderr
+        assert "Only an admin, or auth0|anna itself, may read the books of auth0|anna" in refused
+        run(*one, "ben@example.test")
+        anna.execute("UPDATE logins SET user_id = 'auth0|boss' WHERE user_id = 'auth0|ben'")
+        run(*one, ANNA)
+    anna.execute("UPDATE logins SET user_id = 'auth0|ben'")
+    for all_ in (("credits", "show", "--all"), ("account", "list")):
+        assert "Only an admin may read the books of all" in run(*all_, exit_code=1).stderr
+    foreign = run("--as", "auth0|anna", "credits", "show", ANNA, exit_code=1).stderr
+    assert "may not act for auth0|anna" in foreign
+
+
 def test_the_same_key_again_posts_nothing_and_says_so(run: Run, anna: Any) -> None:
     words = ("credits", "grant", ANNA, "50", "--currency", "EUR", "--key", "trial", *WHY)
     run(*words)
@@ -200,6 +217,7 @@ def test_an_account_is_told_how_it_pays_and_may_owe(run: Run, anna: Any) -> None
 def test_a_statement_says_which_lots_paid_and_what_is_left(
     run: Run, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with_admin(site.database)
     add_cluster(site.connection)
     anna = site.user()
     site.map("a", anna, 0)
