@@ -435,6 +435,12 @@ def test_every_command_has_help_with_an_example() -> None:
     assert runner.invoke(cli, ["frobnicate"]).exit_code == 2
 
 
+@pytest.mark.parametrize("words", ["hours gap", "cluster pause", "cluster remove"])
+def test_a_reason_that_customers_read_is_said_to_be_one(words: str) -> None:
+    told = CliRunner().invoke(cli, [*words.split(), "--help"]).stdout
+    assert "statements tell its reason" in " ".join(told.split())
+
+
 def test_the_manual_has_a_row_for_every_command() -> None:
     manual = (Path(__file__).parents[3] / "docs/operate.md").read_text()
     for name in COMMANDS:
