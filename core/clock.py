@@ -13,6 +13,9 @@ from core.errors import InputFault
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
+YEARS = range(1000, 9999)
+"""That are written with four digits, and have a day after their last one, which windows end with."""
+
 Clock = Callable[[], datetime]
 """Tests and the sandbox pass a clock of their own; everything else passes `utc_now`."""
 
@@ -52,7 +55,7 @@ def day_start(day: date) -> datetime:
 def month_bounds(text: str) -> tuple[date, date]:
     """Read `2026-03` as [first day, first day of the next month)."""
     match = _MONTH_TEXT.fullmatch(text)
-    if not match or not 1 <= int(match[2]) <= 12:
+    if not match or int(match[1]) not in YEARS or not 1 <= int(match[2]) <= 12:
         raise InputFault(f"{text!r} is no month; write it like 2026-03.")
     first = date(int(match[1]), int(match[2]), 1)
     return first, (first + timedelta(days=32)).replace(day=1)
@@ -61,8 +64,8 @@ def month_bounds(text: str) -> tuple[date, date]:
 def parse_day(text: str) -> date:
     """Read `2026-03-01`."""
     try:
-        if _DAY_TEXT.fullmatch(text):
-            return date.fromisoformat(text)
+        if _DAY_TEXT.fullmatch(text) and (day := date.fromisoformat(text)).year in YEARS:
+            return day
     except ValueError:
         pass
     raise InputFault(f"{text[:40]!r} is no day; write it like 2026-03-01. Nothing was changed.")
@@ -76,9 +79,11 @@ def parse_instant(text: str) -> datetime:
         pass
     try:
         read = datetime.fromisoformat(text)
+        if read.year in YEARS:
+            return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except ValueError:
-        raise InputFault(f"{text[:40]!r} is no time; write it like 2026-03-01T14:30Z.") from None
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+        pass
+    raise InputFault(f"{text[:40]!r} is no time; write it like 2026-03-01T14:30Z.")
 
 
 def month_start(at: datetime) -> datetime:
@@ -88,11 +93,10 @@ def month_start(at: datetime) -> datetime:
 
 def parse_hour(text: str) -> datetime:
     """Read `2026-03-01T14Z`, `2026-03-01T14:00` or `2026-03-01` (its first hour), in UTC."""
-    if _DAY_TEXT.fullmatch(text):
-        text += "T00"
-    match = _HOUR_TEXT.fullmatch(text)
+    whole = f"{text}T00" if _DAY_TEXT.fullmatch(text) else text
+    match = _HOUR_TEXT.fullmatch(whole)
     try:
-        if match:
+        if match and int(match[1]) in YEARS:
             year, month, day, hour = (int(part) for part in match.groups())
             return datetime(year, month, day, hour, tzinfo=UTC)
     except ValueError:

@@ -39,6 +39,8 @@ SKEW_FAIL_S = 60.0
 NOTICE_LIMIT_S = 2.0
 EXPIRY_WARN = timedelta(days=14)
 
+_START = "Start it: systemctl start hopsmeterd, or `hopsmeterd run`."
+
 Verdict = Literal["ok", "warn", "fail"]
 Connection = psycopg.Connection[Any]
 
@@ -68,6 +70,8 @@ def examine(
         connect(client_url(settings), name="hopsmeter doctor", read_only=True) as connection,
     ):
         found += _look(connection, (*_WORK, _webhook_with(settings)))
+    if settings.own_database and not _own_runs(settings):
+        found.append(Finding("daemon", "fail", "none runs on this state folder", _START))
     found.append(_kubernetes())
     if any(each.name == "daemon" and each.verdict == "ok" for each in found):
         found = [_held_by_daemon(each, settings) for each in found]
@@ -292,9 +296,7 @@ def _daemon(connection: Connection) -> Iterator[Finding]:
     saw = word[life(known, now)] + (
         f", last seen {known[0].seen_at:%Y-%m-%d %H:%M}Z" if known else ""
     )
-    yield Finding(
-        "daemon", "fail", saw, "Start it: systemctl start hopsmeterd, or `hopsmeterd run`."
-    )
+    yield Finding("daemon", "fail", saw, _START)
 
 
 def _clusters(connection: Connection) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ NANO_MAX = 2**63 - 1
 
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _ONE = Decimal(1)
-_AMOUNT = re.compile(r"[+-]?[0-9]{1,10}(\.(?P<part>[0-9]+))?")
+_AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.(?P<part>[0-9]+))?")
 DECIMALS_MAX = 9
 
 

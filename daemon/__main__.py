@@ -29,7 +29,7 @@ from daemon.supervisor import Supervisor
 CLOSE_LIMIT_S = 30.0
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hopsmeter", prog_name="hopsmeterd")
 @click.option(
     "--config",
@@ -45,7 +45,10 @@ def main(context: click.Context, config: Path | None) -> None:
 @main.command()
 @click.pass_obj
 def run(config: Path | None) -> None:
-    """Work until told to stop (SIGTERM); told twice, without waiting for what runs."""
+    """Work until told to stop (SIGTERM).
+
+    Told twice, it does not wait for what runs.
+    """
     settings = _settings(config)
     log.configure(settings.log_format, settings.log_level)
     with _sentences(), sole_owner(settings):
@@ -65,7 +68,10 @@ def run(config: Path | None) -> None:
 @click.argument("job", type=click.Choice(sorted(TICKS)))
 @click.pass_obj
 def tick(config: Path | None, job: str) -> None:
-    """Run one job once, and exit 1 if it failed; beside a running daemon, too."""
+    """Run one job once, and exit 1 if it failed.
+
+    Beside a running daemon, too.
+    """
     settings = _settings(config)
     log.configure(settings.log_format, settings.log_level)
     with _sentences(), contextlib.ExitStack() as stack:
@@ -89,7 +95,10 @@ def tick(config: Path | None, job: str) -> None:
 @main.command()
 @click.pass_obj
 def check(config: Path | None) -> None:
-    """Look at settings, keyring and database without starting; exit 1 if a start would fail."""
+    """Say whether a start would succeed; exit 1 if not.
+
+    Looks at settings, keyring and database, and starts nothing.
+    """
     settings = _settings(config)
     failed = False
     for finding in examine_start(settings):

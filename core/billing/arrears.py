@@ -83,7 +83,7 @@ def _require_left(connection: Connection, payer: Account, owed: Balances, today:
     if row and row[0] == "prepaid":
         raise Conflict(
             f"{payer.label} pays prepaid today: its next credits repay the arrears. Let it pay"
-            f" otherwise first (`hopsmeter account mode {payer.id} postpaid`), and settle once that"
+            f" otherwise first (`hopsmeter account mode '{payer.id}' postpaid`), and settle once that"
             " began. Nothing was changed."
         )
 

@@ -159,7 +159,7 @@ def refund(
     at = {"lot": lot, "account": payer.no}
     if lot is not None and connection.execute(_SQL["lot_of"], at).fetchone() is None:
         raise Unknown(
-            f"{payer.label} has no lot {lot}; `hopsmeter credits show {payer.id}` lists them."
+            f"{payer.label} has no lot {lot}; `hopsmeter credits show '{payer.id}'` lists them."
             " Nothing was changed."
         )
     done = _take(

@@ -89,7 +89,7 @@ def expire_by_hand(
     known = connection.execute(_SQL["lot_of"], {"lot": lot, "account": payer.no}).fetchone()
     if known is None:
         raise Unknown(
-            f"{payer.label} has no lot {lot}; `hopsmeter credits show {payer.id}` lists them."
+            f"{payer.label} has no lot {lot}; `hopsmeter credits show '{payer.id}'` lists them."
             " Nothing was changed."
         )
     expires_on, expired_at, left_nano = known

@@ -17,7 +17,7 @@ from core.books.ledger_checks import balances_equal_entries, entries_equal_charg
 from core.books.lines import NAMED_MAX, CheckLine, Span
 from core.clock import day_of, day_start, hour_text, last_closed_hour, month_bounds
 from core.db.queries import queries_beside
-from core.errors import AnswerRefused
+from core.errors import AnswerRefused, InputFault
 from core.money import text_from_nano
 from core.opencost.answer import MONEY_COLUMNS, QUANTITY_COLUMNS, TOTAL, Limits
 from core.opencost.read import read_answer
@@ -60,6 +60,8 @@ def _span(connection: Connection, now: datetime, month: str | None, delay: timed
     newest = last_closed_hour(now, delay + timedelta(minutes=1))
     if month is not None:
         first, after = month_bounds(month)
+        if first > day_of(now):
+            raise InputFault(f"{month} has not begun; there is nothing to prove.")
         return Span(day_start(first), day_start(after), newest, day_of(now))
     row = connection.execute(_SQL["span"], {"newest": newest}).fetchone()
     assert row is not None
@@ -157,7 +159,11 @@ def _attribution(connection: Connection, span: Span) -> CheckLine:
     ]
     rows = tuple(f"{each}: not what its period says" for each in wrong) + tuple(lost)
     return CheckLine(
-        2, "every cost is somebody's, absorbed or unmapped", not rows, "; ".join(parts), rows
+        2,
+        "every cost is somebody's, absorbed or unmapped",
+        not rows,
+        "; ".join(parts) or "no cost",
+        rows,
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import psycopg
 
-from core.errors import Forbidden
 from core.identity.principal import Principal
 from core.identity.users import User, find_user
 
@@ -28,15 +27,8 @@ def readable_payer(connection: Connection, principal: Principal, text: str) -> P
     user = find_user(connection, text)
     if user.account_owner_id:
         user = find_user(connection, user.account_owner_id)
-    require_reader(principal, user.id)
+    principal.require_reader(user.id)
     return _payer(user)
-
-
-def require_reader(principal: Principal, account: str) -> None:
-    """Raise Forbidden unless an admin, or the owner of the account himself, reads its books."""
-    is_own = principal.kind == "owner" and principal.user_id == account
-    if principal.kind not in ("admin", "setup", "daemon") and not is_own:
-        raise Forbidden(f"Only an admin, or {account} itself, may read the books of {account}.")
 
 
 def _payer(user: User) -> Payer:

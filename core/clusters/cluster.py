@@ -150,8 +150,18 @@ def find_cluster(connection: Connection, name: str, *, lock: bool = False) -> Cl
         [name],
     )
     if not found:
-        raise Unknown(f"There is no cluster {name!r}; `hopsmeter cluster list` shows all.")
+        raise Unknown(_why_unknown(connection, name))
     return found[0]
+
+
+def _why_unknown(connection: Connection, name: str) -> str:
+    removed = _select(connection, "name = %s", [name])
+    if not removed:
+        return f"There is no cluster {name!r}; `hopsmeter cluster list` shows all."
+    return (
+        f"The cluster {name} was removed ({removed[0].status_why}). Its hours stay in the books:"
+        f" `hopsmeter hours {name}`."
+    )
 
 
 def _select(connection: Connection, condition: str, values: list[Any]) -> list[Cluster]:

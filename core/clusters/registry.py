@@ -45,6 +45,8 @@ _SOURCE: Final = (
     "opencost_port",
     "transport",
 )
+_ASKED_AT_ONCE: Final = {"failures": 0, "next_visit_at": None}
+"""Whoever mended the way to a cluster that failed looks what comes of it now, not in half an hour."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _API_KEY = re.compile(rf"[\x21-\x7e]{{1,{API_KEY_CHARS_MAX}}}".encode())
 
@@ -162,7 +164,7 @@ def edit_cluster(
     difference = {what: pair for what, pair in difference.items() if pair[0] != pair[1]}
     if not difference:
         raise InputFault(f"Nothing would change: the cluster {name} is like that already.")
-    _update(connection, before.id, values)
+    _update(connection, before.id, values | _ASKED_AT_ONCE)
     difference |= _affirmed(affirmed)
     return _told(connection, principal, "cluster.edit", name, difference, why)
 
@@ -193,8 +195,8 @@ def resume_cluster(
     before = find_cluster(connection, name, lock=True)
     if before.status != "paused" or before.paused_since is None:
         raise Conflict(f"The cluster {name} is not paused. Nothing was changed.")
-    values = {"status": "active", "status_why": "", "paused_since": None, "failures": 0}
-    _update(connection, before.id, values)
+    values = {"status": "active", "status_why": "", "paused_since": None}
+    _update(connection, before.id, values | _ASKED_AT_ONCE)
     paused_since = hour_text(before.paused_since)
     difference: dict[str, list[Any]] = {
         "status": ["paused", "active"],

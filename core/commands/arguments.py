@@ -115,7 +115,7 @@ class RatesNew(Arguments, frozen=True):
     """From `from_hour` on a plan charges `factor` for each unit of cost, or `prices` of quantities.
 
     Numbers are text, `1.25`. `factors` are of single kinds of cost; `included` is free in a month.
-    Without an hour a plan that is new does so from ever, another one from the coming hour on.
+    Without an hour a new plan does so for any hour, another one from the coming hour on.
     """
 
     plan: str

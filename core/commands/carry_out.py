@@ -135,6 +135,7 @@ def _do(connection: Connection, works: Works, claim: Claim) -> Result:
         works=works,
         why=_why(claim, kind),
         now=works.clock(),
+        dry_run=claim.dry_run,
     )
     if kind.gather:
         task = replace(task, gathered=kind.gather(task))
@@ -159,7 +160,7 @@ def _permitted(connection: Connection, claim: Claim, kind: Kind[Any]) -> Any:
 def _why(claim: Claim, kind: Kind[Any]) -> str:
     why = claim.why.strip()
     if kind.why_needed and not why:
-        raise InputFault(f"{claim.name} needs a reason, which the audit trail keeps (--reason).")
+        raise InputFault("Say why (--reason); the audit trail keeps it. Nothing was changed.")
     return why
 
 

@@ -59,6 +59,8 @@ class Task(Generic[A]):
     works: Works
     why: str
     now: datetime
+    dry_run: bool = False
+    """It is rolled back; numbers that a sequence gave are given to nobody, so none is told."""
     gathered: Any = None
     """What `Kind.gather` brought."""
 

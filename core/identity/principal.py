@@ -36,6 +36,12 @@ class Principal:
         if self.kind not in ("admin", "setup", "daemon"):
             raise Forbidden(f"Only an admin may {what}. Nothing was changed.")
 
+    def require_reader(self, account: str) -> None:
+        """Raise Forbidden unless an admin, or the owner of the account himself, reads its books."""
+        is_own = self.kind == "owner" and self.user_id == account
+        if self.kind not in ("admin", "setup", "daemon") and not is_own:
+            raise Forbidden(f"Only an admin, or {account} itself, may read the books of {account}.")
+
 
 DAEMON = Principal("daemon")
 SETUP = Principal("setup")

@@ -20,6 +20,7 @@ from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.accounts import settle_currency
 from core.identity.principal import Principal
+from core.identity.users import find_user
 from core.metering.reattribute import reattribute
 
 _SQL = queries_beside(__file__)
@@ -85,6 +86,7 @@ def map_namespace(
     place = _cluster(connection, cluster)
     _require_ownable(place, namespace)
     user_id, user_no = _user(connection, user)
+    _require_payer(connection, user_id)
     take(connection, Lock.ATTRIBUTION)
     settle_currency(connection, user_no, place.currency, f"The cluster {cluster} bills")
     since = _since(connection, place, namespace, from_hour, now)
@@ -178,6 +180,20 @@ def _require_ownable(place: _Cluster, namespace: str) -> None:
         raise Conflict(
             f"{namespace} is a system namespace of {place.name}, which nobody pays for; take it"
             " off that list first (`hopsmeter cluster edit`). Nothing was changed."
+        )
+
+
+def _require_payer(connection: Connection, user_id: str) -> None:
+    """A member's hours would be charged to himself, in books that no list and no statement shows.
+
+    Until memberships are dated (part 5), nothing is charged to who pays for a team but his own.
+    """
+    user = find_user(connection, user_id)
+    if user.account_owner_id:
+        raise Conflict(
+            f"{user.label} is a team member, and what a member uses cannot be charged to"
+            f" {user.account_owner_id} yet. Map it to {user.account_owner_id} itself. Nothing was"
+            " changed."
         )
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from core.errors import InputFault
 
-_NUMBER = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]{1,12})(\.(?P<part>[0-9]+))?")
+_NUMBER = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]{1,30})(\.(?P<part>[0-9]+))?")
 
 
 @dataclass(frozen=True)

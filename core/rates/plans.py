@@ -98,7 +98,7 @@ def begin_of_version(
     """Return the hour with which a new version begins, or say why it cannot begin then.
 
     A plan that somebody is charged by (`charged`) gets versions of hours to come only: what was
-    charged stays what it was. Without `from_hour`: a first version holds from ever, another one
+    charged stays what it was. Without `from_hour`: a first version holds for any hour, another one
     from the coming hour on.
     """
     coming = floor_hour(now) + HOUR
@@ -120,6 +120,12 @@ def begin_of_version(
                 f" ({terms_text(each.terms, plan.currency)}), and none is ever changed: let the new"
                 " one begin another hour. Nothing was changed."
             )
+    current = plan.version_at(since)
+    if current and current.terms == terms:
+        raise Conflict(
+            f"The plan {plan.name} charges {terms_text(terms, plan.currency)} from"
+            f" {hour_text(since)} on already. Nothing was changed."
+        )
     return since
 
 

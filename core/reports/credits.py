@@ -12,6 +12,7 @@ from psycopg.rows import class_row, dict_row
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict
+from core.identity.principal import Principal
 from core.identity.users import find_user
 from core.reports.runway import PACE_DAYS, Left, Pace, runs_out_on
 
@@ -118,7 +119,9 @@ def one_moment(connection: Connection) -> Iterator[None]:
         yield
 
 
-def find_line(connection: Connection, text: str, now: datetime) -> AccountLine:
+def find_line(
+    connection: Connection, principal: Principal, text: str, now: datetime
+) -> AccountLine:
     """Return the account of an id or e-mail; a member has none of his own."""
     user = find_user(connection, text)
     if user.account_owner_id:
@@ -126,12 +129,16 @@ def find_line(connection: Connection, text: str, now: datetime) -> AccountLine:
             f"{user.label} is a team member, whose account is {user.account_owner_id};"
             " name that one."
         )
+    principal.require_reader(user.id)
     (line,) = _accounts(connection, now, user.no)
     return line
 
 
-def accounts(connection: Connection, now: datetime) -> tuple[AccountLine, ...]:
+def accounts(
+    connection: Connection, principal: Principal, now: datetime
+) -> tuple[AccountLine, ...]:
     """Return every account by e-mail; deleted ones only while something is in their books."""
+    principal.require_admin("read the books of all")
     return _accounts(connection, now, None)
 
 
@@ -168,9 +175,11 @@ def credit_line(connection: Connection, account: AccountLine, now: datetime) -> 
     return line
 
 
-def credit_lines(connection: Connection, now: datetime) -> tuple[CreditLine, ...]:
+def credit_lines(
+    connection: Connection, principal: Principal, now: datetime
+) -> tuple[CreditLine, ...]:
     """Return the credits of every account that has, had or is about to use some."""
-    lines = _credit_lines(connection, accounts(connection, now), now, None)
+    lines = _credit_lines(connection, accounts(connection, principal, now), now, None)
     return tuple(line for line in lines if line.account.deducts or _ever(line.sums))
 
 

@@ -168,7 +168,7 @@ def _headless(
 
     settings = load(house.environment)
     with connect(client_url(settings), name="demo") as connection:
-        took_s = catch_up(connection, len(world.clusters), ask_again)
+        took_s = catch_up(connection, world.clusters, ask_again)
         say(f"Caught up in {took_s:.1f} s.")
         summary(connection)
     for command in (("namespace", "unmapped"), ("hours",)):

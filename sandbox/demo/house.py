@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -133,13 +134,23 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait(STOP_S)
 
 
+def _last_why(log_path: Path) -> str:
+    """Return why the daemon ended, in the sentence that it wrote last."""
+    *_, line = ["", *log_path.read_text(errors="replace").splitlines()]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(line)["why"])
+    return line
+
+
 def _await_ready(house: House, process: "subprocess.Popen[bytes]") -> None:
     url = f"http://{house.environment['HOPSMETER_LISTEN']}/readyz"
     deadline_s = time.monotonic() + READY_S
     with httpx.Client(timeout=1.0, trust_env=False) as client:
         while time.monotonic() < deadline_s:
             if process.poll() is not None:
-                raise DemoFailed(f"hopsmeterd ended at its start; see {house.log_path}.")
+                raise DemoFailed(
+                    f"hopsmeterd ended at its start: {_last_why(house.log_path)} See {house.log_path}."
+                )
             with contextlib.suppress(httpx.HTTPError):
                 if client.get(url).status_code == httpx.codes.OK:
                     return

@@ -68,11 +68,18 @@ def test_without_a_database_the_rest_is_still_looked_at(
     assert "schema" not in found
 
 
-def test_its_own_database_that_is_not_running_is_no_fault(around: dict[str, str]) -> None:
+def test_its_own_database_that_is_not_running_hinders_no_start(around: dict[str, str]) -> None:
     del around["HOPSMETER_DATABASE_URL"]
     found = by_name(examine_start(settings.load(around)))
     assert found["database"].verdict == "ok"
     assert "hopsmeterd run" in found["database"].cure
+
+
+def test_where_its_own_database_is_not_running_no_daemon_is(around: dict[str, str]) -> None:
+    del around["HOPSMETER_DATABASE_URL"]
+    found = by_name(examine(around))["daemon"]
+    assert found.verdict == "fail"
+    assert "hopsmeterd run" in found.cure
 
 
 def test_a_missing_keyring_is_named_with_its_cure(around: dict[str, str], tmp_path: Path) -> None:

@@ -156,6 +156,9 @@ class Oracle:
         """All hours of a story have begun: only a plan that nobody is charged by may change."""
         if since in self.plans[plan] or plan in self._charged():
             return False
+        begun = [each for each in self.plans[plan] if each < since]
+        if begun and self.plans[plan][max(begun)] == factor:
+            return False
         self.plans[plan][since] = factor
         return True
 

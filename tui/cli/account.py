@@ -39,7 +39,7 @@ def account() -> None:
 def list_(session: Session, form: Form) -> None:
     """All accounts: how they pay, what is in their books."""
     with session.connection(read_only=True) as connection:
-        found = accounts(connection, session.now())
+        found = accounts(connection, session.principal(connection), session.now())
     columns = (
         Column("e-mail", lambda each: each.email),
         Column("mode", lambda each: each.mode),
@@ -60,7 +60,7 @@ def list_(session: Session, form: Form) -> None:
 def show_(session: Session, who: str, form: Form) -> None:
     """One account (id or e-mail): mode, policy, marks, books."""
     with session.connection(read_only=True) as connection:
-        line = find_line(connection, who, session.now())
+        line = find_line(connection, session.principal(connection), who, session.now())
         periods = modes(connection, line)
     if form == "json":
         show_json({**plain(line), "modes": [plain(each) for each in periods]})
@@ -166,6 +166,8 @@ def told(line: AccountLine) -> list[tuple[str, str]]:
         if line.grace_nano
         else "stops when credits are gone"
     )
+    if "prepaid" not in (line.mode, line.next_mode):
+        limit = f"once prepaid, {limit}"
     return [
         ("account", f"{line.label}{'' if line.status == 'active' else f', {line.status}'}"),
         ("mode", f"{line.mode}{later}"),

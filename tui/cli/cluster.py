@@ -226,7 +226,10 @@ def check(session: Session, name: str, as_json: bool) -> None:
 @writing(reason=True)
 @click.pass_obj
 def pause(session: Session, name: str, dry_run: bool, why: str) -> None:
-    """Stop collecting; the hours from the running one on are waived, with the reason."""
+    """Stop collecting; the hours from the running one on are waived.
+
+    Customers read it: their statements tell its reason.
+    """
     ask(session, "cluster.pause", ClusterNamed(cluster=name), dry_run=dry_run, why=why)
 
 
@@ -250,7 +253,10 @@ def resume(session: Session, name: str, dry_run: bool, why: str) -> None:
 @writing(reason=True)
 @click.pass_obj
 def remove(session: Session, name: str, dry_run: bool, why: str) -> None:
-    """Take it out for good: its secrets are erased, its hours and its name stay."""
+    """Take it out for good: its secrets are erased, its hours and its name stay.
+
+    Hours that were never collected are waived. Customers read it: their statements tell its reason.
+    """
     ask(session, "cluster.remove", ClusterNamed(cluster=name), dry_run=dry_run, why=why)
 
 

@@ -20,7 +20,7 @@ KEY = click.option(
 
 @click.group("credits")
 def credits_() -> None:
-    """Money paid or granted ahead: lots, what they paid for, what is left."""
+    """Money paid or granted ahead, lot by lot."""
 
 
 credits_.add_command(show_)

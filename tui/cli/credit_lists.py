@@ -78,7 +78,7 @@ def show_(session: Session, who: str | None, everybody: bool, at: str | None, fo
         _show_one(session, who, form)
     else:
         with session.connection(read_only=True) as connection, one_moment(connection):
-            found = credit_lines(connection, session.now())
+            found = credit_lines(connection, session.principal(connection), session.now())
         show(
             form,
             found if form == "table" else [_flat(each) for each in found],
@@ -90,7 +90,8 @@ def show_(session: Session, who: str | None, everybody: bool, at: str | None, fo
 def _show_one(session: Session, who: str, form: Form) -> None:
     now = session.now()
     with session.connection(read_only=True) as connection, one_moment(connection):
-        line = credit_line(connection, find_line(connection, who, now), now)
+        account = find_line(connection, session.principal(connection), who, now)
+        line = credit_line(connection, account, now)
         lots = lots_at(connection, line.account, ALWAYS)
     if form == "json":
         show_json({**_flat(line), "lots": [plain(each) for each in lots]})
@@ -107,7 +108,7 @@ def _show_past(session: Session, who: str, at: datetime, form: Form) -> None:
     if at > session.now():
         raise InputFault(f"{instant(at)} is still to come; name a time past.")
     with session.connection(read_only=True) as connection, one_moment(connection):
-        account = find_line(connection, who, session.now())
+        account = find_line(connection, session.principal(connection), who, session.now())
         sums = sums_at(connection, account, at)
         lots = lots_at(connection, account, at)
         mode = mode_at(connection, account, at)
@@ -143,7 +144,7 @@ def statement_(session: Session, who: str, month: str | None, each: bool, form: 
     now = session.now()
     first, after = month_bounds(month or f"{day_of(now):%Y-%m}")
     with session.connection(read_only=True) as connection, one_moment(connection):
-        account = find_line(connection, who, now)
+        account = find_line(connection, session.principal(connection), who, now)
         found = statement_of(connection, account, first, after, each=each)
     if form == "json":
         show_json({**plain(found), "account": plain(account)})

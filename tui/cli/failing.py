@@ -4,6 +4,7 @@
 where the database is the daemon's own and went with it: that is a 1
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -63,6 +64,10 @@ def sentences() -> Iterator[None]:
         raise Told(
             f"The database was lost: {_line(fault)}. Nothing is known of the rest."
         ) from None
+    except OSError as fault:
+        if fault.errno != errno.ENOSPC:
+            raise
+        raise Told(f"The output cannot be written: {fault.strerror}.") from None
 
 
 def _line(fault: psycopg.Error) -> str:

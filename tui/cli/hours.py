@@ -199,7 +199,8 @@ _decision(
 _decision(
     "gap",
     "Give an hour up: lost, never zero.",
-    "Give up an hour of which nothing is stored: lost, never zero.",
+    "Give up an hour of which nothing is stored: lost, never zero.\n\n"
+    "Customers read it: their statements tell its reason.",
     "gap eu-1 2026-03-01T14Z --reason 'its disk is lost'",
 )
 

@@ -25,7 +25,7 @@ KIND_WORDS = {"cost_plus": "cost-plus", "rate_card": "rate card"}
 
 @click.group()
 def rates() -> None:
-    """What a cost is charged as: plans, their versions, who pays by which."""
+    """What a cost is charged as: plans, and who pays by which."""
 
 
 rates.add_command(preview_)
@@ -85,8 +85,8 @@ def new(
     """Make a plan, or the next version of one.
 
     A plan is cost-plus (--factor) or a rate card (--price), and stays that. A version says all that
-    it charges, is never changed, only followed by a later one. Without --from a new plan holds from
-    ever, and another version from the coming hour on. Where hours are charged by a plan already,
+    it charges, is never changed, only followed by a later one. Without --from a new plan holds for
+    any hour, and another version from the coming hour on. Where hours are charged by a plan already,
     its versions begin with an hour to come; those with something included, with a 1st.
     """
     given = RatesNew(

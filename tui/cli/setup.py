@@ -1,18 +1,23 @@
 """`hopsmeter admin`, `db`, `secrets`, `doctor`: set-up, mostly without the daemon."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from core.commands.arguments import LoginRemove
+from core.errors import HopsmeterError
 from core.identity.logins import every_login
 from tui.cli.asking import ask, writing
 from tui.cli.cluster import MARKS
 from tui.cli.output import Column, Form, instant, listing, pairs, plain, show, show_json
 from tui.cli.session import Connection, Session
 from tui.format import clean
+
+if TYPE_CHECKING:
+    from core.clusters.vault import Keyring
 
 
 @contextmanager
@@ -208,20 +213,12 @@ def init(session: Session, file: Path | None) -> None:
 @click.pass_obj
 def secrets_status(session: Session, as_json: bool) -> None:
     """Which keys there are (ids, never keys), and whether the database was sealed with them."""
-    from core.clusters.keys import check_keyring, may_check, open_keyring
+    from core.clusters.keys import open_keyring
     from core.clusters.vault import keyring_status
 
     keyring = open_keyring(session.settings())
     found = keyring_status(keyring)
-    with session.connection(read_only=True) as connection:
-        database = "not for this role to see; the daemon proves it at each start"
-        if may_check(connection):
-            known = check_keyring(connection, keyring)
-            database = (
-                f"sealed with key {known}"
-                if known
-                else "knows no key yet; the first start tells it"
-            )
+    database = _sealed_with(session, keyring)
     if as_json:
         show_json({**plain(found), "database": database})
         return
@@ -235,6 +232,21 @@ def secrets_status(session: Session, as_json: bool) -> None:
             ("database", database),
         ]
     )
+
+
+def _sealed_with(session: Session, keyring: "Keyring") -> str:
+    """Return which key the database knows; a keyring is there, and told of, before a database is."""
+    from core.clusters.keys import check_keyring, may_check
+
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(session.connection(read_only=True))
+        except HopsmeterError as fault:
+            return fault.message
+        if not may_check(connection):
+            return "not for this role to see; the daemon proves it at each start"
+        known = check_keyring(connection, keyring)
+    return f"sealed with key {known}" if known else "knows no key yet; the first start tells it"
 
 
 @click.command(epilog="\b\nExample:\n  hopsmeter doctor --paths")

@@ -88,7 +88,8 @@ def _record(found: Presented) -> dict[str, Any]:
 
 def _tell(found: Presented) -> None:
     it = found.statement
-    click.echo(clean(f"{it.email} ({it.account}), {it.month}, all amounts in {it.currency or '?'}"))
+    amounts = f"all amounts in {it.currency}" if it.currency else "in no currency yet"
+    click.echo(clean(f"{it.email} ({it.account}), {it.month}, {amounts}"))
     click.echo(wording.state(found))
     click.echo()
     balances = [("at the beginning", it.opening), ("at the end", it.closing)]

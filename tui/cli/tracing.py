@@ -57,7 +57,7 @@ def _tell_moves(found: EntryStory) -> None:
     if not found.moves_kept:
         click.echo(
             "\nThe hours of this posting were not kept: it was made before hopsmeter kept them, or"
-            f" it only moved what later hours left. `hopsmeter explain {found.account}"
+            f" it only moved what later hours left. `hopsmeter explain '{found.account}'"
             f" {found.usage_day}` shows the day as it stands."
         )
         return
@@ -94,9 +94,11 @@ def tell_day(found: AccountDay) -> None:
     if found.replaced:
         click.echo("\nReplaced since it was first stored:")
         table(found.replaced, _REPLACED)
-    for cluster in found.hours:
-        for span in cluster.spans:
-            click.echo(clean(f"\n{cluster.cluster}: {span_words(span)}"))
+    spans = [(each.cluster, span) for each in found.hours for span in each.spans]
+    if spans:
+        click.echo("\nNot settled, or not in the books:")
+    for cluster, span in spans:
+        click.echo(clean(f"{cluster}: {span_words(span)}"))
     click.echo(f"\n{_verdict(found)}")
 
 

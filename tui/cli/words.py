@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from core.clock import day_of, hour_text, month_bounds, parse_hour, parse_instant
+from core.clock import hour_text, month_bounds, parse_day, parse_hour, parse_instant
 from core.errors import InputFault
 
 
@@ -25,7 +25,7 @@ class _Text(click.ParamType[str]):
 
 def _day(text: str) -> str:
     try:
-        return day_of(parse_hour(text)).isoformat()
+        return parse_day(text).isoformat()
     except InputFault:
         raise InputFault(f"{text!r} is no day; write it like 2026-03-01.") from None
 

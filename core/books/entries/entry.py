@@ -8,7 +8,6 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from core.books.entries.moves import Move, are_kept, moves
-from core.books.readers import require_reader
 from core.books.words import REVENUE, entry_words
 from core.db.queries import queries_beside
 from core.errors import Unknown
@@ -104,7 +103,7 @@ def explain_entry(connection: Connection, principal: Principal, entry: int) -> E
         row = cursor.execute(_SQL["entry"], {"entry": entry}).fetchone()
     if row is None:
         raise Unknown(f"There is no entry {entry} in the ledger.")
-    require_reader(principal, row["account"])
+    principal.require_reader(row["account"])
     day, number = row["usage_day"], row["posting_no"]
     return EntryStory(
         id=row["id"],

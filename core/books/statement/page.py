@@ -66,7 +66,7 @@ def _sums(it: Statement) -> Markup:
     owed = -it.closing.receivable_nano - it.closing.arrears_nano
     boxes = [
         ("Charged this month", it.charge_nano),
-        ("Corrections of earlier days", it.correction_nano),
+        ("Corrections of other months", it.correction_nano),
     ]
     boxes += [("Credits left", it.closing.credits_nano), ("Owed at the end", owed)]
     return Markup(

@@ -35,7 +35,7 @@ def mode(task: Task[AccountMode]) -> Result:
     if change.mode != "prepaid" and owed_nano > 0:
         said += (
             f". It owes {exact_from_nano(owed_nano)} {payer.currency} of arrears: once it pays"
-            f" {change.mode}, `hopsmeter account settle-arrears {change.account}` makes them"
+            f" {change.mode}, `hopsmeter account settle-arrears '{change.account}'` makes them"
             " receivable"
         )
     return Result(

@@ -28,7 +28,7 @@ def grant(task: Task[CreditsGrant]) -> Result:
         why=task.why,
         now=task.now,
     )
-    said = f"{done.account} is granted {_lot(done)}"
+    said = f"{done.account} is granted {_lot(done, task.dry_run)}"
     return _result(done, said)
 
 
@@ -48,7 +48,7 @@ def adjust(task: Task[CreditsAdjust]) -> Result:
         now=task.now,
     )
     if amount_nano > 0:
-        return _result(done, f"{done.account} is given {_lot(done)}")
+        return _result(done, f"{done.account} is given {_lot(done, task.dry_run)}")
     taken = exact_from_nano(-amount_nano)
     return _result(done, f"{taken} {done.currency} of credits are taken from {done.account}")
 
@@ -82,9 +82,10 @@ def difference(before: Balances, after: Balances) -> dict[str, list[Any]]:
     return {what: pair for what, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _lot(done: Credited) -> str:
-    amount = f"{exact_from_nano(done.amount_nano)} {done.currency}"
-    return f"{amount} of credits (lot {done.lot}), {_until(done.expires_on)}"
+def _lot(done: Credited, dry_run: bool) -> str:
+    amount = f"{exact_from_nano(done.amount_nano)} {done.currency} of credits"
+    number = "" if dry_run else f" (lot {done.lot})"
+    return f"{amount}{number}, {_until(done.expires_on)}"
 
 
 def _until(expires_on: date | None) -> str:

@@ -36,7 +36,7 @@ def new(task: Task[RatesNew]) -> Result:
     )
     now = terms_text(made.terms, made.currency)
     before = terms_text(made.terms_before, made.currency) if made.terms_before else None
-    start = "from ever" if made.since == BEGINNING else f"from {hour_text(made.since)} on"
+    start = "for any hour" if made.since == BEGINNING else f"from {hour_text(made.since)} on"
     end = f" until {hour_text(made.until)}" if made.until else ""
     price = "nothing" if made.terms == FREE else now
     said = (

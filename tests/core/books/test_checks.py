@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import zstandard
 
+from core.books.checks import check_books
 from core.clock import DAY
+from core.errors import InputFault
 from tests.answers import allocation, body_of
 from tests.core.metering.site import FIRST, Site, away, hour
 
@@ -368,6 +370,17 @@ def test_one_month_can_be_proved_by_itself(kept: Site) -> None:
     corrupt(kept, CORRUPTIONS["a total"][0])
     assert 1 in wrong(kept, month="2026-03")
     assert wrong(kept, month="2026-02") == {}
+
+
+def test_a_month_without_hours_says_that_nothing_cost(site: Site) -> None:
+    lines = check_books(site.connection, site.now, month="2026-01")
+    assert all(line.ok and line.detail for line in lines)
+    assert lines[1].detail == "no cost"
+
+
+def test_a_month_to_come_is_not_proved(site: Site) -> None:
+    with pytest.raises(InputFault, match="2026-04 has not begun"):
+        check_books(site.connection, site.now, month="2026-04")
 
 
 def test_what_was_accepted_or_odd_is_no_fault_of_the_books(site: Site) -> None:

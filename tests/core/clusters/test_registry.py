@@ -252,6 +252,20 @@ def test_another_cluster_of_the_same_authority_is_affirmed_and_the_trail_keeps_i
     ]
 
 
+def test_a_cluster_that_was_edited_or_resumed_is_asked_at_once(database: Database) -> None:
+    connection = database.connect()
+    added(connection)
+    left = "UPDATE hopsworks_clusters SET failures = 6, next_visit_at = now() + interval '30 min'"
+    asked = "SELECT failures, next_visit_at FROM hopsworks_clusters"
+    connection.execute(left)
+    edited(connection, {}, kubeconfig=config("https://api.eu-2.example.com:6443"))
+    assert connection.execute(asked).fetchone() == (0, None)
+    pause_cluster(connection, ADMIN, "eu-1", why="moved", now=NOW)
+    connection.execute(left)
+    resume_cluster(connection, ADMIN, "eu-1", why="")
+    assert connection.execute(asked).fetchone() == (0, None)
+
+
 @pytest.mark.parametrize("sign", ["server", "authority"])
 def test_hours_that_a_removed_registration_has_are_not_metered_again(
     database: Database, sign: str

@@ -284,7 +284,7 @@ def test_a_reason_is_demanded_where_the_trail_needs_one(database: Database) -> N
     add_cluster(person)
     ask(person, "cluster.pause", cluster="eu-1", why="  ")
     assert carry(database, keyring) == [
-        ("refused", "cluster.pause needs a reason, which the audit trail keeps (--reason).")
+        ("refused", "Say why (--reason); the audit trail keeps it. Nothing was changed.")
     ]
 
 

@@ -31,7 +31,7 @@ def test_a_dry_run_shows_the_money_that_a_plan_would_move(database: Database) ->
         ask(person, "rates.assign", **assigning, dry_run=dry_run)
     ask(person, "rates.unassign", account="anna@example.test", from_hour=from_hour)
     _, made, tried, done, undone = carry(database, keyring)
-    assert made == ("done", "The new plan team charges cost × 1.2 from ever.")
+    assert made == ("done", "The new plan team charges cost × 1.2 for any hour.")
     assert tried == done
     assert done[1] == (
         f"auth0|anna pays by the plan team, which is cost × 1.2, from {from_hour} on:"

@@ -57,6 +57,15 @@ def test_the_hours_of_a_removed_cluster_are_charged_to_whoever_is_named_later(si
     settle(six)
 
 
+def test_nothing_becomes_a_team_members_while_nobody_would_pay_for_it(six: Site) -> None:
+    anna = six.user()
+    mia = six.user("mia", account_owner_id=anna.id)
+    with pytest.raises(Conflict, match=r"mia .* is a team member.*Map it to auth0\|anna"):
+        six.map("a", mia)
+    assert owners(six) == "......"
+    settle(six)
+
+
 def test_late_charges_begin_with_the_first_hour_that_was_nobodys(six: Site) -> None:
     anna = six.user()
     change = six.map("a", anna)

@@ -129,6 +129,18 @@ def test_no_version_takes_the_place_of_another(annas: Site) -> None:
         annas.plan("default", "2", 5)
 
 
+def test_a_version_that_changes_nothing_is_not_made(annas: Site) -> None:
+    for number in (None, 4):
+        with pytest.raises(
+            Conflict, match=r"default charges cost × 1 from 2026-03-01T.* on already"
+        ):
+            annas.plan("default", "1", number)
+    annas.plan("default", "2", 5)
+    annas.plan("default", "2", 4)
+    annas.plan("default", "1", 6)
+    assert annas.value("SELECT count(*) FROM rate_plan_versions") == 4
+
+
 @pytest.mark.parametrize("name", ["", "Team", "a b", "-a", "a" * 64, "ä", "a\n"])
 def test_a_plan_has_a_name_that_can_be_typed(site: Site, name: str) -> None:
     with pytest.raises(InputFault, match="is no name for a plan"):

@@ -28,6 +28,7 @@ def test_a_factor_is_read_as_it_is_written(text: str, factor: str) -> None:
         ("1.0000001", "at most 6 decimals, 1.0000001 has 7"),
         ("1000.000001", "at most 1000"),
         ("999999999", "at most 1000"),
+        ("9" * 14, "at most 1000"),
         *((odd, "is no factor") for odd in ("", "one", "1,5", ".5", "1.", "1e3", "NaN", "١", "+1")),
     ],
 )

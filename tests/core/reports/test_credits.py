@@ -21,7 +21,7 @@ from tests.core.billing.ledger_site import (
     refunded,
 )
 from tests.core.billing.test_ledger import anna
-from tests.core.metering.site import FIRST, Site, site
+from tests.core.metering.site import ADMIN, FIRST, Site, site
 from tests.factories import User
 
 __all__ = ["anna", "site"]
@@ -95,7 +95,7 @@ def test_what_came_less_what_went_is_what_is_left(site: Site, anna: User) -> Non
     granted(site, anna, 7)
     site.now = FIRST + timedelta(days=5)
     expire(site)
-    account = find_line(site.connection, anna.email, site.now)
+    account = find_line(site.connection, ADMIN, anna.email, site.now)
     sums = sums_at(site.connection, account, utc_now())
     units = {name: nano / 10**9 for name, nano in vars(sums).items() if name != "account_no"}
     assert units == {
@@ -125,7 +125,7 @@ def test_every_moment_is_remembered(site: Site, anna: User) -> None:
             granted(site, anna, 1.5)
         moments.append(utc_now())
         stood.append(books(site, anna).get("credits", 0))
-    account = find_line(site.connection, anna.id, site.now)
+    account = find_line(site.connection, ADMIN, anna.id, site.now)
     for moment, credits_ in zip(moments, stood, strict=True):
         assert sums_at(site.connection, account, moment).credits_nano / 10**9 == credits_
         lots = lots_at(site.connection, account, moment)
@@ -143,7 +143,9 @@ def test_the_pace_is_the_mean_of_closed_days_since_the_first_charge(site: Site, 
     bill(site, {"a": 100}, 6 * 24)
     site.now = FIRST + timedelta(days=6, hours=2)
     granted(site, anna, 95)
-    line = credit_line(site.connection, find_line(site.connection, anna.id, site.now), site.now)
+    line = credit_line(
+        site.connection, find_line(site.connection, ADMIN, anna.id, site.now), site.now
+    )
     assert (line.pace.days, line.pace.a_day_nano) == (2, 3 * 10**9)
     assert line.sums.credits_nano == 9 * 10**9
     assert line.runs_out_on == day(6 + 3)

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from core.clock import HOUR, hour_text, monotonic_s, utc_now
 from core.commands import submit as submitting
+from daemon.__main__ import main as daemon_main
 from tests.core.commands.carrier import JOIN_S, carrying, config, publish, set_up_roles, with_admin
 from tests.database import Database
 from tests.factories import (
@@ -190,7 +191,8 @@ def test_a_namespace_is_mapped_after_its_money_was_shown(run: Run, database: Dat
         run("namespace", "unmap", "eu-1", "ml-train", "--from", hour_text(NEWEST))
     assert "2.50 USD" in run("namespace", "unmapped").stdout
     assert "is it the right name?" in unseen.stdout
-    assert "is no day" in run("namespace", "unmapped", "--since", "March", exit_code=2).stderr
+    for since in ("March", "2026-03-01T14Z"):
+        assert "is no day" in run("namespace", "unmapped", "--since", since, exit_code=2).stderr
 
 
 def test_an_hour_is_given_up_with_a_reason(run: Run, database: Database) -> None:
@@ -384,6 +386,15 @@ def test_a_keyring_is_made_once_and_told_of_without_its_keys(run: Run, tmp_path:
     assert "\N{REPLACEMENT CHARACTER}" not in paths
 
 
+def test_the_keyring_is_told_of_where_no_database_runs(tmp_path: Path) -> None:
+    runner = CliRunner(env={"HOPSMETER_STATE_FOLDER": str(tmp_path)})
+    assert runner.invoke(cli, ["secrets", "init"], catch_exceptions=False).exit_code == 0
+    told = runner.invoke(cli, ["secrets", "status"], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "fingerprint" in told.stdout
+    assert "does not run" in told.stdout
+
+
 def test_doctor_looks_at_everything(run: Run) -> None:
     findings = json.loads(run("doctor", "--json", exit_code=1).stdout)
     assert {"keyring", "schema", "daemon"} <= {each["name"] for each in findings}
@@ -416,7 +427,18 @@ def test_every_command_has_help_with_an_example() -> None:
             if len(words) == 2 or not hasattr(command, "commands"):
                 assert "Example" in told.output, words
     assert isinstance(cli, Hopsmeter)
+    for program in (cli, daemon_main):
+        for flag in ("-h", "--help"):
+            told = runner.invoke(program, [flag], terminal_width=HELP_WIDTH)
+            assert told.exit_code == 0
+            assert "..." not in told.output.replace("[ARGS]...", "")
     assert runner.invoke(cli, ["frobnicate"]).exit_code == 2
+
+
+@pytest.mark.parametrize("words", ["hours gap", "cluster pause", "cluster remove"])
+def test_a_reason_that_customers_read_is_said_to_be_one(words: str) -> None:
+    told = CliRunner().invoke(cli, [*words.split(), "--help"]).stdout
+    assert "statements tell its reason" in " ".join(told.split())
 
 
 def test_the_manual_has_a_row_for_every_command() -> None:
@@ -445,11 +467,14 @@ def test_what_a_removed_cluster_left_unmapped_is_marked_and_its_map_drawn(
     run: Run, database: Database
 ) -> None:
     connection = with_admin(database)
-    gone = add_cluster(connection, status="removed")
+    gone = add_cluster(connection, status="removed", status_why="sold")
     add_window(connection, gone, NEWEST)
     add_allocation(connection, gone, NEWEST, "lost")
     assert "\neu-1 (removed)   lost " in run("namespace", "unmapped").stdout
     (told,) = json.loads(run("namespace", "unmapped", "--json").stdout)
     assert (told["cluster"], told["removed"]) == ("eu-1", True)
     assert "settled 1" in run("hours", "eu-1").stdout
+    refused = run("cluster", "show", "eu-1", exit_code=1).stderr
+    assert "The cluster eu-1 was removed (sold)" in refused
+    assert "`hopsmeter hours eu-1`" in refused
     assert "No cluster yet" in run("hours").stdout

@@ -44,7 +44,11 @@ def test_credits_are_granted_taken_and_shown_with_the_difference(run: Run, anna:
     tried, granted_ = run(*words, "--dry-run"), run(*words)
     taken = run("credits", "adjust", ANNA, "-12.5", *WHY)
     given = run("credits", "adjust", ANNA, "0.000000001", *WHY)
-    assert tried.stdout.splitlines()[-1] == "A dry run: nothing was changed."
+    assert tried.stdout.splitlines() == [
+        "auth0|anna is granted 50.00 EUR of credits, which pay the days before 2026-07-01.",
+        "  credits: 0.00 → 50.00",
+        "A dry run: nothing was changed.",
+    ]
     assert granted_.stdout.splitlines() == [
         "auth0|anna is granted 50.00 EUR of credits (lot 2), which pay the days before 2026-07-01.",
         "  credits: 0.00 → 50.00",
@@ -66,6 +70,24 @@ def test_credits_are_granted_taken_and_shown_with_the_difference(run: Run, anna:
     told = thin(run("credits", "show", ANNA).stdout)
     assert "37.50 EUR" in told
     assert "never: a postpaid account does not use them" in told
+    assert "once prepaid, stops when credits are gone; nobody is told" in told
+
+
+def test_the_books_of_an_account_are_read_by_admins_and_by_its_owner(run: Run, anna: Any) -> None:
+    run("credits", "grant", ANNA, "50", "--currency", "EUR", *WHY)
+    add_user(anna, "ben@example.test")
+    for one in (("credits", "show"), ("credits", "statement"), ("account", "show")):
+        anna.execute("UPDATE logins SET user_id = 'auth0|ben' WHERE user_id = 'auth0|boss'")
+        refused = run(*one, ANNA, exit_code=1).stderr
+        assert "Only an admin, or auth0|anna itself, may read the books of auth0|anna" in refused
+        run(*one, "ben@example.test")
+        anna.execute("UPDATE logins SET user_id = 'auth0|boss' WHERE user_id = 'auth0|ben'")
+        run(*one, ANNA)
+    anna.execute("UPDATE logins SET user_id = 'auth0|ben'")
+    for all_ in (("credits", "show", "--all"), ("account", "list")):
+        assert "Only an admin may read the books of all" in run(*all_, exit_code=1).stderr
+    foreign = run("--as", "auth0|anna", "credits", "show", ANNA, exit_code=1).stderr
+    assert "may not act for auth0|anna" in foreign
 
 
 def test_the_same_key_again_posts_nothing_and_says_so(run: Run, anna: Any) -> None:
@@ -87,7 +109,7 @@ def test_the_same_key_again_posts_nothing_and_says_so(run: Run, anna: Any) -> No
         (("credits", "grant", ANNA, "ten"), "'ten' is no amount; write it like 25"),
         (("credits", "grant", ANNA, "1.0000000001"), "at most 9 decimals"),
         (("credits", "grant", ANNA, "99999999"), "At most 9 223 372 units"),
-        (("credits", "grant", ANNA, "99999999999"), "is no amount"),
+        (("credits", "grant", ANNA, "99999999999"), "99999999999 is more than the books hold"),
         (("credits", "grant", "nobody", "5"), "There is no user 'nobody'"),
         (("credits", "grant", "max@example.test", "5"), "account is auth0|anna; name that one"),
         (("credits", "grant", ANNA, "5", "--expires", "2026-03-03"), "name 2026-03-04 or a later"),
@@ -98,7 +120,10 @@ def test_the_same_key_again_posts_nothing_and_says_so(run: Run, anna: Any) -> No
         (("credits", "adjust", ANNA, "-7"), "has 6.00 EUR of credits"),
         (("credits", "adjust", ANNA, "0"), "0 adjusts nothing"),
         (("credits", "adjust", ANNA, "-1", "--currency", "USD"), "is in EUR, not in USD"),
-        (("credits", "expire", ANNA, "--lot", "77"), "has no lot 77; `hopsmeter credits show"),
+        (
+            ("credits", "expire", ANNA, "--lot", "77"),
+            "has no lot 77; `hopsmeter credits show 'auth0|anna'`",
+        ),
         (
             ("account", "mode", ANNA, "prepaid", "--from", "2026-03-03"),
             "2026-03-04 at the earliest",
@@ -192,6 +217,7 @@ def test_an_account_is_told_how_it_pays_and_may_owe(run: Run, anna: Any) -> None
 def test_a_statement_says_which_lots_paid_and_what_is_left(
     run: Run, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with_admin(site.database)
     add_cluster(site.connection)
     anna = site.user()
     site.map("a", anna, 0)

@@ -54,6 +54,7 @@ def test_an_entry_leads_to_its_hours_and_says_what_was_corrected(run: Run, used:
 
 def test_a_day_shows_postings_hours_and_what_replaced_what(run: Run, used: Site) -> None:
     told = thin(run("explain", ANNA, "2026-03-01").stdout)
+    assert "\N{REPLACEMENT CHARACTER}" not in told
     for part in (
         "Entered and charged are the same: 3.286660000 USD.",
         "Replaced since it was first stored:",

@@ -112,6 +112,22 @@ def test_leaving_while_it_waits_says_that_it_goes_on(database: Database) -> None
     assert (waiting.returncode, said) == (3, "Command 1 goes on without you.\n")
 
 
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_full_disk_is_a_sentence(database: Database, form: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "tui", "rates", "list", form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+            env={**os.environ, "HOPSMETER_DATABASE_URL": database.url},
+            check=False,
+        )
+    assert told.returncode == 1
+    assert told.stderr == "The output cannot be written: No space left on device.\n"
+
+
 @pytest.mark.parametrize("words", [["--help"], ["cluster", "list", "--help"], ["--version"]])
 def test_help_loads_no_screen_and_no_client(words: list[str]) -> None:
     code = (

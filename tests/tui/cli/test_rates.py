@@ -26,7 +26,7 @@ def test_a_plan_is_made_assigned_and_told(run: Run, database: Database) -> None:
         tried, assigned = run(*words, "--dry-run"), run(*words)
         refused = run("rates", "new", "team", "--factor", "-1", exit_code=1)
         told = thin(run("explain", "eu-1", "ml-train", hour_text(NEWEST)).stdout)
-    assert made.stdout == "The new plan team charges cost × 1.2 from ever.\n"
+    assert made.stdout == "The new plan team charges cost × 1.2 for any hour.\n"
     assert "from 2026-04-01T00Z on, instead of cost × 1.2." in later.stdout
     assert "  charges: cost × 1.2 → cost × 1.5" in later.stdout
     assert assigned.stdout.splitlines()[0] in tried.stdout
@@ -92,7 +92,7 @@ def test_a_card_is_made_shown_and_explained(run: Run, database: Database) -> Non
     post_due(connection, NOW)
     charges = "0.03 USD a core-hour, 0.005 USD a GiB-hour of RAM (0.5 core-hours free each month)"
     assert "Prices are in a currency: say which (--currency EUR)." in missing.stderr
-    assert made.stdout.startswith(f"The new plan card charges {charges} from ever.")
+    assert made.stdout.startswith(f"The new plan card charges {charges} for any hour.")
     assert "not both" in both.stderr
     told = thin(run("explain", "eu-1", "ml-train", hour_text(NEWEST)).stdout)
     for part in (

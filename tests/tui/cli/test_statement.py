@@ -101,6 +101,7 @@ def test_what_no_statement_can_be_made_of_says_why(run: Run, used: Site, tmp_pat
     ahead = f"{used.now + timedelta(days=40):%Y-%m}"
     assert "has not begun" in run("statement", ANNA, "--month", ahead, exit_code=1).stderr
     assert "no user 'nobody'" in run("statement", "nobody", exit_code=1).stderr
+    assert "in no currency yet" in run("statement", "auth0|boss").stdout
     both = run("statement", ANNA, "--html", "x", "--csv", exit_code=2).stderr
     assert "Choose --html, --json or --csv." in both
     nowhere = run("statement", ANNA, "--html", str(tmp_path / "no" / "x"), exit_code=1).stderr
