@@ -36,6 +36,9 @@ class Move:
     raw_before_sha256: str | None
     raw_sha256: str | None
     why: str
+    shares_free: bool
+    """Priced by a plan that includes something: what is free moves with every hour of the month, so its
+    charge is the present one, its charge before is not kept, and they add up to no posting."""
 
     @property
     def moved_nano(self) -> int:

@@ -100,7 +100,12 @@ SELECT c.name AS cluster, s.name AS namespace, coalesce(p.project, '') AS projec
        (SELECT string_agg(h.replaced_why, '; ' ORDER BY h.revision)
         FROM hopsmeter.replaced_charges h
         WHERE h.hour = n.hour AND h.namespace_id = n.namespace_id
-          AND h.revision >= b.revision AND h.revision < n.revision) AS why
+          AND h.revision >= b.revision AND h.revision < n.revision) AS why,
+       EXISTS (SELECT FROM hopsmeter.rate_plan_versions v
+               WHERE num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                                  v.network_included) > 0
+                 AND (v.id = n.plan_version_id AND n.account_no = %(account_no)s
+                      OR v.id = b.plan_version_id AND b.account_no = %(account_no)s)) AS shares_free
 FROM now n
 LEFT JOIN before b USING (hour, namespace_id)
 JOIN hopsmeter.hopsworks_clusters c ON c.id = n.cluster_id

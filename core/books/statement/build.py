@@ -239,8 +239,8 @@ def _corrected(
             each.cluster,
             each.namespace,
             each.hour,
-            each.charge_before_nano or 0,
-            each.charge_nano or 0,
+            None if each.shares_free else each.charge_before_nano or 0,
+            None if each.shares_free else each.charge_nano or 0,
             each.why.partition(":")[0] or "late",
         )
         for each in moves(connection, account_no, row["usage_day"], row["posting_no"])

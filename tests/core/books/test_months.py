@@ -14,6 +14,7 @@ from core.books.statement.read import statement
 from core.errors import Conflict, Forbidden
 from core.identity.principal import Principal
 from core.money import NANO
+from tests.answers import allocation, body_of
 from tests.core.billing.ledger_site import expire, granted, pays, refunded, units
 from tests.core.books.test_ledger_checks import corrupt, wrong
 from tests.core.metering.site import ADMIN, FIRST, Site, away, hour
@@ -104,6 +105,55 @@ def test_a_correction_after_the_close_stands_in_the_next_month_and_names_its_hou
     assert april.opening == frozen.statement.closing
     assert [each for each in faults(april) if "2026-04" not in each] == []
     march.must_balance()
+
+
+def use(site: Site, cores: float, number: int) -> None:
+    rows = {
+        "a": allocation(hour(number), cpuCoreHours=cores, cpuCost=1),
+        "kube-system": allocation(hour(number)),
+    }
+    site.say(body_of(rows), number)
+
+
+def test_a_correction_where_something_is_included_keeps_no_month_open(site: Site) -> None:
+    """What is free of an hour moves with all others, and is not kept: no sum over hours is due."""
+    site.cluster(metering_since=METERED)
+    anna = site.user()
+    site.map("a", anna, LAST)
+    site.card("card", {"cpu": "1"}, 0, included={"cpu": "5"})
+    site.assign(anna, "card", 0)
+    for number in range(LAST, AFTER + 30):
+        use(site, 3, number)
+    site.until(AFTER + 29)
+    site.collect()
+    site.day_later()
+    site.collect()
+    site.post()
+    close(site)
+    for number, cores in ((LAST + 1, 5), (LAST, 4)):
+        use(site, cores, number)
+        site.again(number)
+        site.collect()
+        site.post()
+    april = stated(site, month="2026-04")
+    assert faults(april.statement) == []
+    found = april.statement.corrections
+    assert [each.charge_nano for each in found] == [2 * NANO, NANO]
+    assert [
+        (at.hour, at.why, at.before_nano, at.after_nano) for each in found for at in each.hours
+    ] == [
+        (hour(LAST + 1), "restated", None, None),
+        (hour(LAST), "restated", None, None),
+    ]
+    assert "such hours are named, and charged together" in page(april)
+    site.connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    site.connection.execute(
+        "UPDATE collection_windows SET why = 'removed',"
+        " state = CASE WHEN revision > 0 THEN 'settled' ELSE 'waived' END"
+    )
+    site.now = datetime(2026, 5, 1, 3, tzinfo=UTC)
+    assert close(site, "2026-04").statements == 1
+    site.must_balance()
 
 
 def test_who_is_found_to_have_used_a_closed_month_is_told_in_the_next(march: Site) -> None:
