@@ -156,6 +156,8 @@ def refund(
     principal.require_admin("refund purchases")
     payer = find_account(connection, account)
     require_currency(payer, None)
+    # The books before the lot, as everybody does: whoever posts holds them when he draws from it.
+    locked_balances(connection, payer)
     at = {"lot": lot, "account": payer.no}
     if lot is not None and connection.execute(_SQL["lot_of"], at).fetchone() is None:
         raise Unknown(

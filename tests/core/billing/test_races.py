@@ -1,6 +1,7 @@
 """Many at once: posters, grants, refunds, expiries, on one account and on many."""
 
 import random
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,7 +15,7 @@ from core.billing.post import post_due
 from core.errors import Conflict
 from core.money import NANO
 from tests import factories
-from tests.core.billing.ledger_site import day, expire, pays
+from tests.core.billing.ledger_site import day, expire, granted, lots, pays, refunded
 from tests.core.metering.site import ADMIN, Site, hour
 
 HOURS = 8
@@ -23,6 +24,7 @@ SPREAD_H = 7
 CREDITS = 60
 CREDITORS, POSTERS = 4, 2
 UNITS = (1, 2, 3, 5)
+LOOKS_MAX, LOOK_S = 100, 0.05
 HOURS_ALL_THERE = 7
 """The invariant."""
 
@@ -148,6 +150,34 @@ def test_whoever_posts_at_once_the_books_balance(site: Site, accounts: int) -> N
     site.now += timedelta(days=9)
     expire(site)
     assert wrong(site) == []
+
+
+def test_a_refund_takes_the_books_before_its_lot(site: Site) -> None:
+    """Else it holds what a poster, who has the books, is about to draw from."""
+    anna = site.user(currency="USD")
+    lot = granted(site, anna, 5, bought=True, key="pi_1").lot
+    with site.open() as poster, ThreadPoolExecutor(1) as pool:
+        poster.execute("SET lock_timeout = '2s'")
+        with poster.transaction():
+            poster.execute("SELECT FROM hopsmeter.lock_books(%s)", [anna.no])
+            done = pool.submit(refunded, site, anna, 2, "re_1", lot)
+            _until_somebody_waits(site)
+            poster.execute("SELECT FROM hopsmeter.credit_lots WHERE id = %s FOR UPDATE", [lot])
+        assert done.result().is_new
+    assert lots(site, anna) == [3]
+
+
+def _until_somebody_waits(site: Site) -> None:
+    with site.open() as looker:
+        for _ in range(LOOKS_MAX):
+            found = looker.execute(
+                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND datname = current_database()"
+            )
+            if found.rowcount:
+                return
+            time.sleep(LOOK_S)
+    raise AssertionError("nobody waits")
 
 
 def test_two_posters_of_the_same_day_enter_it_once(site: Site) -> None:
