@@ -16,9 +16,11 @@ DAY = timedelta(days=1)
 Clock = Callable[[], datetime]
 """Tests and the sandbox pass a clock of their own; everything else passes `utc_now`."""
 
-_HOUR_TEXT = re.compile(r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2})(?::00(?::00)?)?Z?")
-_DAY_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MONTH_TEXT = re.compile(r"(\d{4})-(\d{2})")
+_HOUR_TEXT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2})(?::00(?::00)?)?Z?"  # no digits of other scripts
+)
+_DAY_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MONTH_TEXT = re.compile(r"([0-9]{4})-([0-9]{2})")
 
 
 def utc_now() -> datetime:
@@ -52,10 +54,13 @@ def day_start(day: date) -> datetime:
 def month_bounds(text: str) -> tuple[date, date]:
     """Read `2026-03` as [first day, first day of the next month)."""
     match = _MONTH_TEXT.fullmatch(text)
-    if not match or not 1 <= int(match[2]) <= 12:
-        raise InputFault(f"{text!r} is no month; write it like 2026-03.")
-    first = date(int(match[1]), int(match[2]), 1)
-    return first, (first + timedelta(days=32)).replace(day=1)
+    try:
+        if match:
+            first = date(int(match[1]), int(match[2]), 1)
+            return first, (first + timedelta(days=32)).replace(day=1)
+    except (ValueError, OverflowError):  # the last month of all has no next one
+        pass
+    raise InputFault(f"{text[:40]!r} is no month; write it like 2026-03.")
 
 
 def parse_day(text: str) -> date:
@@ -76,9 +81,9 @@ def parse_instant(text: str) -> datetime:
         pass
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InputFault(f"{text[:40]!r} is no time; write it like 2026-03-01T14:30Z.") from None
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 def month_start(at: datetime) -> datetime:
