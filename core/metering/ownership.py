@@ -183,7 +183,7 @@ def _require_ownable(place: _Cluster, namespace: str) -> None:
 
 def _user(connection: Connection, user: str) -> tuple[str, int]:
     rows = connection.execute(
-        "SELECT id, no FROM hopsmeter.users"
+        "SELECT id, no, account_owner_id FROM hopsmeter.users"
         " WHERE (id = %(user)s OR lower(email) = lower(%(user)s)) AND status <> 'deleted'",
         {"user": user},
     ).fetchall()
@@ -196,7 +196,13 @@ def _user(connection: Connection, user: str) -> tuple[str, int]:
             f"{len(rows)} users have the address {user}; name the one you mean by id:"
             f" {', '.join(row[0] for row in rows)}. Nothing was changed."
         )
-    user_id, user_no = rows[0]
+    user_id, user_no, payer = rows[0]
+    if payer is not None:
+        # What is stored is charged to the user of its namespace, and no member's books are ever read.
+        raise Conflict(
+            f"{user_id} is a team member, whose account is {payer}: give the namespace to that one,"
+            " who pays for it. Nothing was changed."
+        )
     return user_id, user_no
 
 
