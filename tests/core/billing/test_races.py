@@ -1,7 +1,6 @@
 """Many at once: posters, grants, refunds, expiries, on one account and on many."""
 
 import random
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -24,7 +23,6 @@ SPREAD_H = 7
 CREDITS = 60
 CREDITORS, POSTERS = 4, 2
 UNITS = (1, 2, 3, 5)
-LOOKS_MAX, LOOK_S = 100, 0.05
 HOURS_ALL_THERE = 7
 """The invariant."""
 
@@ -161,23 +159,10 @@ def test_a_refund_takes_the_books_before_its_lot(site: Site) -> None:
         with poster.transaction():
             poster.execute("SELECT FROM hopsmeter.lock_books(%s)", [anna.no])
             done = pool.submit(refunded, site, anna, 2, "re_1", lot)
-            _until_somebody_waits(site)
+            site.until_somebody_waits()
             poster.execute("SELECT FROM hopsmeter.credit_lots WHERE id = %s FOR UPDATE", [lot])
         assert done.result().is_new
     assert lots(site, anna) == [3]
-
-
-def _until_somebody_waits(site: Site) -> None:
-    with site.open() as looker:
-        for _ in range(LOOKS_MAX):
-            found = looker.execute(
-                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                " AND datname = current_database()"
-            )
-            if found.rowcount:
-                return
-            time.sleep(LOOK_S)
-    raise AssertionError("nobody waits")
 
 
 def test_two_posters_of_the_same_day_enter_it_once(site: Site) -> None:
