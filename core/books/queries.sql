@@ -368,18 +368,20 @@ WHERE b.account_no IS NULL ORDER BY u.no, c.code LIMIT %(limit)s;
 
 -- name: told_and_not_posted
 -- Posts that the trail tells of, and that the ledger does not have, or not so: by key, what it moved, in
--- the account's currency. An amount that is owed instead stands in the arrears, and counts against it.
-SELECT u.id, t.key, t.currency, t.nano, coalesce(u.currency, 'no currency'), e.nano
-FROM (SELECT a.id, a.subject, a.after ->> 'key' AS key, a.after ->> 'currency' AS currency,
-             (a.after ->> 'amount_nano')::numeric - (a.after ->> 'owed_nano')::numeric AS nano
-      FROM hopsmeter.audit_log a
-      WHERE a.action IN ('credits.grant', 'credits.purchase', 'credits.adjust', 'credits.refund')
-        AND a.after ? 'key') t
-JOIN hopsmeter.users u ON 'account ' || u.id = t.subject
-LEFT JOIN LATERAL (
-    SELECT sum(amount_nano) AS nano FROM hopsmeter.ledger_entries
-    WHERE account_no = u.no AND ref IN (t.key, t.key || ':arrears')) e ON true
-WHERE e.nano IS DISTINCT FROM t.nano OR u.currency IS DISTINCT FROM t.currency
+-- the account's currency. What is owed instead of taken stands under the same key, in the arrears.
+WITH told AS MATERIALIZED (
+    SELECT a.id, u.no AS account_no, u.id AS account, a.after ->> 'key' AS key,
+           a.after ->> 'currency' AS currency, u.currency AS own,
+           (a.after ->> 'amount_nano')::numeric - (a.after ->> 'owed_nano')::numeric AS nano
+    FROM hopsmeter.audit_log a JOIN hopsmeter.users u ON 'account ' || u.id = a.subject
+    WHERE a.action IN ('credits.grant', 'credits.purchase', 'credits.adjust', 'credits.refund')
+      AND a.after ? 'key'),
+posted AS MATERIALIZED (
+    SELECT account_no, regexp_replace(ref, ':arrears$', '') AS key, sum(amount_nano) AS nano
+    FROM hopsmeter.ledger_entries WHERE ref IS NOT NULL GROUP BY 1, 2)
+SELECT t.account, t.key, t.currency, t.nano, coalesce(t.own, 'no currency'), p.nano
+FROM told t LEFT JOIN posted p USING (account_no, key)
+WHERE p.nano IS DISTINCT FROM t.nano OR t.own IS DISTINCT FROM t.currency
 ORDER BY t.id LIMIT %(limit)s;
 
 -- name: lots_differ
