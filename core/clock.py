@@ -19,9 +19,11 @@ YEARS = range(1000, 9999)
 Clock = Callable[[], datetime]
 """Tests and the sandbox pass a clock of their own; everything else passes `utc_now`."""
 
-_HOUR_TEXT = re.compile(r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2})(?::00(?::00)?)?Z?")
-_DAY_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MONTH_TEXT = re.compile(r"(\d{4})-(\d{2})")
+_HOUR_TEXT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2})(?::00(?::00)?)?Z?"  # no digits of other scripts
+)
+_DAY_TEXT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MONTH_TEXT = re.compile(r"([0-9]{4})-([0-9]{2})")
 
 
 def utc_now() -> datetime:

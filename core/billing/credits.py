@@ -6,7 +6,7 @@ trip each, and the same whoever calls. The same key again changes nothing.
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -156,6 +156,8 @@ def refund(
     principal.require_admin("refund purchases")
     payer = find_account(connection, account)
     require_currency(payer, None)
+    # The books before the lot, as everybody does: whoever posts holds them when he draws from it.
+    locked_balances(connection, payer)
     at = {"lot": lot, "account": payer.no}
     if lot is not None and connection.execute(_SQL["lot_of"], at).fetchone() is None:
         raise Unknown(
@@ -205,6 +207,8 @@ def _add(
         "why": why or None,
     }
     row = _posted(connection, "add_credits", values, key)
+    if not row["is_new"]:
+        _require_same(connection, _SAME_RANK, [rank, row["lot_id"]], key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
     mark_accounts(connection, now, [payer.no])
     return Credited(
@@ -247,6 +251,8 @@ def _take(
         "why": why or None,
     }
     row = _posted(connection, "take_credits", values, key)
+    if not row["is_new"]:
+        _require_same(connection, _SAME_LOT, [lot, payer.no, payer.no, key], key)
     connection.execute(_SQL["keep_policy"], _policy(payer))
     mark_accounts(connection, now, [payer.no])
     if row["is_new"] and not (row["taken_nano"] or (row["arrears_nano"] and owed)):
@@ -274,16 +280,40 @@ def _posted(connection: Connection, name: str, values: dict[str, Any], key: str)
         ):
             row = cursor.execute(_SQL[name], values).fetchone()
     except psycopg.errors.UniqueViolation:
-        raise Conflict(
-            f"The key {key} was used for another post of this account; use one of its own."
-            " Nothing was changed."
-        ) from None
+        raise _used(key) from None
     except psycopg.errors.NumericValueOutOfRange:
         raise InputFault(
             "With that the account would have more than the books hold. Nothing was changed."
         ) from None
     assert row is not None
     return row
+
+
+_SAME_RANK: Final = "SELECT priority = %s FROM hopsmeter.credit_lots WHERE id = %s"
+_SAME_LOT: Final = (
+    "SELECT reverses IS NOT DISTINCT FROM"
+    " (SELECT entry_id FROM hopsmeter.credit_lots WHERE id = %s AND account_no = %s)"
+    " FROM hopsmeter.ledger_entries WHERE account_no = %s AND ref = %s"
+)
+
+
+def _require_same(
+    connection: Connection, question: LiteralString, values: list[Any], key: str
+) -> None:
+    """See to it that a key stands for the same post in what the posts themselves do not compare.
+
+    Two purchases of one price are refunded by two posts, of which the second is no repetition.
+    """
+    row = connection.execute(question, values).fetchone()
+    if not (row and row[0]):
+        raise _used(key)
+
+
+def _used(key: str) -> Conflict:
+    return Conflict(
+        f"The key {key} was used for another post of this account; use one of its own."
+        " Nothing was changed."
+    )
 
 
 def _posted_before(connection: Connection, payer: Account, key: str) -> bool:

@@ -173,6 +173,8 @@ def _daily_rows(connection: Connection, span: Span) -> CheckLine:
     costs = _named(connection.execute(_SQL["cost_daily_differs"], span.values).fetchall())
     rows = tuple(f"{each}: usage_daily differs" for each in usage)
     rows += tuple(f"{each}: cost_daily differs" for each in costs)
+    kept = _named(connection.execute(_SQL["included_differs"], span.values).fetchall())
+    rows += tuple(f"{each}: included_used_daily differs" for each in kept)
     unclosed = _named(connection.execute(_SQL["unclosed_rows"], span.values).fetchall())
     rows += tuple(f"{each}: cost_daily has it, and its day is not closed" for each in unclosed)
     breakdowns = connection.execute(_SQL["breakdown_differs"], span.values).fetchall()

@@ -81,6 +81,19 @@ def _balances(connection: Connection, span: Span) -> list[str]:
     return [
         f"{account}, {book}: the balance is {_text(balance)}, its entries {_text(entered)}"
         for account, book, balance, entered in _rows(connection, "balances_differ", span)
+    ] + [
+        f"{account}, {book}: there is no such book"
+        for account, book in _rows(connection, "books_missing", span)
+    ]
+
+
+def _told(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}, key {key}: the trail says {_text(told)} {currency}, the ledger"
+        f" {'nothing' if nano is None else f'{_text(nano)} {own}'}"
+        for account, key, currency, told, own, nano in _rows(
+            connection, "told_and_not_posted", span
+        )
     ]
 
 
@@ -118,6 +131,7 @@ def _frozen(connection: Connection, span: Span) -> list[str]:
 _CHECKS: tuple[Callable[[Connection, Span], list[str]], ...] = (
     _shapes,
     _balances,
+    _told,
     _lots,
     _draws,
     _beside,

@@ -208,6 +208,37 @@ WHERE k.closed_at IS NOT NULL
          AND r.account_no = d.account_no AND r.kind = 1)
 LIMIT %(limit)s;
 
+-- name: included_differs
+-- What is kept of an account's use of what is included, against its allocations, on days of which nothing
+-- waits to be posted: what is free on the later days of the month begins with it.
+WITH card AS MATERIALIZED (
+    SELECT id FROM hopsmeter.rate_plan_versions
+    WHERE num_nonnulls(cpu_included, gpu_included, ram_included, pv_included, network_included) > 0),
+computed AS (
+    SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.account_no, a.plan_version_id,
+           sum(a.cpu_core_hours_micro) AS cpu, sum(a.gpu_hours_micro) AS gpu,
+           sum(a.ram_byte_hours) AS ram, sum(a.pv_byte_hours) AS pv,
+           sum(a.network_transfer_bytes) AS network
+    FROM hopsmeter.allocations a
+    WHERE EXISTS (SELECT FROM card)   -- else nothing is read
+      AND a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
+      AND a.plan_version_id IN (SELECT id FROM card)
+    GROUP BY 1, 2, 3),
+stored AS (
+    SELECT date, account_no, plan_version_id, cpu_core_hours_micro AS cpu, gpu_hours_micro AS gpu,
+           ram_byte_hours AS ram, pv_byte_hours AS pv, network_transfer_bytes AS network
+    FROM hopsmeter.included_used_daily
+    WHERE date >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND date < (%(until)s AT TIME ZONE 'UTC')::date)
+SELECT coalesce(u.id, 'account ' || account_no), '', date::timestamp AT TIME ZONE 'UTC'
+FROM computed k FULL JOIN stored s USING (date, account_no, plan_version_id)
+LEFT JOIN hopsmeter.users u ON u.no = account_no
+WHERE (k.cpu, k.gpu, k.ram, k.pv, k.network) IS DISTINCT FROM (s.cpu, s.gpu, s.ram, s.pv, s.network)
+  AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows w
+                  WHERE w.stored_no <> w.posted_no AND w.hour >= date::timestamp AT TIME ZONE 'UTC'
+                    AND w.hour < (date + 1)::timestamp AT TIME ZONE 'UTC')
+ORDER BY date, account_no LIMIT %(limit)s;
+
 -- name: posting_pending
 -- Hours that are stored and not yet posted, and the time of the oldest store among them.
 SELECT count(*), min(collected_at) FROM hopsmeter.collection_windows
@@ -328,6 +359,31 @@ LEFT JOIN hopsmeter.users u ON u.no = account_no
 WHERE coalesce(b.balance_nano, 0) <> coalesce(e.nano, 0)
 ORDER BY account_no, book LIMIT %(limit)s;
 
+-- name: books_missing
+-- Books that a user does not have: nothing would be posted in them, and nobody of the account locked.
+SELECT u.id, c.name FROM hopsmeter.users u
+JOIN hopsmeter.ledger_codes c ON c.code <= 3
+LEFT JOIN hopsmeter.ledger_balances b ON b.account_no = u.no AND b.book = c.code
+WHERE b.account_no IS NULL ORDER BY u.no, c.code LIMIT %(limit)s;
+
+-- name: told_and_not_posted
+-- Posts that the trail tells of, and that the ledger does not have, or not so: by key, what it moved, in
+-- the account's currency. What is owed instead of taken stands under the same key, in the arrears.
+WITH told AS MATERIALIZED (
+    SELECT a.id, u.no AS account_no, u.id AS account, a.after ->> 'key' AS key,
+           a.after ->> 'currency' AS currency, u.currency AS own,
+           (a.after ->> 'amount_nano')::numeric - (a.after ->> 'owed_nano')::numeric AS nano
+    FROM hopsmeter.audit_log a JOIN hopsmeter.users u ON 'account ' || u.id = a.subject
+    WHERE a.action IN ('credits.grant', 'credits.purchase', 'credits.adjust', 'credits.refund')
+      AND a.after ? 'key'),
+posted AS MATERIALIZED (
+    SELECT account_no, regexp_replace(ref, ':arrears$', '') AS key, sum(amount_nano) AS nano
+    FROM hopsmeter.ledger_entries WHERE ref IS NOT NULL GROUP BY 1, 2)
+SELECT t.account, t.key, t.currency, t.nano, coalesce(t.own, 'no currency'), p.nano
+FROM told t LEFT JOIN posted p USING (account_no, key)
+WHERE p.nano IS DISTINCT FROM t.nano OR t.own IS DISTINCT FROM t.currency
+ORDER BY t.id LIMIT %(limit)s;
+
 -- name: lots_differ
 -- Lots whose rest is not what came in and what was drawn from them.
 SELECT coalesce(u.id, 'account ' || l.account_no), l.id, l.remaining_nano,
@@ -351,13 +407,15 @@ SELECT coalesce(u.id, 'account ' || l.account_no), l.id,
                  THEN 'its expiry is posted, and something is left'
             WHEN l.expired_at IS NOT NULL AND coalesce(l.expires_on > %(today)s, true)
                  THEN 'its expiry is posted before its day'
+            WHEN (l.kind = 'purchase') <> (t.action = 'credits.purchase')
+                 THEN 'the trail says ' || t.action
             ELSE 'the trail says ' || coalesce(t.after ->> 'amount_nano', '?') || ' nano until '
                  || coalesce(t.after ->> 'expires_on', 'ever') END
 FROM hopsmeter.credit_lots l
 LEFT JOIN hopsmeter.ledger_entries e ON e.id = l.entry_id
 LEFT JOIN hopsmeter.users u ON u.no = l.account_no
 LEFT JOIN LATERAL (
-    SELECT a.after FROM hopsmeter.audit_log a
+    SELECT a.after, a.action FROM hopsmeter.audit_log a
     WHERE a.subject = 'account ' || u.id AND a.after ->> 'key' = e.ref
       AND a.action IN ('credits.grant', 'credits.purchase', 'credits.adjust')
     ORDER BY a.id LIMIT 1) t ON l.kind <> 'correction'
@@ -372,6 +430,7 @@ WHERE e.account_no IS DISTINCT FROM l.account_no OR e.book <> 1
                  AND (x.before ->> 'lot')::bigint = l.id))
    OR t.after IS NOT NULL
       AND ((t.after ->> 'amount_nano')::bigint <> l.amount_nano
+           OR (l.kind = 'purchase') <> (t.action = 'credits.purchase')
            OR t.after ->> 'expires_on' IS DISTINCT FROM l.expires_on::text)
 ORDER BY l.id LIMIT %(limit)s;
 

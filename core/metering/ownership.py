@@ -83,11 +83,12 @@ def map_namespace(
     `from_hour` ends there; one that begins later stays.
     """
     principal.require_admin("map namespaces")
+    # The lock first: whoever changes the currency of a cluster holds it, too.
+    take(connection, Lock.ATTRIBUTION)
     place = _cluster(connection, cluster)
     _require_ownable(place, namespace)
     user_id, user_no = _user(connection, user)
     _require_payer(connection, user_id)
-    take(connection, Lock.ATTRIBUTION)
     settle_currency(connection, user_no, place.currency, f"The cluster {cluster} bills")
     since = _since(connection, place, namespace, from_hour, now)
     periods = _periods(connection, place, namespace, since)

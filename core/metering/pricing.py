@@ -64,6 +64,8 @@ def new_version(
     money = currency_of_version(known, terms, currency)
     charged = _charged(connection, known)
     since = begin_of_version(known, from_hour, terms, charged=charged, now=now)
+    if known and charged:
+        _require_unstored(connection, known, since)
     _require_whole_months(connection, known, terms, since)
     before = known.version_at(since) if known else None
     made = add_version(connection, known, plan, since, terms, money)
@@ -87,6 +89,17 @@ def new_version(
         before.terms if before else None,
         is_new=known is None,
     )
+
+
+def _require_unstored(connection: Connection, plan: Plan, since: datetime) -> None:
+    """Keep one version per hour: a clock that is behind calls an hour to come what is stored."""
+    values = {"versions": [each.id for each in plan.versions], "since": since}
+    row = connection.execute(_SQL["charged_since"], values).fetchone()
+    if row is not None and row[0] is not None:
+        raise Conflict(
+            f"{hour_text(row[0])} is charged by the plan {plan.name} already, by the clock of whoever"
+            " collects; this one is behind it. Let the version begin later. Nothing was changed."
+        )
 
 
 def _require_whole_months(

@@ -571,6 +571,11 @@ SELECT EXISTS (
 -- people pay by it; where nobody does, it reads all there is.
 SELECT EXISTS (SELECT FROM hopsmeter.allocations WHERE plan_version_id = ANY (%(versions)s));
 
+-- name: charged_since
+-- The last hour, from one on, that some versions price.
+SELECT max(hour) FROM hopsmeter.allocations
+WHERE hour >= %(since)s AND plan_version_id = ANY (%(versions)s);
+
 -- name: raise_epoch
 -- Whoever resolved owners or plans before this must resolve them again.
 UPDATE hopsmeter.ownership_epoch SET epoch = epoch + 1;

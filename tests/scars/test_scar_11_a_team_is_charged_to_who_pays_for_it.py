@@ -1,7 +1,10 @@
 """Only the owner's own rows were reported to Stripe: team members' usage was never invoiced."""
 
+import pytest
+
+from core.errors import Conflict
 from tests import factories
-from tests.core.billing.ledger_site import DAY_0, books, granted, pays
+from tests.core.billing.ledger_site import DAY_0, bill, books, granted, pays
 from tests.core.metering.site import Site, hour
 from tests.factories import Cluster, User
 
@@ -43,6 +46,18 @@ def test_the_account_owes_what_its_members_used(site: Site) -> None:
         (ben.id, "eu-1", str(DAY_0)): 4_000_000_010,
     }
     assert ledger_is_true(site)
+
+
+def test_no_member_is_charged_in_books_that_nobody_reads(site: Site) -> None:
+    site.cluster()
+    owner = site.user("owner")
+    anna = site.user("anna", account_owner_id=owner.id)
+    with pytest.raises(Conflict, match=r"is a team member, .* Map it to auth0.owner itself"):
+        site.map("a", anna, 0)
+    site.map("a", owner, 0)
+    bill(site, {"a": 2}, 0)
+    assert (books(site, owner), books(site, anna)) == ({"receivable": -2}, {})
+    site.must_balance()
 
 
 def test_the_credits_of_the_account_pay_for_its_members(site: Site) -> None:

@@ -28,6 +28,8 @@ Form = Literal["table", "json", "csv"]
 NANO: Final = "_nano"
 PIPE_WIDTH: Final = 100_000
 """Into a pipe nothing is folded: a line is a record."""
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""A spreadsheet would run a name that begins so; the last four are wide ones, which some read alike."""
 GAP: Final = 2
 DIVIDER: Final = 1
 WORD_CELLS_MAX: Final = 40
@@ -187,7 +189,7 @@ def _field(name: str, value: Any) -> str:
         return f"{decimal_from_nano(value):f}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = str(value)
-    # A spreadsheet would run a name that begins like a formula.
-    risky = isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t"))
+    # The writer quotes no carriage return before Python 3.13, and a reader begins a row with it.
+    text = str(value).replace("\r", "\n")
+    risky = isinstance(value, str) and text.startswith(FORMULA)
     return f"'{text}" if risky else text

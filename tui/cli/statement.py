@@ -127,7 +127,7 @@ def _tell_charges(it: Statement) -> None:
     table(it.days, _DAYS)
 
 
-def _exact(nano: int) -> str:
+def _exact(nano: int | None) -> str:
     return text_from_nano(nano, EXACT) if nano else NOTHING
 
 

@@ -66,9 +66,19 @@ def _tell_moves(found: EntryStory) -> None:
     for each in found.moves:
         if not each.is_first:
             click.echo(clean(_corrected(each)))
+    click.echo(f"\n{_moved(found)}")
+
+
+def _moved(found: EntryStory) -> str:
+    charged = f"{_exact(found.charged_nano)} {found.currency}"
+    if any(each.shares_free for each in found.moves):
+        return (
+            "What is free of these hours moves with every hour of their month: the charges above are"
+            f" the present ones. The entries against revenue are {charged}."
+        )
     rest = found.charged_nano - found.moved_nano
-    click.echo(
-        f"\nThe hours moved the charge by {_exact(found.moved_nano)} {found.currency}, the entries"
+    return (
+        f"The hours moved the charge by {_exact(found.moved_nano)} {found.currency}, the entries"
         f" against revenue by {_exact(found.charged_nano)}"
         + (": the same." if not rest else f"; {_exact(rest)} stand in the postings beside it.")
     )

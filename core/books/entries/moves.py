@@ -1,5 +1,6 @@
 """What a posting changed of an account's day, hour by hour: where a charge, or a correction, came from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -36,6 +37,9 @@ class Move:
     raw_before_sha256: str | None
     raw_sha256: str | None
     why: str
+    shares_free: bool
+    """Priced by a plan that includes something: what is free moves with every hour of the month, so its
+    charge is the present one, its charge before is not kept, and they add up to no posting."""
 
     @property
     def moved_nano(self) -> int:
@@ -49,9 +53,20 @@ class Move:
 
 def moves(connection: Connection, account_no: int, day: date, posting_no: int) -> tuple[Move, ...]:
     """Return what one posting of a day changed of what an account is charged."""
-    values = {"account_no": account_no, "day": day, "no": posting_no}
+    return moves_of(connection, [account_no], day, posting_no)[account_no]
+
+
+def moves_of(
+    connection: Connection, accounts: Sequence[int], day: date, posting_no: int
+) -> dict[int, tuple[Move, ...]]:
+    """Return the same of many accounts: each question reads the whole day, whoever it is about."""
+    values = {"accounts": list(accounts), "day": day, "no": posting_no}
+    found: dict[int, list[Move]] = {account: [] for account in accounts}
     with connection.cursor(row_factory=dict_row) as cursor:
-        return tuple(_move(row) for row in cursor.execute(_SQL["moves"], values))
+        # A plan that is kept would be one for a single account, and loop over those of many.
+        for row in cursor.execute(_SQL["moves"], values, prepare=False):
+            found[row.pop("account_no")].append(_move(row))
+    return {account: tuple(each) for account, each in found.items()}
 
 
 def are_kept(connection: Connection, day: date, posting_no: int) -> bool:

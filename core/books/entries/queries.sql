@@ -55,9 +55,9 @@ WHERE hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
   AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC' AND posting_no = %(no)s LIMIT 1;
 
 -- name: moves
--- What a posting changed of an account's day, by namespace and hour: what each allocation was as of
--- the revision that the posting saw, beside what it was as of the posting of that hour before. What
--- did not change is left out.
+-- What a posting changed of the day of some accounts, by namespace and hour: what each allocation was as
+-- of the revision that the posting saw, beside what it was as of the posting of that hour before. What
+-- did not change is left out. Of many at once, since it reads the day of all.
 WITH posted AS MATERIALIZED (
     SELECT p.hour, p.cluster_id, p.revision,
            coalesce((SELECT max(q.revision) FROM hopsmeter.posted_hours q
@@ -70,7 +70,7 @@ revisions AS MATERIALIZED (
     SELECT c.*, NULL::text AS replaced_why, NULL::bytea AS raw_sha256
     FROM hopsmeter.current_charges(
         %(day)s::timestamp AT TIME ZONE 'UTC', (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC',
-        ARRAY[%(account_no)s]::int[]) c
+        %(accounts)s::int[]) c
     UNION ALL
     SELECT r.hour, r.cluster_id, r.namespace_id, r.revision, r.kind, r.user_no, r.account_no,
            r.plan_version_id, r.total_nano, r.charge_nano, r.replaced_why, r.raw_sha256
@@ -78,31 +78,38 @@ revisions AS MATERIALIZED (
     WHERE r.hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
       AND r.hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'),
 mine AS (
-    SELECT DISTINCT hour, namespace_id FROM revisions WHERE account_no = %(account_no)s),
+    SELECT DISTINCT account_no AS payer, hour, namespace_id FROM revisions
+    WHERE account_no = ANY (%(accounts)s::int[])),
 seen AS MATERIALIZED (
-    SELECT r.*, p.before FROM revisions r JOIN mine m USING (hour, namespace_id)
+    SELECT r.*, m.payer, p.before FROM revisions r JOIN mine m USING (hour, namespace_id)
     JOIN posted p USING (hour, cluster_id) WHERE r.revision <= p.revision),
 now AS (
-    SELECT DISTINCT ON (hour, namespace_id) * FROM seen
-    ORDER BY hour, namespace_id, revision DESC),
+    SELECT DISTINCT ON (payer, hour, namespace_id) * FROM seen
+    ORDER BY payer, hour, namespace_id, revision DESC),
 before AS (
-    SELECT DISTINCT ON (hour, namespace_id) * FROM seen WHERE revision <= before
-    ORDER BY hour, namespace_id, revision DESC)
-SELECT c.name AS cluster, s.name AS namespace, coalesce(p.project, '') AS project, n.hour,
-       CASE WHEN b.account_no = %(account_no)s THEN b.total_nano END AS cost_before_nano,
-       CASE WHEN b.account_no = %(account_no)s THEN b.charge_nano END AS charge_before_nano,
-       CASE WHEN b.account_no = %(account_no)s THEN vb.words END AS plan_before,
-       CASE WHEN n.account_no = %(account_no)s THEN n.total_nano END AS cost_nano,
-       CASE WHEN n.account_no = %(account_no)s THEN n.charge_nano END AS charge_nano,
-       CASE WHEN n.account_no = %(account_no)s THEN vn.words END AS plan,
+    SELECT DISTINCT ON (payer, hour, namespace_id) * FROM seen WHERE revision <= before
+    ORDER BY payer, hour, namespace_id, revision DESC)
+SELECT n.payer AS account_no, c.name AS cluster, s.name AS namespace,
+       coalesce(p.project, '') AS project, n.hour,
+       CASE WHEN b.account_no = n.payer THEN b.total_nano END AS cost_before_nano,
+       CASE WHEN b.account_no = n.payer THEN b.charge_nano END AS charge_before_nano,
+       CASE WHEN b.account_no = n.payer THEN vb.words END AS plan_before,
+       CASE WHEN n.account_no = n.payer THEN n.total_nano END AS cost_nano,
+       CASE WHEN n.account_no = n.payer THEN n.charge_nano END AS charge_nano,
+       CASE WHEN n.account_no = n.payer THEN vn.words END AS plan,
        b.revision AS revision_before, n.revision, b.raw_sha256 AS raw_before,
        coalesce(n.raw_sha256, w.raw_sha256) AS raw_sha256,
        (SELECT string_agg(h.replaced_why, '; ' ORDER BY h.revision)
         FROM hopsmeter.replaced_charges h
         WHERE h.hour = n.hour AND h.namespace_id = n.namespace_id
-          AND h.revision >= b.revision AND h.revision < n.revision) AS why
+          AND h.revision >= b.revision AND h.revision < n.revision) AS why,
+       EXISTS (SELECT FROM hopsmeter.rate_plan_versions v
+               WHERE num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                                  v.network_included) > 0
+                 AND (v.id = n.plan_version_id AND n.account_no = n.payer
+                      OR v.id = b.plan_version_id AND b.account_no = n.payer)) AS shares_free
 FROM now n
-LEFT JOIN before b USING (hour, namespace_id)
+LEFT JOIN before b ON b.payer = n.payer AND b.hour = n.hour AND b.namespace_id = n.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = n.cluster_id
 JOIN hopsmeter.namespaces s ON s.id = n.namespace_id
 JOIN hopsmeter.collection_windows w ON w.cluster_id = n.cluster_id AND w.hour = n.hour
@@ -110,10 +117,10 @@ LEFT JOIN hopsmeter.plan_words vn ON vn.id = n.plan_version_id
 LEFT JOIN hopsmeter.plan_words vb ON vb.id = b.plan_version_id
 LEFT JOIN hopsmeter.user_projects p
     ON p.cluster_id = n.cluster_id AND p.namespace = s.name AND p.valid @> n.hour
-WHERE (n.account_no = %(account_no)s OR b.account_no = %(account_no)s)
+WHERE (n.account_no = n.payer OR b.account_no = n.payer)
   AND (n.revision, n.account_no, n.charge_nano)
       IS DISTINCT FROM (b.revision, b.account_no, b.charge_nano)
-ORDER BY c.name, s.name, n.hour;
+ORDER BY n.payer, c.name, s.name, n.hour;
 
 -- name: charges_of_day
 -- What an account's day is charged now, by namespace and hour, with the answer that says so.

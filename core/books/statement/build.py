@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from core.books.completeness import ClusterHours, HourSpan, clusters_of, hours_of
-from core.books.entries.moves import moves
+from core.books.entries.moves import Move, moves_of
 from core.books.statement.figures import (
     FORM,
     Books,
@@ -40,6 +40,8 @@ _REASONS_TOLD = ("gap", "waived")
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 Rows = list[dict[str, Any]]
+Moved = dict[tuple[int, date, int], tuple[Move, ...]]
+"""By account, day and number of a posting."""
 
 
 def build(
@@ -66,9 +68,10 @@ def build(
     mine = clusters_of(connection, accounts, since, until)
     hours = [_told(each) for each in hours_of(connection, since, until, newest)]
     payers = connection.execute(_SQL["payers"], values).fetchall()
+    moved = _correcting(connection, parts["charges"])
     built = {
         no: _statement(
-            connection,
+            moved,
             (no, account, email, name, currency),
             first,
             {part: rows.get(no, []) for part, rows in parts.items()},
@@ -111,8 +114,22 @@ def _by_account(connection: Connection, name: str, values: dict[str, Any]) -> di
     return found
 
 
+def _correcting(connection: Connection, charges: dict[int, Rows]) -> Moved:
+    """Return what moved the corrections, posting by posting for all accounts of each."""
+    postings: dict[tuple[date, int], list[int]] = defaultdict(list)
+    for account, rows in charges.items():
+        for row in rows:
+            if not row["is_own"]:
+                postings[row["usage_day"], row["posting_no"]].append(account)
+    return {
+        (account, day, number): found
+        for (day, number), accounts in postings.items()
+        for account, found in moves_of(connection, accounts, day, number).items()
+    }
+
+
 def _statement(
-    connection: Connection,
+    moved: Moved,
     payer: tuple[int, str, str, str, str],
     first: date,
     parts: dict[str, Rows],
@@ -135,7 +152,7 @@ def _statement(
         namespaces=_together(lines),
         lots=tuple(_lot(row) for row in parts["lots"]),
         movements=_movements(parts),
-        corrections=_corrections(connection, no, parts),
+        corrections=_corrections(moved, no, parts),
         clusters=clusters,
         pending_nano=_sum(lines) - _sum(days),
         entries=books["entries"],
@@ -212,9 +229,7 @@ def _moved(book: int, contra: int, amount_nano: int) -> Books:
     return Books(*(sides.get(code, 0) for code in BOOKS))
 
 
-def _corrections(
-    connection: Connection, account_no: int, parts: dict[str, Rows]
-) -> tuple[Correction, ...]:
+def _corrections(moved: Moved, account_no: int, parts: dict[str, Rows]) -> tuple[Correction, ...]:
     drawn = _grouped(parts["charge_draws"], lambda row: (row["usage_day"], row["posting_no"]))
     return tuple(
         Correction(
@@ -224,26 +239,24 @@ def _corrections(
             row["charge_nano"],
             _books(row, "{}_nano"),
             _lot_parts(drawn.get((row["usage_day"], row["posting_no"]), [])),
-            _corrected(connection, account_no, row),
+            _corrected(moved[account_no, row["usage_day"], row["posting_no"]]),
         )
         for row in parts["charges"]
         if not row["is_own"]
     )
 
 
-def _corrected(
-    connection: Connection, account_no: int, row: dict[str, Any]
-) -> tuple[CorrectedHour, ...]:
+def _corrected(found: tuple[Move, ...]) -> tuple[CorrectedHour, ...]:
     return tuple(
         CorrectedHour(
             each.cluster,
             each.namespace,
             each.hour,
-            each.charge_before_nano or 0,
-            each.charge_nano or 0,
+            None if each.shares_free else each.charge_before_nano or 0,
+            None if each.shares_free else each.charge_nano or 0,
             each.why.partition(":")[0] or "late",
         )
-        for each in moves(connection, account_no, row["usage_day"], row["posting_no"])
+        for each in found
     )
 
 

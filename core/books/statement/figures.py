@@ -91,14 +91,24 @@ class Movement:
 
 @dataclass(frozen=True)
 class CorrectedHour:
-    """An hour of a corrected day: what was charged for it, and what is since."""
+    """An hour of a corrected day: what was charged for it, and what is since.
+
+    Amounts are None under a plan that includes something: what is free of an hour moves with all
+    others of its month, and only the sum over them is in the ledger.
+    """
 
     cluster: str
     namespace: str
     hour: datetime
-    before_nano: int
-    after_nano: int
+    before_nano: int | None
+    after_nano: int | None
     why: str
+
+    @property
+    def moved_nano(self) -> int | None:
+        if self.before_nano is None or self.after_nano is None:
+            return None
+        return self.after_nano - self.before_nano
 
 
 @dataclass(frozen=True)

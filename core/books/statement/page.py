@@ -234,13 +234,19 @@ def _corrections(it: Statement) -> Markup:
         rows.append(("day", (words, _lots(each.lots), "", "", Nano(each.charge_nano))))
         for hour in each.hours:
             place = f"{hour.cluster} / {hour.namespace}, {hour_text(hour.hour)}"
-            amounts = (hour.before_nano, hour.after_nano, hour.after_nano - hour.before_nano)
-            rows.append(("part", (place, hour.why, *map(Nano, amounts))))
+            amounts = (hour.before_nano, hour.after_nano, hour.moved_nano)
+            cells = ("" if nano is None else Nano(nano) for nano in amounts)
+            rows.append(("part", (place, hour.why, *cells)))
     foot = ("Together", "", "", "", Nano(it.correction_nano))
     told = (
         "Days of other months whose statements were closed, corrected by postings of this month. A"
         " minus means less was charged."
     )
+    if any(hour.moved_nano is None for each in it.corrections for hour in each.hours):
+        told += (
+            " Where a plan includes something, what is free of an hour moves with all others of its"
+            " month: such hours are named, and charged together."
+        )
     return section("Corrections of other months", note(told), table(titles, rows, foot))
 
 

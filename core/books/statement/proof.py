@@ -73,14 +73,17 @@ def _lots(statement: Statement) -> list[str]:
 
 
 def _hours(statement: Statement) -> list[str]:
-    """The hours that a correction names moved what it charges."""
-    return [
-        f"correction {each.posting_no} of {each.day}: charged {_exact(each.charge_nano)}, its hours"
-        f" {_exact(sum(hour.after_nano - hour.before_nano for hour in each.hours))}"
-        for each in statement.corrections
-        if each.hours
-        and each.charge_nano != sum(hour.after_nano - hour.before_nano for hour in each.hours)
-    ]
+    """The hours that a correction names moved what it charges, where it is known what each moved."""
+    found = []
+    for each in statement.corrections:
+        moved = [hour.moved_nano for hour in each.hours]
+        known = [nano for nano in moved if nano is not None]
+        if moved and len(known) == len(moved) and sum(known) != each.charge_nano:
+            found.append(
+                f"correction {each.posting_no} of {each.day}: charged {_exact(each.charge_nano)},"
+                f" its hours {_exact(sum(known))}"
+            )
+    return found
 
 
 def _exact(nano: int) -> str:

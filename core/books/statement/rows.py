@@ -86,7 +86,7 @@ def _corrections(it: Statement) -> Iterator[dict[str, Any]]:
                 "cluster": hour.cluster,
                 "namespace": hour.namespace,
                 "what": hour.why,
-                "charge_nano": hour.after_nano - hour.before_nano,
+                "charge_nano": hour.moved_nano,
             }
         yield {
             "part": "correction",

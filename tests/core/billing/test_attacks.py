@@ -68,6 +68,29 @@ def test_a_key_serves_one_thing_whatever_its_amount(site: Site, anna: User) -> N
     assert books(site, anna) == {"arrears": -2}
 
 
+def test_a_key_of_one_lot_is_not_taken_for_another(site: Site, anna: User) -> None:
+    """Of two purchases of one price only the first would be refunded, and both called so."""
+    first, second = (granted(site, anna, 5, bought=True, key=f"pi_{n}").lot for n in (1, 2))
+    refunded(site, anna, 5, "re_1", first)
+    assert not refunded(site, anna, 5, "re_1", first).is_new
+    for other in (second, None):
+        with pytest.raises(Conflict, match="re_1 was used for another post"):
+            refunded(site, anna, 5, "re_1", other)
+    refunded(site, anna, 2, "re_2")
+    with pytest.raises(Conflict, match="re_2 was used for another post"):
+        refunded(site, anna, 2, "re_2", second)
+    refunded(site, anna, 9, "re_3", second)
+    assert not refunded(site, anna, 9, "re_3", second).is_new
+    assert books(site, anna) == {"arrears": -6}
+
+
+def test_a_key_of_one_priority_is_not_taken_for_another(site: Site, anna: User) -> None:
+    granted(site, anna, 5, key="k_1", priority=1)
+    with pytest.raises(Conflict, match="k_1 was used for another post"):
+        granted(site, anna, 5, key="k_1", priority=2)
+    assert not granted(site, anna, 5, key="k_1", priority=1).is_new
+
+
 # ── reductions ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -100,6 +100,16 @@ def test_an_earlier_hour_that_comes_late_moves_what_was_free(plant: Plant) -> No
     assert found.charge_nano == CORE_HOUR
 
 
+def test_use_that_was_kept_wrong_is_named_before_it_moves_a_charge(plant: Plant) -> None:
+    plant.use({"a": 8}, 0)
+    plant.collect(0)
+    plant.settle(0)
+    plant.site.connection.execute("UPDATE included_used_daily SET cpu_core_hours_micro = 9000000")
+    assert [(each.number, each.rows) for each in plant.site.books() if not each.ok] == [
+        (3, ("auth0|anna 2026-03-01T00Z: included_used_daily differs",))
+    ]
+
+
 def test_a_restated_day_is_entered_on_all_later_days(plant: Plant) -> None:
     days_of(plant, 2, 3)
     plant.settle(3 * 16 - 10)

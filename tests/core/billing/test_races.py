@@ -14,7 +14,7 @@ from core.billing.post import post_due
 from core.errors import Conflict
 from core.money import NANO
 from tests import factories
-from tests.core.billing.ledger_site import day, expire, pays
+from tests.core.billing.ledger_site import day, expire, granted, lots, pays, refunded
 from tests.core.metering.site import ADMIN, Site, hour
 
 HOURS = 8
@@ -148,6 +148,21 @@ def test_whoever_posts_at_once_the_books_balance(site: Site, accounts: int) -> N
     site.now += timedelta(days=9)
     expire(site)
     assert wrong(site) == []
+
+
+def test_a_refund_takes_the_books_before_its_lot(site: Site) -> None:
+    """Else it holds what a poster, who has the books, is about to draw from."""
+    anna = site.user(currency="USD")
+    lot = granted(site, anna, 5, bought=True, key="pi_1").lot
+    with site.open() as poster, ThreadPoolExecutor(1) as pool:
+        poster.execute("SET lock_timeout = '2s'")
+        with poster.transaction():
+            poster.execute("SELECT FROM hopsmeter.lock_books(%s)", [anna.no])
+            done = pool.submit(refunded, site, anna, 2, "re_1", lot)
+            site.until_somebody_waits()
+            poster.execute("SELECT FROM hopsmeter.credit_lots WHERE id = %s FOR UPDATE", [lot])
+        assert done.result().is_new
+    assert lots(site, anna) == [3]
 
 
 def test_two_posters_of_the_same_day_enter_it_once(site: Site) -> None:

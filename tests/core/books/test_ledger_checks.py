@@ -257,6 +257,39 @@ CORRUPTIONS: dict[str, tuple[list[str], int, str]] = {
         5,
         f"{CARA}, credits: the balance is",
     ),
+    "a book that is gone with nothing in it": (
+        [f"DELETE FROM ledger_balances WHERE account_no = {ACCOUNT[BEN]} AND book = 1"],
+        5,
+        f"{BEN}, credits: there is no such book",
+    ),
+    # ── 5: what the trail tells ──
+    "a grant that is gone with all that came of it": (
+        [
+            f"UPDATE ledger_balances SET balance_nano = 0 WHERE account_no = {ACCOUNT[CARA]} AND book = 1",
+            f"DELETE FROM credit_lots WHERE id = {LOT['more']}",
+            "DELETE FROM ledger_entries WHERE ref = 'more'",
+        ],
+        5,
+        f"{CARA}, key more: the trail says 1.000000000 USD, the ledger nothing",
+    ),
+    "a key, under which the same could be granted again": (
+        ["UPDATE ledger_entries SET ref = 'other' WHERE ref = 'more'"],
+        5,
+        f"{CARA}, key more: the trail says 1.000000000 USD, the ledger nothing",
+    ),
+    "a currency of credits": (
+        [f"UPDATE users SET currency = 'EUR' WHERE id = '{CARA}'"],
+        5,
+        f"{CARA}, key more: the trail says 1.000000000 USD, the ledger 1.000000000 EUR",
+    ),
+    "a gift and its lot made a purchase": (
+        [
+            "UPDATE ledger_entries SET contra = 12 WHERE ref = 'more'",
+            f"UPDATE credit_lots SET kind = 'purchase' WHERE id = {LOT['more']}",
+        ],
+        5,
+        "the trail says credits.grant",
+    ),
     # ── 5: shapes ──
     "a book that there is none of": (
         [f"UPDATE ledger_entries SET book = 7 WHERE {BEN_CHARGE}"],

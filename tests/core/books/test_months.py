@@ -1,12 +1,15 @@
 """Closing a month: what stands in its way, what it freezes, and where corrections go after it."""
 
 import threading
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from core.books.entries.moves import Move, moves_of
 from core.books.months.close import Closed, close_month
 from core.books.months.overview import months
+from core.books.statement import build as building
 from core.books.statement.figures import Presented
 from core.books.statement.page import page
 from core.books.statement.proof import faults
@@ -14,9 +17,11 @@ from core.books.statement.read import statement
 from core.errors import Conflict, Forbidden
 from core.identity.principal import Principal
 from core.money import NANO
+from tests.answers import allocation, body_of
 from tests.core.billing.ledger_site import expire, granted, pays, refunded, units
 from tests.core.books.test_ledger_checks import corrupt, wrong
 from tests.core.metering.site import ADMIN, FIRST, Site, away, hour
+from tests.database import Connection
 from tests.factories import User
 
 BESIDE = 18_330_000
@@ -104,6 +109,85 @@ def test_a_correction_after_the_close_stands_in_the_next_month_and_names_its_hou
     assert april.opening == frozen.statement.closing
     assert [each for each in faults(april) if "2026-04" not in each] == []
     march.must_balance()
+
+
+def test_what_a_posting_corrected_of_many_is_asked_for_once(
+    march: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question reads the whole day: one for each account would keep a large month open."""
+    close(march)
+    for number in (LAST, LAST + 1):
+        march.say({"a": 1.5, "b": 3}, number)
+        march.again(number)
+        march.collect()
+        march.post()
+    asked: list[tuple[list[int], int]] = []
+
+    def counted(
+        connection: Connection, accounts: Sequence[int], day: date, posting_no: int
+    ) -> dict[int, tuple[Move, ...]]:
+        asked.append((list(accounts), posting_no))
+        return moves_of(connection, accounts, day, posting_no)
+
+    monkeypatch.setattr(building, "moves_of", counted)
+    users = march.all("SELECT no FROM users ORDER BY no")
+    accounts = [row["no"] for row in users]
+    april, may = date(2026, 4, 1), date(2026, 5, 1)
+    built = building.build(march.connection, accounts, april, may, march.now)
+    assert asked == [(accounts, 2), (accounts, 3)]
+    moved = [
+        hour.moved_nano for each in built.values() for it in each.corrections for hour in it.hours
+    ]
+    assert moved == [units(0.5), units(0.5), NANO, NANO]
+
+
+def use(site: Site, cores: float, number: int) -> None:
+    rows = {
+        "a": allocation(hour(number), cpuCoreHours=cores, cpuCost=1),
+        "kube-system": allocation(hour(number)),
+    }
+    site.say(body_of(rows), number)
+
+
+def test_a_correction_where_something_is_included_keeps_no_month_open(site: Site) -> None:
+    """What is free of an hour moves with all others, and is not kept: no sum over hours is due."""
+    site.cluster(metering_since=METERED)
+    anna = site.user()
+    site.map("a", anna, LAST)
+    site.card("card", {"cpu": "1"}, 0, included={"cpu": "5"})
+    site.assign(anna, "card", 0)
+    for number in range(LAST, AFTER + 30):
+        use(site, 3, number)
+    site.until(AFTER + 29)
+    site.collect()
+    site.day_later()
+    site.collect()
+    site.post()
+    close(site)
+    for number, cores in ((LAST + 1, 5), (LAST, 4)):
+        use(site, cores, number)
+        site.again(number)
+        site.collect()
+        site.post()
+    april = stated(site, month="2026-04")
+    assert faults(april.statement) == []
+    found = april.statement.corrections
+    assert [each.charge_nano for each in found] == [2 * NANO, NANO]
+    assert [
+        (at.hour, at.why, at.before_nano, at.after_nano) for each in found for at in each.hours
+    ] == [
+        (hour(LAST + 1), "restated", None, None),
+        (hour(LAST), "restated", None, None),
+    ]
+    assert "such hours are named, and charged together" in page(april)
+    site.connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    site.connection.execute(
+        "UPDATE collection_windows SET why = 'removed',"
+        " state = CASE WHEN revision > 0 THEN 'settled' ELSE 'waived' END"
+    )
+    site.now = datetime(2026, 5, 1, 3, tzinfo=UTC)
+    assert close(site, "2026-04").statements == 1
+    site.must_balance()
 
 
 def test_who_is_found_to_have_used_a_closed_month_is_told_in_the_next(march: Site) -> None:

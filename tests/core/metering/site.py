@@ -5,6 +5,7 @@ What OpenCost would say stands in `site.said`; the clock stands where a test put
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from tests import factories
 from tests.answers import body
 from tests.database import Database
 
+LOOKS_MAX, LOOK_S = 100, 0.05
 FIRST = factories.SINCE
 """The first hour that is metered."""
 ADMIN = Principal("admin", "auth0|admin")
@@ -333,6 +335,19 @@ class Site:
             " JOIN users u ON u.no = d.user_no JOIN hopsworks_clusters c ON c.id = d.cluster_id"
         )
         return {(row["id"], row["name"], row["day"]): row["charge_nano"] for row in found}
+
+    def until_somebody_waits(self) -> None:
+        """Return as soon as a connection waits for a lock of another one."""
+        waiting = (
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()"
+        )
+        with self.open() as looker:
+            for _ in range(LOOKS_MAX):
+                if looker.execute(waiting).rowcount:
+                    return
+                time.sleep(LOOK_S)
+        raise AssertionError("nobody waits")
 
     def versions(self, table: str) -> list[tuple[Any, ...]]:
         """Where and by which transaction each row was written: equal means nothing was."""

@@ -1,6 +1,7 @@
 """Whose a namespace is, by whole hours; every change revises the stored hours it touches."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,8 @@ import psycopg
 import pytest
 
 from core.clock import HOUR
+from core.clusters.registry import Vault, edit_cluster
+from core.clusters.vault.keyring import Keyring
 from core.db.connect import connect
 from core.db.locks import Lock, take
 from core.errors import Conflict, Forbidden, InputFault, Unknown
@@ -15,6 +18,8 @@ from core.identity.principal import Principal
 from core.metering import ownership
 from tests import factories
 from tests.core.metering.site import ADMIN, Row, Site, hour
+from tests.database import Connection
+from tests.factories import NOW
 
 COST = 1_018_330_000
 """Of one hour of a namespace whose CPU costs 1."""
@@ -223,6 +228,56 @@ def test_an_owner_is_found_by_address_too(six: Site) -> None:
     six.connection.execute("UPDATE users SET status = 'deleted' WHERE id = 'google|b'")
     with pytest.raises(Unknown):
         by("google|b")
+
+
+def test_a_currency_that_changed_while_one_waited_is_the_accounts(site: Site) -> None:
+    cluster, anna = site.cluster(), site.user()
+    with site.open() as other, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            take(other, Lock.ATTRIBUTION)
+            done = pool.submit(site.map, "a", anna, 0)
+            site.until_somebody_waits()
+            other.execute(
+                "UPDATE hopsmeter.hopsworks_clusters SET currency = 'EUR' WHERE id = %s",
+                [cluster.id],
+            )
+        assert done.result().currency == "EUR"
+    assert site.value("SELECT currency FROM users WHERE no = %s", anna.no) == "EUR"
+
+
+def test_a_currency_waits_for_who_is_giving_a_namespace_away(site: Site) -> None:
+    site.cluster()
+    anna = site.user()
+    with site.open() as other, site.open() as editor, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            take(other, Lock.ATTRIBUTION)
+            done = pool.submit(_edit_currency, editor, "EUR")
+            site.until_somebody_waits()
+            ownership.map_namespace(
+                other,
+                ADMIN,
+                cluster="eu-1",
+                namespace="a",
+                user=anna.id,
+                from_hour=hour(0),
+                why="",
+                now=site.now,
+            )
+        with pytest.raises(Conflict, match=r"auth0\|anna owns namespaces of eu-1"):
+            done.result()
+
+
+def _edit_currency(connection: Connection, currency: str) -> None:
+    with connection.transaction():
+        edit_cluster(
+            connection,
+            ADMIN,
+            "eu-1",
+            {"currency": currency},
+            vault=Vault(Keyring.generate()),
+            why="",
+            now=NOW,
+        )
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception]]] = {

@@ -73,6 +73,17 @@ def test_a_version_that_begins_between_two_hours_prices_each_by_its_own(annas: S
     settle(annas)
 
 
+def test_a_version_begins_with_no_hour_that_is_stored(annas: Site) -> None:
+    """The clock of who sets it may be behind that of who collects."""
+    collect(annas, 2, 4)
+    annas.now -= timedelta(hours=3)
+    with pytest.raises(Conflict, match="2026-03-01T04Z is charged by the plan default already"):
+        annas.plan("default", "2")
+    assert annas.plan("default", "2", 5).since == hour(5)
+    annas.now += timedelta(hours=3)
+    settle(annas)
+
+
 def test_a_version_without_an_hour_begins_with_the_coming_one(annas: Site) -> None:
     made = annas.plan("default", "2")
     assert made.since == hour(3)
