@@ -279,7 +279,11 @@ def _posted(connection: Connection, name: str, values: dict[str, Any], key: str)
             connection.cursor(row_factory=dict_row) as cursor,
         ):
             row = cursor.execute(_SQL[name], values).fetchone()
-    except psycopg.errors.UniqueViolation:
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name == "ledger_entries_payment":
+            raise Conflict(
+                f"The payment {key} was credited to another account. Nothing was changed."
+            ) from None
         raise _used(key) from None
     except psycopg.errors.NumericValueOutOfRange:
         raise InputFault(

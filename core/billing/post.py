@@ -24,7 +24,12 @@ DAYS_MAX = 400
 STUCK_NAMED_MAX = 3
 FROZEN_S = 150.0
 """Above the longest statement: a poster whose backend waits for it so long is frozen."""
-_STUCK = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException)
+_STUCK = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.RaiseException,
+    psycopg.errors.NoDataFound,
+)
 """Figures that nobody can add up, or books that somebody changed by hand: trouble of one day alone,
 whatever let it in, and no reason to keep all others from being posted."""
 

@@ -198,6 +198,7 @@ class LedgerEntry(Table, table=True):
             unique=True,
             postgresql_where=text("ref IS NOT NULL"),
         ),
+        Index("ledger_entries_payment", "ref", unique=True, postgresql_where=text("contra = 12")),
         Index("ledger_entries_days", "usage_day", "posted_on", postgresql_using="brin"),
     )
 

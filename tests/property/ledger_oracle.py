@@ -2,7 +2,7 @@
 
 Written from the words of the design. Where they are silent, one reading: lots go by whole UTC days
 (one that expires on D pays days before D); a lot past its date waits for late hours of its own days
-only; a day that falls below nothing becomes a lot (prepaid) or less receivable; arrears that were
+only; a day that falls below nothing becomes a lot, or less receivable (postpaid); arrears that were
 repaid, and then are less, go back to what repaid them: first what an admin moved to receivable, then
 the lots, last used first. "Last used" is a stack: what was given back is no use any more. Days of a
 closed month are posted on the day that runs, or the first open one where a clock is behind that.
@@ -123,8 +123,6 @@ class Account:
         arrears = min(amount - receivable, owed["arrears"])
         lots = min(amount - receivable - arrears, total(at.uses))
         beyond = amount - receivable - arrears - lots
-        if mode != "prepaid":
-            receivable, beyond = receivable + beyond, 0
         self._charge(at, day, "receivable", -receivable)
         self._charge(at, day, "arrears", -arrears)
         self._undo_repayment(day)

@@ -274,3 +274,50 @@ def test_books_changed_by_hand_hold_up_no_other_day(site: Site, anna: User) -> N
         site.post()
     assert books(site, ben) == {"receivable": -1.01833}
     assert "auth0|anna" in str(site.books()[4].rows)
+
+
+# ── posting ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_day_below_nothing_is_a_credit_that_pays_when_it_rises_again(
+    site: Site,
+) -> None:
+    """As less receivable it stayed there while credits paid for the rise."""
+    site.cluster()
+    anna = site.user()
+    site.map("a", anna, 0)
+    pays(site, anna, "hybrid", 0)
+    granted(site, anna, 4)
+    for cost in (-5, 2):
+        bill(site, {"a": cost, "z": 90 - cost}, 0)
+    site.must_balance()
+    assert (books(site, anna), lots(site, anna)) == ({"credits": 2}, [0, 2])
+
+
+def test_a_payment_is_credited_to_one_account(site: Site) -> None:
+    """The key is unique within an account; a payment's own id is of one payment in the world."""
+    anna, ben = site.user(currency="USD"), site.user("ben", currency="USD")
+    granted(site, anna, 5, bought=True, key="pi_1")
+    with pytest.raises(Conflict):
+        granted(site, ben, 5, bought=True, key="pi_1")
+
+
+def test_a_book_that_is_gone_holds_up_no_other_day(site: Site) -> None:
+    """`lock_books` raises no_data_found, which is none of post's `_STUCK`, so the run ends there."""
+    site.cluster()
+    anna, ben = site.user(), site.user("ben")
+    site.map("a", anna, 0)
+    site.map("b", ben, 24)
+    pays(site, anna, "prepaid", 0)
+    bill(site, {"a": 3, "z": 90}, 0)
+    site.connection.execute(
+        "DELETE FROM ledger_balances WHERE account_no = %s AND book = 1", [anna.no]
+    )
+    site.say({"a": 2, "z": 91})
+    site.say({"b": 1}, 24)
+    site.until(24)
+    site.again(0)
+    site.collect()
+    with pytest.raises(PostingStuck, match="2026-03-01"):
+        site.post()
+    assert books(site, ben) == {"receivable": -1.01833}

@@ -1,5 +1,6 @@
--- Part 2: single posts of the ledger in fewer statements. What functions do is as before, and so are their
--- parameters: the code of before may go on while this runs and after it.
+-- Part 2: single posts of the ledger in fewer statements; a payment is one account's; and a hybrid day below
+-- nothing is a credit, as a prepaid one is. Functions keep their parameters, and all else that they do: the
+-- code of before may go on while this runs and after it.
 
 -- In the order of use, so that the next lot of an account is one look, however many it has.
 DROP INDEX hopsmeter.credit_lots_open;
@@ -175,4 +176,60 @@ BEGIN
                 reference || ':arrears', words, takes_back);
         END IF;
     END IF;
+END $$;
+
+-- A payment is credited to one account.
+CREATE UNIQUE INDEX ledger_entries_payment ON hopsmeter.ledger_entries (ref) WHERE contra = 12;
+
+-- Posts that a day of an account with credits is charged `amount` (> 0) less than was posted: it
+-- undoes the day from the end. First what stands as receivable, then as arrears (and of those what
+-- was repaid goes back to the lots, or the receivable, that repaid it), then the lots that paid, last
+-- used first. What is left is a day below nothing: it is a credit. (`mode` decided
+-- about that in 0003, and decides nothing any more.)
+CREATE OR REPLACE FUNCTION hopsmeter.reduce_charge(account int, day date, no int, amount bigint, mode text,
+                                        on_date date, today date) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    rest bigint := amount;
+    part bigint;
+    entry bigint;
+    receivable bigint;   -- of the day: what it owes, or is billed
+    arrears bigint;
+    lots bigint;         -- what lots paid for it
+    payments bigint[];   -- the entries that they did it with
+BEGIN
+    PERFORM hopsmeter.lock_books(account);
+    SELECT greatest(-sum(amount_nano) FILTER (WHERE book = 2), 0)::bigint,
+           greatest(-sum(amount_nano) FILTER (WHERE book = 3), 0)::bigint,
+           coalesce(array_agg(id) FILTER (WHERE book = 1), '{}')
+    INTO receivable, arrears, payments FROM hopsmeter.ledger_entries
+    WHERE account_no = account AND usage_day = day AND posting_no IS NOT NULL AND contra = 11;
+    -- By their draws: an entry of a day below nothing made a lot, and no lot paid less for it.
+    SELECT coalesce(-sum(amount_nano), 0)::bigint INTO lots
+    FROM hopsmeter.credit_draws WHERE entry_id = ANY (payments);
+    part := least(rest, receivable);
+    IF part > 0 THEN
+        PERFORM hopsmeter.write_entry(account, 2::smallint, 11::smallint, part, on_date, day, no,
+                                      NULL, NULL, NULL);
+        rest := rest - part;
+    END IF;
+    part := least(rest, arrears);
+    IF part > 0 THEN
+        PERFORM hopsmeter.write_entry(account, 3::smallint, 11::smallint, part, on_date, day, no,
+                                      NULL, NULL, NULL);
+        rest := rest - part;
+        PERFORM hopsmeter.undo_repayment(account, day, no, on_date);
+    END IF;
+    IF rest > 0 THEN
+        entry := hopsmeter.write_entry(account, 1::smallint, 11::smallint, rest, on_date, day, no,
+                                       NULL, NULL, NULL);
+        part := hopsmeter.give_back(account, entry, rest, payments);
+        IF rest > part THEN
+            INSERT INTO hopsmeter.credit_lots
+                (account_no, entry_id, kind, amount_nano, remaining_nano)
+            VALUES (account, entry, 'correction', rest - part, rest - part);
+        END IF;
+    END IF;
+    PERFORM hopsmeter.expire_returned(account, on_date, day, no);
+    PERFORM hopsmeter.repay_arrears(account, today, on_date, day, no, NULL, NULL);
 END $$;
