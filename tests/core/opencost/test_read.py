@@ -234,6 +234,17 @@ def said_twice() -> bytes:
     return (f'{{"code":200,"data":[{{"c/kube-system":{row},"c/a":{row},"c/a":{row}}}]}}').encode()
 
 
+def two_idle_rows() -> bytes:
+    """Two clusters in one Prometheus, and the idle row of one of them is a null."""
+    rows = {
+        "one/kube-system": allocation(),
+        "one/__idle__": allocation(cpuCost=None),
+        "two/__idle__": allocation(),
+        "two/a": allocation(cpuCost=None),
+    }
+    return json.dumps({"code": 200, "data": [rows]}).encode()
+
+
 def with_and_without_cluster() -> bytes:
     rows = {"c/kube-system": allocation(), "c/a": allocation(), "a": allocation()}
     return json.dumps({"code": 200, "data": [rows]}).encode()
@@ -253,6 +264,7 @@ SPOILT: dict[str, tuple[bytes, str, bool]] = {
     "an open window": (one_row(window={"start": "null", "end": "null"}), "other-window", True),
     "two sets": (two_sets(), "several-sets", True),
     "two clusters": (two_clusters(), "two-clusters", True),
+    "two clusters, one's idle row unreadable": (two_idle_rows(), "two-clusters", True),
     "a name twice in the text": (said_twice(), "double-name", True),
     "a name twice by cluster": (with_and_without_cluster(), "double-name", True),
     "a null total": (one_row(totalCost=None), "no-number", True),
