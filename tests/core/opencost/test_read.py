@@ -234,6 +234,13 @@ def said_twice() -> bytes:
     return (f'{{"code":200,"data":[{{"c/kube-system":{row},"c/a":{row},"c/a":{row}}}]}}').encode()
 
 
+def counted_by_itself() -> bytes:
+    """The second row says that it was counted, in the word by which our decoder counts."""
+    row, counted = allocation(), json.dumps({"hopsmeter counted": None, **allocation()})
+    rows = f'"c/kube-system":{json.dumps(row)},"c/a":{json.dumps(row)},"c/a":{counted}'
+    return f'{{"code":200,"data":[{{{rows}}}]}}'.encode()
+
+
 def two_idle_rows() -> bytes:
     """Two clusters in one Prometheus, and the idle row of one of them is a null."""
     rows = {
@@ -266,6 +273,7 @@ SPOILT: dict[str, tuple[bytes, str, bool]] = {
     "two clusters": (two_clusters(), "two-clusters", True),
     "two clusters, one's idle row unreadable": (two_idle_rows(), "two-clusters", True),
     "a name twice in the text": (said_twice(), "double-name", True),
+    "a row that our decoder cannot count": (counted_by_itself(), "not-json", True),
     "a name twice by cluster": (with_and_without_cluster(), "double-name", True),
     "a null total": (one_row(totalCost=None), "no-number", True),
     "a null part": (one_row(pvCost=None), "no-number", True),
