@@ -14,7 +14,7 @@ import zstandard
 from core.clock import Clock, hour_text
 from core.clusters.connection import ClusterAccess, Reach
 from core.db.queries import queries_beside
-from core.errors import AnswerRefused, ClusterFault, HopsmeterError, LeaseLost
+from core.errors import AnswerRefused, ClusterFault, HopsmeterError, LeaseLost, place_of
 from core.metering import windows
 from core.metering.hours import Asked, Claim, RawAnswer, Stored
 from core.metering.policy import Policy, pause
@@ -235,11 +235,20 @@ def _outcome(
             tools.tell("store_lost", cluster=claim.cluster, why=first_line(error))
             windows.release(connection, [claim])
             return None
-        why = f"The answer could not be stored: {first_line(error)}"
-        tools.tell("store_failed", **told, why=why)
-        again_at = tools.clock() + pause(claim.tries)
-        windows.fail(connection, claim, "not-stored", why, again_at)
+        _not_stored(tools, connection, claim, first_line(error), told)
+    except Exception as bug:  # noqa: BLE001  # one hour's: it is shown with it, and the others go on
+        said = f"hopsmeter failed at it ({type(bug).__name__}). It is a bug: the log has its place."
+        _not_stored(tools, connection, claim, said, {**told, "bug": place_of(bug)})
     return None
+
+
+def _not_stored(
+    tools: Tools, connection: Connection, claim: Claim, said: str, told: dict[str, str]
+) -> None:
+    why = f"The answer could not be stored: {said}"
+    tools.tell("store_failed", **told, why=why)
+    again_at = tools.clock() + pause(claim.tries)
+    windows.fail(connection, claim, "not-stored", why, again_at)
 
 
 def _went_away(error: psycopg.OperationalError) -> bool:
