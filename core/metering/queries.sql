@@ -20,13 +20,23 @@ SELECT hopsmeter.ensure_partitions(month)
 FROM generate_series(date_trunc('month', %(since)s::timestamptz, 'UTC'), %(until)s,
                      interval '1 month') month;
 
+-- name: first_metered
+-- The first hour that any cluster was ever metered in.
+SELECT min(metering_since) FROM hopsmeter.hopsworks_clusters;
+
+-- name: lock_partitions
+-- What whoever makes a partition takes first; to drop one before it would be a deadlock.
+SELECT pg_advisory_xact_lock(hashtext('hopsmeter.partitions'));
+
 -- name: old_raw_months
--- Months of raw answers that ended before an instant, and of which no hour waits for a person.
+-- Months that have raw answers and ended before an instant, of which no hour waits for a person.
 SELECT m.month FROM (
     SELECT to_date(right(c.relname, 7), 'YYYY_MM')::timestamp AT TIME ZONE 'UTC' AS month
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'hopsmeter.raw_answers'::regclass) m
 WHERE m.month + interval '1 month' <= %(before)s
+  AND EXISTS (SELECT FROM hopsmeter.raw_answers r
+              WHERE r.hour >= m.month AND r.hour < m.month + interval '1 month')
   AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows w
                   WHERE w.hour >= m.month AND w.hour < m.month + interval '1 month'
                     AND w.pending_sha256 IS NOT NULL AND w.state <> 'gap')
@@ -339,8 +349,12 @@ CREATE TEMP TABLE IF NOT EXISTS hopsmeter_staging (LIKE hopsmeter.allocations)
 ON COMMIT DELETE ROWS;
 
 -- name: changed
--- How many rows of the re-read differ from what is stored, or are new.
-SELECT count(*) FROM hopsmeter_staging s
+-- How many rows of the re-read differ from what is stored, or are new; and whether the answer that
+-- is stored is kept.
+SELECT count(*),
+       EXISTS (SELECT FROM hopsmeter.raw_answers
+               WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND sha256 = %(raw_sha256)s)
+FROM hopsmeter_staging s
 LEFT JOIN hopsmeter.allocations a
     ON a.hour = %(hour)s AND a.hour = s.hour AND a.namespace_id = s.namespace_id
 WHERE a.hour IS NULL OR {columns_a} IS DISTINCT FROM {columns_s};
