@@ -42,6 +42,12 @@ WHERE m.month + interval '1 month' <= %(before)s
                     AND w.pending_sha256 IS NOT NULL AND w.state <> 'gap')
 ORDER BY m.month;
 
+-- name: opened_cluster
+-- A cluster as it stays until its hours are opened; none while somebody changes it, or once it was
+-- removed. Before partitions are made, as a first store takes them.
+SELECT id FROM hopsmeter.hopsworks_clusters
+WHERE id = %(cluster_id)s AND status <> 'removed' FOR SHARE SKIP LOCKED;
+
 -- name: open_windows
 -- One row for each hour of one cluster; a paused cluster's are waived, with the reason.
 INSERT INTO hopsmeter.collection_windows (cluster_id, hour, state, why, next_try_at)

@@ -54,9 +54,14 @@ def open_span(
     *,
     waived: str | None = None,
 ) -> int:
-    """Open the hours from `since` to `until` of one cluster; waived ones say why."""
+    """Open the hours from `since` to `until` of one cluster; waived ones say why.
+
+    None while somebody else changes the cluster: who removes it waives what it finds, once.
+    """
     span = {"since": since, "until": until}
     with connection.transaction():
+        if connection.execute(_SQL["opened_cluster"], {"cluster_id": cluster_id}).rowcount == 0:
+            return 0
         connection.execute(_SQL["ensure_partitions"], span)
         return connection.execute(
             _SQL["open_windows"],
