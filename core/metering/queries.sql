@@ -641,15 +641,23 @@ SET state = 'gap', next_try_at = NULL, why = %(why)s, decided_by = %(by)s
 WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s
   AND (lease_until IS NULL OR lease_until < clock_timestamp());
 
+-- name: asked_clusters
+-- The clusters whose hours may be asked for, locked before these, as everybody does.
+SELECT id FROM hopsmeter.hopsworks_clusters
+WHERE status = 'active' AND (%(cluster)s::text IS NULL OR name = %(cluster)s)
+ORDER BY id FOR NO KEY UPDATE;
+
 -- name: ask_again
--- Hours to be asked for at once: one, all since one, or those that the books do not hold yet.
+-- Hours to be asked for at once: one, all since one, or those that the books do not hold yet. What
+-- was waived is asked for by itself only, since nobody was to pay for it.
 -- Locked in the order in which everybody locks windows.
 WITH asked AS MATERIALIZED (
     SELECT w.cluster_id, c.name, w.hour
     FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
     WHERE c.status = 'active' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
       AND CASE WHEN %(hour)s::timestamptz IS NOT NULL THEN w.hour = %(hour)s
-               WHEN %(since)s::timestamptz IS NOT NULL THEN w.hour >= %(since)s
+               WHEN %(since)s::timestamptz IS NOT NULL
+                   THEN w.hour >= %(since)s AND w.state <> 'waived'
                ELSE w.revision = 0 AND w.state IN ('due', 'failed', 'refused') END
     ORDER BY w.cluster_id, w.hour FOR UPDATE OF w)
 UPDATE hopsmeter.collection_windows w SET next_try_at = %(now)s

@@ -13,13 +13,15 @@ from tests.core.metering.site import ADMIN, Connection, Site, hour
 HOURS, ROUNDS = 40, 25
 
 
-def together(site: Site, jobs: list[Callable[[Connection], object]]) -> list[str]:
-    """Run each job ROUNDS times on a connection of its own, all at once; return what failed."""
+def together(
+    site: Site, jobs: list[Callable[[Connection], object]], rounds: int = ROUNDS
+) -> list[str]:
+    """Run each job so many times on a connection of its own, all at once; return what failed."""
     failed: list[str] = []
 
     def run(job: Callable[[Connection], object]) -> None:
         with site.open("side by side") as connection:
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 try:
                     job(connection)
                 except psycopg.Error as error:
@@ -67,3 +69,38 @@ def test_owners_postings_and_questions_do_not_stand_in_each_others_way(site: Sit
     site.post()
     site.must_balance()
     assert site.usage() == {}
+
+
+def test_who_asks_for_hours_takes_the_cluster_before_its_windows(site: Site) -> None:
+    """As a first store does, which learns of which OpenCost the cluster is: else each may wait for the
+    other.
+    """
+    site.cluster()
+    site.open_windows()
+    failed: list[str] = []
+
+    def ask() -> None:
+        failed.extend(together(site, [ask_all], rounds=1))
+
+    def ask_all(connection: Connection) -> None:
+        with connection.transaction():
+            ask_again(connection, ADMIN, "eu-1", hour=None, since=hour(0), now=site.now)
+
+    asker = threading.Thread(target=ask)
+    with site.open("first store") as first, first.transaction():
+        first.execute("SELECT FROM hopsmeter.hopsworks_clusters FOR NO KEY UPDATE")
+        asker.start()
+        await_blocked(site)
+        first.execute("SELECT FROM hopsmeter.collection_windows FOR UPDATE NOWAIT")
+    asker.join(30)
+    assert failed == []
+
+
+def await_blocked(site: Site) -> None:
+    """Wait until somebody waits for a lock."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    for _ in range(500):
+        if site.value(waits):
+            return
+        site.connection.execute("SELECT pg_sleep(0.01)")
+    raise AssertionError("nobody waits")
