@@ -28,6 +28,7 @@ from core.clusters.sameness import Place, require_only_one, require_unmetered
 from core.clusters.tables import HopsworksCluster
 from core.clusters.vault.keyring import Keyring
 from core.clusters.vault.records import open_sealed, seal
+from core.db.locks import Lock, take
 from core.db.ride import session_on
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.principal import Principal
@@ -324,6 +325,8 @@ def _require_currency_free(
 ) -> None:
     if settings.currency == before.currency:
         return
+    # Neither is an hour stored nor a namespace given to somebody meanwhile.
+    take(connection, Lock.ATTRIBUTION)
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM hopsmeter.collection_windows"
         " WHERE cluster_id = %s AND revision > 0)",

@@ -82,10 +82,10 @@ def map_namespace(
     `from_hour` ends there; one that begins later stays.
     """
     principal.require_admin("map namespaces")
+    take(connection, Lock.ATTRIBUTION)
     place = _cluster(connection, cluster)
     _require_ownable(place, namespace)
     user_id, user_no = _user(connection, user)
-    take(connection, Lock.ATTRIBUTION)
     settle_currency(connection, user_no, place.currency, f"The cluster {cluster} bills")
     since = _since(connection, place, namespace, from_hour, now)
     periods = _periods(connection, place, namespace, since)

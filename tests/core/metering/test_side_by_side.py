@@ -1,13 +1,18 @@
 """What people and daemons do at the same time ends, and in books that balance."""
 
+import contextlib
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
+import pytest
 
 from core.billing.post import post_due
+from core.errors import Conflict
 from core.metering.decisions import ask_again
 from core.metering.ownership import map_namespace, unmap_namespace
+from tests.core.clusters.test_registry import edited
 from tests.core.metering.site import ADMIN, Connection, Site, hour
 
 HOURS, ROUNDS = 40, 25
@@ -104,3 +109,34 @@ def await_blocked(site: Site) -> None:
             return
         site.connection.execute("SELECT pg_sleep(0.01)")
     raise AssertionError("nobody waits")
+
+
+@pytest.mark.parametrize("first", ["the map", "the edit"])
+def test_a_cluster_and_who_owns_something_of_it_have_one_currency(site: Site, first: str) -> None:
+    site.cluster()
+    anna = site.user()
+
+    def edit(connection: Connection) -> None:
+        with connection.transaction():
+            edited(connection, {"currency": "EUR"})
+
+    def give(connection: Connection) -> None:
+        how: dict[str, Any] = {"from_hour": None, "why": "", "now": site.now}
+        with connection.transaction():
+            map_namespace(connection, ADMIN, cluster="eu-1", namespace="a", user=anna.id, **how)
+
+    doing, waiting = (give, edit) if first == "the map" else (edit, give)
+
+    def wait() -> None:
+        with site.open("second") as connection, contextlib.suppress(Conflict):
+            waiting(connection)
+
+    waiter = threading.Thread(target=wait)
+    with site.open("first") as connection, connection.transaction():
+        doing(connection)
+        waiter.start()
+        await_blocked(site)
+    waiter.join(30)
+    currency = "USD" if first == "the map" else "EUR"
+    assert site.value("SELECT currency FROM hopsworks_clusters") == currency
+    assert site.value("SELECT currency FROM users WHERE no = %s", anna.no) == currency
