@@ -289,8 +289,7 @@ SET last_asked_at = %(now)s,
     last_answered_at = CASE WHEN %(answered)s THEN %(now)s ELSE last_answered_at END,
     last_outcome = %(outcome)s,
     failures = CASE WHEN %(failed)s THEN failures + 1 ELSE 0 END,
-    next_visit_at = %(next)s,
-    opencost_cluster_id = coalesce(opencost_cluster_id, %(opencost_cluster_id)s)
+    next_visit_at = %(next)s
 WHERE id = %(cluster_id)s;
 
 -- name: known_namespaces

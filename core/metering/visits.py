@@ -287,7 +287,6 @@ def _conclude(
         outcome=trouble.message if trouble else "ok",
         failed=trouble is not None,
         next_visit_at=now + wait if trouble else None,
-        opencost_cluster_id=tally.source,
     )
     tools.tell(
         "cluster_visited",

@@ -235,7 +235,6 @@ def visited(
     outcome: str,
     next_visit_at: datetime | None = None,
     failed: bool = False,
-    opencost_cluster_id: str | None = None,
 ) -> None:
     """Keep what a visit to a cluster came to; `outcome` is a sentence for people."""
     connection.execute(
@@ -247,7 +246,6 @@ def visited(
             "outcome": outcome,
             "failed": failed,
             "next": next_visit_at,
-            "opencost_cluster_id": opencost_cluster_id,
         },
     )
     _tell(connection)

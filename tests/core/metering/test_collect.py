@@ -286,3 +286,30 @@ def test_another_cluster_is_refused_within_the_very_first_visit(site: Site, make
     make().work_through(site.connection)
     assert site.states() == ["collected", "refused", "collected"]
     assert site.window(1)["fault"] == "other-cluster"
+
+
+def test_an_id_that_was_cleared_during_a_visit_is_not_learned_again_from_it(
+    site: Site, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cleared when OpenCost's own was changed: the next answer tells the new one."""
+    site.cluster()
+    for number in range(2):
+        site.say(["a"], number)
+    site.until(1)
+    get = OurReach.get
+
+    def clear(self: OurReach, path: str) -> bytes:
+        with site.open("admin") as connection:
+            connection.execute("UPDATE hopsmeter.hopsworks_clusters SET opencost_cluster_id = NULL")
+        return get(self, path)
+
+    monkeypatch.setattr(OurReach, "get", clear)
+    make().work_through(site.connection)
+    assert site.states() == ["collected"] * 2
+    assert site.value("SELECT opencost_cluster_id FROM hopsworks_clusters") is None
+    monkeypatch.setattr(OurReach, "get", get)
+    site.say(body(["a"], hour(2), cluster="renamed"), 2)
+    site.until(2)
+    make().work_through(site.connection)
+    assert site.states() == ["collected"] * 3
+    assert site.value("SELECT opencost_cluster_id FROM hopsworks_clusters") == "renamed"
