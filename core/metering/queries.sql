@@ -58,6 +58,23 @@ SELECT %(cluster_id)s, hour,
 FROM generate_series(%(since)s::timestamptz, %(until)s, interval '1 hour') hour
 ON CONFLICT DO NOTHING;
 
+-- name: waive_missing
+-- Hours of one cluster that are not in the books, for good.
+UPDATE hopsmeter.collection_windows
+SET state = 'waived', next_try_at = NULL, why = %(why)s
+WHERE cluster_id = %(cluster_id)s AND revision = 0 AND state IN ('due', 'failed', 'refused');
+
+-- name: end_asking
+-- Nothing of one cluster is asked for again: what was to be read once more is settled as it is.
+UPDATE hopsmeter.collection_windows
+SET next_try_at = NULL, lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL,
+    state = CASE WHEN state = 'collected' THEN 'settled' ELSE state END,
+    settled_at = CASE WHEN state = 'collected' THEN %(now)s ELSE settled_at END,
+    flags = CASE WHEN state = 'collected' AND 'not-read-again' <> ALL (flags)
+                 THEN array_append(flags, 'not-read-again') ELSE flags END
+WHERE cluster_id = %(cluster_id)s
+  AND (next_try_at IS NOT NULL OR lease_token IS NOT NULL OR state = 'collected');
+
 -- name: frozen_owners
 -- Leases that ended: read plainly, since a frozen owner holds its row locks for ever.
 SELECT lease_pid, lease_by, lease_until FROM hopsmeter.collection_windows

@@ -74,6 +74,19 @@ def open_span(
         ).rowcount
 
 
+def give_up_hours(connection: Connection, cluster_id: int, why: str, now: datetime) -> int:
+    """Ask for no hour of a removed cluster again; return how many are waived.
+
+    What is stored and waits to be read again is settled, else no month with it could be closed. A
+    visit under way loses its leases: what it stored later, another registration of the same
+    Kubernetes may have metered by then.
+    """
+    values = {"cluster_id": cluster_id, "why": f"the cluster was removed: {why}", "now": now}
+    waived = connection.execute(_SQL["waive_missing"], values).rowcount
+    connection.execute(_SQL["end_asking"], values)
+    return waived
+
+
 def end_frozen_owners(connection: Connection) -> int:
     """End the backends of leases that ran out; return how many.
 
