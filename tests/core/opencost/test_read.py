@@ -336,6 +336,17 @@ def test_another_cluster_than_the_registered_is_refused() -> None:
     assert (other.fault, other.structural) == ("other-cluster", True)
 
 
+def test_an_answer_without_a_cluster_is_refused_where_one_is_registered() -> None:
+    """We ask for rows by cluster and namespace: one by namespace may be the sum of two clusters."""
+    rows = {"kube-system": allocation(), "a": allocation()}
+    content = json.dumps({"code": 200, "data": [rows]}).encode()
+    assert faults(read(content)) == []
+    answer = read(content, cluster_id="default-cluster")
+    assert faults(answer) == ["other-cluster"]
+    assert "names no cluster" in answer.complaints[0].message
+    assert faults(read(two_clusters(), cluster_id="one")) == ["two-clusters"]
+
+
 @pytest.mark.parametrize(
     "literal", ["1e999", "-1e999", "NaN", "Infinity", '"12"', "true", "9" * 400]
 )
