@@ -30,8 +30,9 @@ IN_FLIGHT_MAX = 4
 """Answers of one visit that wait to be stored while the next hour is asked for."""
 FAILURES_MAX = 3
 """Hours in a row that get no answer, before the cluster is left alone for a while."""
-_ASKED = frozenset({"exec", "proxy", "opencost"})
-"""Steps at which the question was put already; those before them are about the cluster alone."""
+_ASKED = frozenset({"exec", "proxy", "opencost", "visit"})
+"""Steps at which the question was put already; those before them are about the cluster alone. At
+`visit` our own process ended, which an answer can have done."""
 ANSWERED_TOLD_EVERY = timedelta(seconds=5)
 STORED_TIMEOUT_S = 300.0
 COMPRESSION = 1

@@ -264,12 +264,15 @@ def test_a_cluster_is_seen_to_answer_while_its_visit_goes_on(
     assert seen == [[(None,)], [(site.now,)]]
 
 
-def test_an_hour_that_kills_its_question_holds_back_no_other(site: Site, make: Make) -> None:
-    """One answer that is too large, or whose process is killed, is that hour's trouble alone."""
+@pytest.mark.parametrize("step", ["exec", "visit"])
+def test_an_hour_that_kills_its_question_holds_back_no_other(
+    site: Site, make: Make, step: str
+) -> None:
+    """One answer that is too large, or whose process is killed, there or here, is that hour's alone."""
     site.cluster()
     for number in range(8):
         site.say(["a"], number)
-    site.say(away(step="exec"), 0)
+    site.say(away(step=step), 0)
     site.until(7)
     make().work_through(site.connection)
     assert site.states() == ["failed", *["collected"] * 7]
