@@ -157,6 +157,16 @@ def test_an_edit_says_what_differs_and_the_trail_keeps_it(database: Database) ->
         edited(connection, {"max_users": 40})
 
 
+def test_a_cluster_is_edited_whatever_opencost_calls_it(database: Database) -> None:
+    """Its id is learned from its answers, and CLUSTER_ID may be any words."""
+    connection = database.connect()
+    added(connection)
+    connection.execute("UPDATE hopsworks_clusters SET opencost_cluster_id = 'München, the big one'")
+    assert edited(connection, {"max_users": 40}).difference == {"max_users": [None, 40]}
+    renamed = edited(connection, {"opencost_cluster_id": "the small one"})
+    assert renamed.cluster.opencost_cluster_id == "the small one"
+
+
 def test_one_kubernetes_is_registered_once_whatever_its_opencost(database: Database) -> None:
     connection = database.connect()
     by_name = replace(SETTINGS, opencost_selector="app.kubernetes.io/name=opencost")
@@ -330,7 +340,8 @@ def test_all_that_is_wrong_is_told_together(database: Database) -> None:
         ({"opencost_namespace": "Open Cost"}, "no Kubernetes name"),
         ({"system_namespaces": ("kube-system", "a b")}, "no Kubernetes name"),
         ({"cost_max_nano": 0}, "largest plausible cost"),
-        ({"opencost_cluster_id": "a b"}, "cluster id"),
+        ({"opencost_cluster_id": "a\nb"}, "cluster id"),
+        ({"opencost_cluster_id": "a" * 254}, "cluster id"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(
