@@ -61,7 +61,7 @@ ON CONFLICT DO NOTHING;
 -- name: waive_missing
 -- Hours of one cluster that are not in the books, for good.
 UPDATE hopsmeter.collection_windows
-SET state = 'waived', next_try_at = NULL, why = %(why)s
+SET state = 'waived', next_try_at = NULL, why = %(why)s, pending_sha256 = NULL
 WHERE cluster_id = %(cluster_id)s AND revision = 0 AND state IN ('due', 'failed', 'refused');
 
 -- name: end_asking
@@ -70,6 +70,7 @@ UPDATE hopsmeter.collection_windows
 SET next_try_at = NULL, lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL,
     state = CASE WHEN state = 'collected' THEN 'settled' ELSE state END,
     settled_at = CASE WHEN state = 'collected' THEN %(now)s ELSE settled_at END,
+    pending_sha256 = CASE WHEN state = 'collected' THEN NULL ELSE pending_sha256 END,
     flags = CASE WHEN state = 'collected' AND 'not-read-again' <> ALL (flags)
                  THEN array_append(flags, 'not-read-again') ELSE flags END
 WHERE cluster_id = %(cluster_id)s
