@@ -21,6 +21,8 @@ A class's docstring is its default message: one sentence to an operator, what ha
 to do. The class holds the data. Raised for what is expected to go wrong; an assert marks a bug.
 """
 
+import traceback
+
 
 class HopsmeterError(Exception):
     """Something went wrong that this program foresaw."""
@@ -101,3 +103,10 @@ class DatabaseFault(HopsmeterError):
 
 class SchemaMismatch(DatabaseFault):
     """The database schema is of another version; run `hopsmeter db upgrade`."""
+
+
+def place_of(bug: BaseException) -> str:
+    """Return types and places only: messages of databases and parsers quote values."""
+    frames = traceback.extract_tb(bug.__traceback__)
+    places = " < ".join(f"{frame.name} {frame.filename}:{frame.lineno}" for frame in frames[::-1])
+    return f"{type(bug).__module__}.{type(bug).__name__} at {places}"

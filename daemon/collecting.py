@@ -101,6 +101,7 @@ class Collecting:
 
 
 def short_name(name: str) -> str:
-    """Return a name that fits pg_stat_activity and tells two installations on a host apart."""
+    """Return a name that fits pg_stat_activity, as it is, and tells two installations on a host apart."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{name[:HOST_CHARS]} {digest}"
+    shown = name[:HOST_CHARS].encode("ascii", "replace").decode()
+    return f"{shown} {digest}"

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import traceback
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -24,6 +23,7 @@ from core.errors import (
     LeaseLost,
     SecretFault,
     SettingsFault,
+    place_of,
 )
 from core.identity.principal import principal_of_role
 from core.secret import Secret
@@ -108,13 +108,13 @@ def _attempt(connection: Connection, works: Works, claim: Claim) -> Carried:
     except HopsmeterError as fault:
         if not isinstance(fault, _OURS):
             return _ended(connection, claim, "refused", str(fault))
-        return _ended(connection, claim, "failed", str(fault), bug=_place(fault))
+        return _ended(connection, claim, "failed", str(fault), bug=place_of(fault))
     except Exception as bug:  # noqa: BLE001 - whatever it is, the one who waits is told
         sentence = (
             f"hopsmeter failed at this ({type(bug).__name__}), and nothing was changed. It is a"
             f" bug: the daemon's log has its place under command {claim.id}."
         )
-        return _ended(connection, claim, "failed", sentence, bug=_place(bug))
+        return _ended(connection, claim, "failed", sentence, bug=place_of(bug))
 
 
 _GIVEN_UP = (
@@ -221,10 +221,3 @@ def _ended(
 def _said(claim: Claim, end: End, said: str, bug: str = "") -> Carried:
     asker = submitter(claim.role, claim.person)
     return Carried(claim.id, claim.name, asker, claim.dry_run, end, said, 0.0, bug)
-
-
-def _place(bug: BaseException) -> str:
-    """Return types and places only: messages of databases and parsers quote values."""
-    frames = traceback.extract_tb(bug.__traceback__)
-    places = " < ".join(f"{frame.name} {frame.filename}:{frame.lineno}" for frame in frames[::-1])
-    return f"{type(bug).__module__}.{type(bug).__name__} at {places}"

@@ -117,11 +117,13 @@ def ask_again(
 ) -> list[tuple[str, datetime]]:
     """Make closed hours due now, whatever their state; return them as (cluster, hour), in order.
 
-    With neither `hour` nor `since`: those that are not in the books yet.
+    With neither `hour` nor `since`: those that are not in the books yet. Of hours since one, those
+    that were waived stay so.
     """
     principal.require_admin("have hours collected")
     if cluster is not None:
         _require_active(connection, cluster)
+    connection.execute(_SQL["asked_clusters"], {"cluster": cluster})
     rows = connection.execute(
         _SQL["ask_again"], {"cluster": cluster, "hour": hour, "since": since, "now": now}
     ).fetchall()

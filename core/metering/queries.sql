@@ -20,17 +20,33 @@ SELECT hopsmeter.ensure_partitions(month)
 FROM generate_series(date_trunc('month', %(since)s::timestamptz, 'UTC'), %(until)s,
                      interval '1 month') month;
 
+-- name: first_metered
+-- The first hour that any cluster was ever metered in.
+SELECT min(metering_since) FROM hopsmeter.hopsworks_clusters;
+
+-- name: lock_partitions
+-- What whoever makes a partition takes first; to drop one before it would be a deadlock.
+SELECT pg_advisory_xact_lock(hashtext('hopsmeter.partitions'));
+
 -- name: old_raw_months
--- Months of raw answers that ended before an instant, and of which no hour waits for a person.
+-- Months that have raw answers and ended before an instant, of which no hour waits for a person.
 SELECT m.month FROM (
     SELECT to_date(right(c.relname, 7), 'YYYY_MM')::timestamp AT TIME ZONE 'UTC' AS month
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'hopsmeter.raw_answers'::regclass) m
 WHERE m.month + interval '1 month' <= %(before)s
+  AND EXISTS (SELECT FROM hopsmeter.raw_answers r
+              WHERE r.hour >= m.month AND r.hour < m.month + interval '1 month')
   AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows w
                   WHERE w.hour >= m.month AND w.hour < m.month + interval '1 month'
                     AND w.pending_sha256 IS NOT NULL AND w.state <> 'gap')
 ORDER BY m.month;
+
+-- name: opened_cluster
+-- A cluster as it stays until its hours are opened; none while somebody changes it, or once it was
+-- removed. Before partitions are made, as a first store takes them.
+SELECT id FROM hopsmeter.hopsworks_clusters
+WHERE id = %(cluster_id)s AND status <> 'removed' FOR SHARE SKIP LOCKED;
 
 -- name: open_windows
 -- One row for each hour of one cluster; a paused cluster's are waived, with the reason.
@@ -41,6 +57,24 @@ SELECT %(cluster_id)s, hour,
        CASE WHEN %(paused)s THEN NULL ELSE hour + interval '1 hour' END
 FROM generate_series(%(since)s::timestamptz, %(until)s, interval '1 hour') hour
 ON CONFLICT DO NOTHING;
+
+-- name: waive_missing
+-- Hours of one cluster that are not in the books, for good.
+UPDATE hopsmeter.collection_windows
+SET state = 'waived', next_try_at = NULL, why = %(why)s, pending_sha256 = NULL
+WHERE cluster_id = %(cluster_id)s AND revision = 0 AND state IN ('due', 'failed', 'refused');
+
+-- name: end_asking
+-- Nothing of one cluster is asked for again: what was to be read once more is settled as it is.
+UPDATE hopsmeter.collection_windows
+SET next_try_at = NULL, lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL,
+    state = CASE WHEN state = 'collected' THEN 'settled' ELSE state END,
+    settled_at = CASE WHEN state = 'collected' THEN %(now)s ELSE settled_at END,
+    pending_sha256 = CASE WHEN state = 'collected' THEN NULL ELSE pending_sha256 END,
+    flags = CASE WHEN state = 'collected' AND 'not-read-again' <> ALL (flags)
+                 THEN array_append(flags, 'not-read-again') ELSE flags END
+WHERE cluster_id = %(cluster_id)s
+  AND (next_try_at IS NOT NULL OR lease_token IS NOT NULL OR state = 'collected');
 
 -- name: frozen_owners
 -- Leases that ended: read plainly, since a frozen owner holds its row locks for ever.
@@ -273,8 +307,7 @@ SET last_asked_at = %(now)s,
     last_answered_at = CASE WHEN %(answered)s THEN %(now)s ELSE last_answered_at END,
     last_outcome = %(outcome)s,
     failures = CASE WHEN %(failed)s THEN failures + 1 ELSE 0 END,
-    next_visit_at = %(next)s,
-    opencost_cluster_id = coalesce(opencost_cluster_id, %(opencost_cluster_id)s)
+    next_visit_at = %(next)s
 WHERE id = %(cluster_id)s;
 
 -- name: known_namespaces
@@ -339,8 +372,12 @@ CREATE TEMP TABLE IF NOT EXISTS hopsmeter_staging (LIKE hopsmeter.allocations)
 ON COMMIT DELETE ROWS;
 
 -- name: changed
--- How many rows of the re-read differ from what is stored, or are new.
-SELECT count(*) FROM hopsmeter_staging s
+-- How many rows of the re-read differ from what is stored, or are new; and whether the answer that
+-- is stored is kept.
+SELECT count(*),
+       EXISTS (SELECT FROM hopsmeter.raw_answers
+               WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND sha256 = %(raw_sha256)s)
+FROM hopsmeter_staging s
 LEFT JOIN hopsmeter.allocations a
     ON a.hour = %(hour)s AND a.hour = s.hour AND a.namespace_id = s.namespace_id
 WHERE a.hour IS NULL OR {columns_a} IS DISTINCT FROM {columns_s};
@@ -626,15 +663,23 @@ SET state = 'gap', next_try_at = NULL, why = %(why)s, decided_by = %(by)s
 WHERE cluster_id = %(cluster_id)s AND hour = %(hour)s
   AND (lease_until IS NULL OR lease_until < clock_timestamp());
 
+-- name: asked_clusters
+-- The clusters whose hours may be asked for, locked before these, as everybody does.
+SELECT id FROM hopsmeter.hopsworks_clusters
+WHERE status = 'active' AND (%(cluster)s::text IS NULL OR name = %(cluster)s)
+ORDER BY id FOR NO KEY UPDATE;
+
 -- name: ask_again
--- Hours to be asked for at once: one, all since one, or those that the books do not hold yet.
+-- Hours to be asked for at once: one, all since one, or those that the books do not hold yet. What
+-- was waived is asked for by itself only, since nobody was to pay for it.
 -- Locked in the order in which everybody locks windows.
 WITH asked AS MATERIALIZED (
     SELECT w.cluster_id, c.name, w.hour
     FROM hopsmeter.collection_windows w JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
     WHERE c.status = 'active' AND (%(cluster)s::text IS NULL OR c.name = %(cluster)s)
       AND CASE WHEN %(hour)s::timestamptz IS NOT NULL THEN w.hour = %(hour)s
-               WHEN %(since)s::timestamptz IS NOT NULL THEN w.hour >= %(since)s
+               WHEN %(since)s::timestamptz IS NOT NULL
+                   THEN w.hour >= %(since)s AND w.state <> 'waived'
                ELSE w.revision = 0 AND w.state IN ('due', 'failed', 'refused') END
     ORDER BY w.cluster_id, w.hour FOR UPDATE OF w)
 UPDATE hopsmeter.collection_windows w SET next_try_at = %(now)s

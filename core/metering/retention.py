@@ -1,6 +1,7 @@
 """Partitions made ahead, and raw answers that are past their time dropped, a month at a time.
 
-The proof outlives the bytes: a window keeps the SHA-256 and the sums of its answer.
+The proof outlives the bytes: a window keeps the SHA-256 and the sums of its answer. And the month
+outlives both: an hour of it may be read late, or again, and its answer then needs a place.
 """
 
 from datetime import datetime, timedelta
@@ -17,18 +18,23 @@ Connection = psycopg.Connection[Any]
 
 
 def prepare_months(connection: Connection, now: datetime) -> None:
-    """Make sure that this month's and the coming month's partitions are there."""
-    connection.execute(_SQL["ensure_partitions"], {"since": now, "until": now + AHEAD})
+    """Make sure that there are partitions for all that is metered, this month and the coming one."""
+    row = connection.execute(_SQL["first_metered"]).fetchone()
+    since = row[0] if row and row[0] else now
+    connection.execute(_SQL["ensure_partitions"], {"since": min(since, now), "until": now + AHEAD})
 
 
 def drop_old_answers(connection: Connection, now: datetime, *, keep_days: int) -> list[str]:
-    """Drop the partitions of raw answers that ended `keep_days` ago; return them, as 2026-03.
+    """Drop the raw answers of months that ended `keep_days` ago; return those, as 2026-03.
 
     A month with an hour that still waits for a person keeps its answers.
     """
     before = now - timedelta(days=keep_days)
     dropped = []
     for (month,) in connection.execute(_SQL["old_raw_months"], {"before": before}).fetchall():
-        connection.execute("SELECT hopsmeter.drop_raw_answers(%s)", [month])
+        with connection.transaction():
+            connection.execute(_SQL["lock_partitions"])
+            connection.execute("SELECT hopsmeter.drop_raw_answers(%s)", [month])
+            connection.execute("SELECT hopsmeter.ensure_partitions(%s)", [month])
         dropped.append(f"{month:%Y-%m}")
     return dropped

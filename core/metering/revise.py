@@ -63,16 +63,18 @@ def revise(
             connection.execute("TRUNCATE hopsmeter_staging")
             return Stored(claim, "held", 0, answer.total_nano, why, answer.cluster_id)
     connection.execute(_SQL["stage_vanished"], at)
-    found = connection.execute(_CHANGED, at).fetchone()
+    values = {**at, "raw_sha256": claim.raw_sha256}
+    found = connection.execute(_CHANGED, values).fetchone()
     assert found is not None
-    changed: int = found[0]
+    changed: int
+    changed, proof_is_kept = found
     if changed:
-        why = "accepted" if each.accepted_by else "restated"
-        values = {**at, "why": why, "raw_sha256": claim.raw_sha256}
+        values["why"] = "accepted" if each.accepted_by else "restated"
         connection.execute(_KEEP_REPLACED, values)
         connection.execute(_REPLACE, {"revision": revision + 1})
     connection.execute("TRUNCATE hopsmeter_staging")
-    outcome: Outcome = "revised" if changed else "unchanged"
+    # Where the answer that proves these figures is past its time, this one proves them from now on.
+    outcome: Outcome = "revised" if changed or not proof_is_kept else "unchanged"
     return Stored(claim, outcome, changed, answer.total_nano, source=answer.cluster_id)
 
 

@@ -14,7 +14,7 @@ import zstandard
 from core.clock import Clock, hour_text
 from core.clusters.connection import ClusterAccess, Reach
 from core.db.queries import queries_beside
-from core.errors import AnswerRefused, ClusterFault, HopsmeterError, LeaseLost
+from core.errors import AnswerRefused, ClusterFault, HopsmeterError, LeaseLost, place_of
 from core.metering import windows
 from core.metering.hours import Asked, Claim, RawAnswer, Stored
 from core.metering.policy import Policy, pause
@@ -30,8 +30,9 @@ IN_FLIGHT_MAX = 4
 """Answers of one visit that wait to be stored while the next hour is asked for."""
 FAILURES_MAX = 3
 """Hours in a row that get no answer, before the cluster is left alone for a while."""
-_ASKED = frozenset({"exec", "proxy", "opencost"})
-"""Steps at which the question was put already; those before them are about the cluster alone."""
+_ASKED = frozenset({"exec", "proxy", "opencost", "visit"})
+"""Steps at which the question was put already; those before them are about the cluster alone. At
+`visit` our own process ended, which an answer can have done."""
 ANSWERED_TOLD_EVERY = timedelta(seconds=5)
 STORED_TIMEOUT_S = 300.0
 COMPRESSION = 1
@@ -235,11 +236,20 @@ def _outcome(
             tools.tell("store_lost", cluster=claim.cluster, why=first_line(error))
             windows.release(connection, [claim])
             return None
-        why = f"The answer could not be stored: {first_line(error)}"
-        tools.tell("store_failed", **told, why=why)
-        again_at = tools.clock() + pause(claim.tries)
-        windows.fail(connection, claim, "not-stored", why, again_at)
+        _not_stored(tools, connection, claim, first_line(error), told)
+    except Exception as bug:  # noqa: BLE001  # one hour's: it is shown with it, and the others go on
+        said = f"hopsmeter failed at it ({type(bug).__name__}). It is a bug: the log has its place."
+        _not_stored(tools, connection, claim, said, {**told, "bug": place_of(bug)})
     return None
+
+
+def _not_stored(
+    tools: Tools, connection: Connection, claim: Claim, said: str, told: dict[str, str]
+) -> None:
+    why = f"The answer could not be stored: {said}"
+    tools.tell("store_failed", **told, why=why)
+    again_at = tools.clock() + pause(claim.tries)
+    windows.fail(connection, claim, "not-stored", why, again_at)
 
 
 def _went_away(error: psycopg.OperationalError) -> bool:
@@ -278,7 +288,6 @@ def _conclude(
         outcome=trouble.message if trouble else "ok",
         failed=trouble is not None,
         next_visit_at=now + wait if trouble else None,
-        opencost_cluster_id=tally.source,
     )
     tools.tell(
         "cluster_visited",

@@ -54,9 +54,14 @@ def open_span(
     *,
     waived: str | None = None,
 ) -> int:
-    """Open the hours from `since` to `until` of one cluster; waived ones say why."""
+    """Open the hours from `since` to `until` of one cluster; waived ones say why.
+
+    None while somebody else changes the cluster: who removes it waives what it finds, once.
+    """
     span = {"since": since, "until": until}
     with connection.transaction():
+        if connection.execute(_SQL["opened_cluster"], {"cluster_id": cluster_id}).rowcount == 0:
+            return 0
         connection.execute(_SQL["ensure_partitions"], span)
         return connection.execute(
             _SQL["open_windows"],
@@ -67,6 +72,19 @@ def open_span(
                 "why": waived or "",
             },
         ).rowcount
+
+
+def give_up_hours(connection: Connection, cluster_id: int, why: str, now: datetime) -> int:
+    """Ask for no hour of a removed cluster again; return how many are waived.
+
+    What is stored and waits to be read again is settled, else no month with it could be closed. A
+    visit under way loses its leases: what it stored later, another registration of the same
+    Kubernetes may have metered by then.
+    """
+    values = {"cluster_id": cluster_id, "why": f"the cluster was removed: {why}", "now": now}
+    waived = connection.execute(_SQL["waive_missing"], values).rowcount
+    connection.execute(_SQL["end_asking"], values)
+    return waived
 
 
 def end_frozen_owners(connection: Connection) -> int:
@@ -230,7 +248,6 @@ def visited(
     outcome: str,
     next_visit_at: datetime | None = None,
     failed: bool = False,
-    opencost_cluster_id: str | None = None,
 ) -> None:
     """Keep what a visit to a cluster came to; `outcome` is a sentence for people."""
     connection.execute(
@@ -242,7 +259,6 @@ def visited(
             "outcome": outcome,
             "failed": failed,
             "next": next_visit_at,
-            "opencost_cluster_id": opencost_cluster_id,
         },
     )
     _tell(connection)

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from core.clock import Clock
-from core.errors import AnswerRefused, HopsmeterError
+from core.errors import AnswerRefused
 from core.metering.attribution import Attribution
 from core.metering.hours import Asked, Stored
 from core.metering.policy import Policy
@@ -102,16 +102,15 @@ class Writer:
                 return
             try:
                 self._store(batch)
-            except (HopsmeterError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001  # a bug too is that of one answer
                 if len(batch) == 1:
                     batch[0].done.set_exception(error)
                 else:
                     self._one_by_one(batch)
-            except BaseException as error:  # a bug: whoever waits must hear of it
+            except BaseException as error:
                 for order in batch:
                     order.done.set_exception(error)
-                if not isinstance(error, Exception):
-                    raise
+                raise
 
     def _next(self) -> list[_Order] | None:
         """Take what waits, up to what one transaction should hold; None once all is stored."""

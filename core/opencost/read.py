@@ -150,7 +150,8 @@ def _names(
         doubles = sorted({name for name in names if names.count(name) > 1})
         complaints.append(Complaint("double-name", f"{some(doubles)}: more than one row."))
     only = next(iter(clusters)) if len(clusters) == 1 else None
-    _judge_cluster(only, limits, complaints)
+    if len(clusters) <= 1:
+        _judge_cluster(only, limits, complaints)
     return only, names, names_usable(only, names)
 
 
@@ -175,11 +176,12 @@ tenth of what decoding their rows does."""
 
 
 def _judge_cluster(found: str | None, limits: Limits, complaints: list[Complaint]) -> None:
-    if limits.cluster_id and found and found != limits.cluster_id:
+    if limits.cluster_id and found != limits.cluster_id:
+        said = f"is of the cluster {found!r}" if found else "names no cluster of its own"
         complaints.append(
             Complaint(
                 "other-cluster",
-                f"The answer is of the cluster {found!r}, the one registered is"
+                f"The answer {said}, the one registered is"
                 f" {limits.cluster_id!r}. If its CLUSTER_ID was changed on purpose:"
                 " `hopsmeter cluster edit … --opencost-cluster-id`.",
             )

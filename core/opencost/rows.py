@@ -62,7 +62,8 @@ def exact_rows(
     if len(idle) and not _usable(figures[idle[0]]):
         remarks.append("idle-unreadable")
         figures, special = np.delete(figures, idle, axis=0), np.delete(special, idle)
-        names = [name for name in names if name != "__idle__"]
+        # By its place: two clusters in one answer have an idle row each.
+        names = [*names[: idle[0]], *names[idle[0] + 1 :]]
     exact = exact_figures(figures)
     if exact.bad is not None:
         _complain(figures, exact.bad, names, complaints)

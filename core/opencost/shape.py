@@ -1,8 +1,9 @@
 """The fields of OpenCost's JSON that we read; all others are skipped while decoding."""
 
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -39,6 +40,11 @@ Decoded = TypeVar("Decoded")
 _counting = threading.Lock()
 _begun: list[None] = []
 """One for each row that the decoder began; under the lock."""
+_begin: Callable[[], Any] = partial(_begun.append, None)
+
+
+class Uncounted:
+    """What no JSON is: an answer that has a field of this type is refused."""
 
 
 class Span(Struct, gc=False):
@@ -79,10 +85,8 @@ class Row(Struct, gc=False, rename="camel"):
     network_receive_bytes: float | None = 0.0
     total_efficiency: float | None = None
     # More rows begun than keys means that a name stood twice, which a JSON decoder forgets. No
-    # answer has a field of this name, so each row takes the default, which counts it in C.
-    counted: None = msgspec.field(
-        default_factory=partial(_begun.append, None), name="hopsmeter counted"
-    )
+    # answer can have this field, so each row takes the default, which counts it in C.
+    counted: Uncounted = msgspec.field(default_factory=_begin, name="hopsmeter counted")
     # Its bytes: almost always those of the row before. Last, so that a record ends with it.
     window: Raw = Raw(b"{}")
 

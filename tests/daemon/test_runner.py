@@ -10,6 +10,7 @@ import schedule
 
 from core.clock import utc_now
 from core.clusters.vault import Keyring
+from core.db.connect import connect
 from core.settings import load
 from daemon.agenda import AGENDA, TICKS, Alarm, Job
 from daemon.collecting import Collecting, short_name
@@ -147,3 +148,13 @@ def test_two_installations_on_one_host_have_names_of_their_own() -> None:
 def test_the_page_on_operating_names_every_job() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text()
     assert set(TICKS) <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+def test_a_name_is_shown_by_the_database_as_it_was_given(database: Database) -> None:
+    """By its name a frozen daemon's backend is ended; PostgreSQL writes letters beyond ASCII anew."""
+    name = f"hopsmeter-store {short_name('here:/srv/münchen')}"
+    with connect(database.url, name=name) as connection:
+        row = connection.execute(
+            "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        ).fetchone()
+    assert row == (name,)

@@ -212,7 +212,7 @@ _decision(
 @click.argument("cluster", required=False)
 @click.option("--hour", "at", type=HOUR_TEXT, metavar="HOUR", help="This hour, whatever its state.")
 @click.option(
-    "--since", type=HOUR_TEXT, metavar="HOUR", help="All from this hour on, whatever their state."
+    "--since", type=HOUR_TEXT, metavar="HOUR", help="All from this hour on but what was waived."
 )
 @click.option("--no-wait", is_flag=True, help="Only ask; do not wait for the answers.")
 @writing()

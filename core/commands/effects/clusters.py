@@ -26,7 +26,7 @@ from core.commands.kinds import Result, Task
 from core.errors import InputFault
 from core.metering.checkup import patient
 from core.metering.ownership import reattribute_cluster
-from core.metering.windows import open_span
+from core.metering.windows import give_up_hours, open_span
 from core.money import nano_from_decimal, text_from_nano
 from core.reports.costs import Unmapped, unmapped
 
@@ -150,19 +150,7 @@ def remove(task: Task[ClusterNamed]) -> Result:
     """Remove; nothing is asked for any more, and what is stored stays."""
     name = task.arguments.cluster
     change = remove_cluster(task.connection, task.principal, name, why=task.why)
-    waived = task.connection.execute(
-        "UPDATE hopsmeter.collection_windows SET state = 'waived', next_try_at = NULL, why = %s"
-        " WHERE cluster_id = %s AND revision = 0 AND state IN ('due', 'failed', 'refused')",
-        [f"the cluster was removed: {task.why}", change.cluster.id],
-    ).rowcount
-    # A visit under way loses its leases: what it stored later, another registration of the same
-    # Kubernetes may have metered by then.
-    task.connection.execute(
-        "UPDATE hopsmeter.collection_windows SET next_try_at = NULL,"
-        " lease_token = NULL, lease_until = NULL, lease_pid = NULL, lease_by = NULL"
-        " WHERE cluster_id = %s AND (next_try_at IS NOT NULL OR lease_token IS NOT NULL)",
-        [change.cluster.id],
-    )
+    waived = give_up_hours(task.connection, change.cluster.id, task.why, task.now)
     said = f"Cluster {name} removed: its secrets are erased, its stored hours stay."
     if waived:
         said += f" Hours that were never collected are waived: {waived}."

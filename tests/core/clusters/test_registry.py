@@ -41,11 +41,9 @@ def config(server: str = "https://api.eu-1.example.com:6443", **top: Any) -> Sec
     return of_authority(server, server, **top)
 
 
-def of_authority(server: str, authority: str, **top: Any) -> Secret:
-    cluster = {
-        "server": server,
-        "certificate-authority-data": b64(issue(authority).certificate),
-    }
+def of_authority(server: str, *authorities: str, **top: Any) -> Secret:
+    bundle = b"".join(issue(authority).certificate for authority in authorities)
+    cluster = {"server": server, "certificate-authority-data": b64(bundle)}
     return Secret(json.dumps(kubeconfig(cluster=cluster, **top)))
 
 
@@ -159,6 +157,16 @@ def test_an_edit_says_what_differs_and_the_trail_keeps_it(database: Database) ->
         edited(connection, {"max_users": 40})
 
 
+def test_a_cluster_is_edited_whatever_opencost_calls_it(database: Database) -> None:
+    """Its id is learned from its answers, and CLUSTER_ID may be any words."""
+    connection = database.connect()
+    added(connection)
+    connection.execute("UPDATE hopsworks_clusters SET opencost_cluster_id = 'München, the big one'")
+    assert edited(connection, {"max_users": 40}).difference == {"max_users": [None, 40]}
+    renamed = edited(connection, {"opencost_cluster_id": "the small one"})
+    assert renamed.cluster.opencost_cluster_id == "the small one"
+
+
 def test_one_kubernetes_is_registered_once_whatever_its_opencost(database: Database) -> None:
     connection = database.connect()
     by_name = replace(SETTINGS, opencost_selector="app.kubernetes.io/name=opencost")
@@ -222,6 +230,17 @@ def test_the_same_kubernetes_by_another_address_is_refused(
         added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
     remove_cluster(connection, ADMIN, "eu-1", why="moved")
     added(connection, "eu-2", kubeconfig=kubeconfig, settings=settings)
+
+
+def test_an_authority_beside_others_tells_the_same_kubernetes_too(database: Database) -> None:
+    """While an authority is exchanged, kubeconfigs hold the old one and the new one."""
+    connection = database.connect()
+    added(connection, kubeconfig=of_authority("https://one.example.com:6443", "ca-1", "ca-2"))
+    for authorities in (["ca-1"], ["ca-2"], ["ca-2", "ca-3"], ["ca-2", "ca-1"]):
+        again = of_authority("https://10.0.0.7:6443", *authorities)
+        with pytest.raises(Conflict, match=r"eu-1 .* by another address.*--other-cluster"):
+            added(connection, "eu-2", kubeconfig=again)
+    added(connection, "eu-2", kubeconfig=of_authority("https://10.0.0.7:6443", "ca-3"))
 
 
 def test_another_cluster_of_the_same_authority_is_affirmed_and_the_trail_keeps_it(
@@ -335,7 +354,8 @@ def test_all_that_is_wrong_is_told_together(database: Database) -> None:
         ({"opencost_namespace": "Open Cost"}, "no Kubernetes name"),
         ({"system_namespaces": ("kube-system", "a b")}, "no Kubernetes name"),
         ({"cost_max_nano": 0}, "largest plausible cost"),
-        ({"opencost_cluster_id": "a b"}, "cluster id"),
+        ({"opencost_cluster_id": "a\nb"}, "cluster id"),
+        ({"opencost_cluster_id": "a" * 254}, "cluster id"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(

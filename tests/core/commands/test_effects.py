@@ -125,3 +125,41 @@ def test_a_visit_that_is_under_way_stores_nothing_once_its_cluster_is_removed(
         asked(person, "cluster.remove", cluster="eu-1", why="sold")
     rows = person.execute("SELECT state, lease_token FROM collection_windows ORDER BY hour")
     assert rows.fetchall() == [("settled", None), ("waived", None)]
+
+
+def test_hours_that_wait_to_be_read_again_are_settled_when_their_cluster_is_removed(
+    database: Database,
+) -> None:
+    """Nobody reads them again, and no month with an hour that is not settled can be closed."""
+    person, keyring = with_admin(database), publish(database)
+    eu, hour = add_cluster(person), floor_hour(NOW) - 3 * HOUR
+    other = add_cluster(person, "us-1")
+    for number, state in enumerate(("settled", "collected", "held")):
+        add_window(person, eu, hour + number * HOUR, state)
+    add_window(person, other, hour, "collected")
+    with carrying(database, keyring):
+        asked(person, "cluster.remove", cluster="eu-1", why="sold")
+    rows = person.execute(
+        "SELECT state, flags, settled_at IS NOT NULL FROM collection_windows"
+        " ORDER BY cluster_id, hour"
+    ).fetchall()
+    assert rows[1:] == [
+        ("settled", ["not-read-again"], True),
+        ("held", [], False),
+        ("collected", [], False),
+    ]
+    assert rows[0][:2] == ("settled", [])
+
+
+def test_no_answer_waits_for_a_person_once_its_cluster_is_removed(database: Database) -> None:
+    """Nobody is shown it any more, and its month's answers would be kept for ever."""
+    person, keyring = with_admin(database), publish(database)
+    eu, hour = add_cluster(person), floor_hour(NOW) - 3 * HOUR
+    for number, state in enumerate(("refused", "collected", "held")):
+        add_window(person, eu, hour + number * HOUR, state, pending_sha256=b"x" * 32)
+    with carrying(database, keyring):
+        asked(person, "cluster.remove", cluster="eu-1", why="sold")
+    rows = person.execute(
+        "SELECT state, pending_sha256 IS NOT NULL FROM collection_windows ORDER BY hour"
+    ).fetchall()
+    assert rows == [("waived", False), ("settled", False), ("held", True)]

@@ -264,12 +264,15 @@ def test_a_cluster_is_seen_to_answer_while_its_visit_goes_on(
     assert seen == [[(None,)], [(site.now,)]]
 
 
-def test_an_hour_that_kills_its_question_holds_back_no_other(site: Site, make: Make) -> None:
-    """One answer that is too large, or whose process is killed, is that hour's trouble alone."""
+@pytest.mark.parametrize("step", ["exec", "visit"])
+def test_an_hour_that_kills_its_question_holds_back_no_other(
+    site: Site, make: Make, step: str
+) -> None:
+    """One answer that is too large, or whose process is killed, there or here, is that hour's alone."""
     site.cluster()
     for number in range(8):
         site.say(["a"], number)
-    site.say(away(step="exec"), 0)
+    site.say(away(step=step), 0)
     site.until(7)
     make().work_through(site.connection)
     assert site.states() == ["failed", *["collected"] * 7]
@@ -286,3 +289,30 @@ def test_another_cluster_is_refused_within_the_very_first_visit(site: Site, make
     make().work_through(site.connection)
     assert site.states() == ["collected", "refused", "collected"]
     assert site.window(1)["fault"] == "other-cluster"
+
+
+def test_an_id_that_was_cleared_during_a_visit_is_not_learned_again_from_it(
+    site: Site, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cleared when OpenCost's own was changed: the next answer tells the new one."""
+    site.cluster()
+    for number in range(2):
+        site.say(["a"], number)
+    site.until(1)
+    get = OurReach.get
+
+    def clear(self: OurReach, path: str) -> bytes:
+        with site.open("admin") as connection:
+            connection.execute("UPDATE hopsmeter.hopsworks_clusters SET opencost_cluster_id = NULL")
+        return get(self, path)
+
+    monkeypatch.setattr(OurReach, "get", clear)
+    make().work_through(site.connection)
+    assert site.states() == ["collected"] * 2
+    assert site.value("SELECT opencost_cluster_id FROM hopsworks_clusters") is None
+    monkeypatch.setattr(OurReach, "get", get)
+    site.say(body(["a"], hour(2), cluster="renamed"), 2)
+    site.until(2)
+    make().work_through(site.connection)
+    assert site.states() == ["collected"] * 3
+    assert site.value("SELECT opencost_cluster_id FROM hopsworks_clusters") == "renamed"

@@ -313,6 +313,24 @@ def test_hours_are_asked_again_by_one_by_all_since_or_by_what_is_missing(site: S
         decisions.ask_again(site.connection, ADMIN, "eu-9", hour=None, since=None, now=site.now)
 
 
+def test_what_was_waived_is_not_asked_for_with_the_hours_around_it(site: Site) -> None:
+    site.cluster()
+    site.until(3)
+    site.open_windows()
+    site.connection.execute(
+        "UPDATE collection_windows SET state = 'waived', why = 'upgrade', next_try_at = NULL"
+        " WHERE hour IN (%s, %s)",
+        [hour(1), hour(2)],
+    )
+
+    def ask(**how: Any) -> list[tuple[str, datetime]]:
+        whole = {"hour": None, "since": None, **how}
+        return decisions.ask_again(site.connection, ADMIN, "eu-1", now=site.now, **whole)
+
+    assert ask(since=hour(0)) == [("eu-1", hour(0)), ("eu-1", hour(3))]
+    assert ask(hour=hour(2)) == [("eu-1", hour(2))]
+
+
 def test_a_paused_cluster_is_not_asked_again(site: Site) -> None:
     site.cluster(status="paused", status_why="upgrade", paused_since=FIRST)
     with pytest.raises(Conflict, match=r"paused \(upgrade\)"):

@@ -40,7 +40,7 @@ QUESTIONS: dict[str, tuple[Callable[[], str], dict[str, Any]]] = {
     ),
     "what a re-read would lose": (lambda: _SQL["shrinkage"], AT),
     "what a re-read no longer has": (lambda: _SQL["stage_vanished"], AT),
-    "what a re-read changes": (lambda: revise._CHANGED, AT),
+    "what a re-read changes": (lambda: revise._CHANGED, AT | {"raw_sha256": b"x"}),
     "what a re-read replaces": (
         lambda: revise._KEEP_REPLACED,
         AT | {"why": "restated", "raw_sha256": b"x"},

@@ -1,5 +1,8 @@
 """One cluster-hour, one transaction: stored once, revised by difference, never half."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from core.clock import HOUR
@@ -11,7 +14,7 @@ from core.metering.hours import Asked, Claim, Fetched, Stored
 from core.metering.store import store_answers, store_hours
 from core.opencost.read import read_answer
 from tests.answers import LIMITS, allocation, body, body_of, raw_of
-from tests.core.metering.site import NAME, POLICY, Row, Site, away, hour
+from tests.core.metering.site import NAME, POLICY, Connection, Row, Site, away, hour
 
 NANO = 10**9
 
@@ -288,6 +291,52 @@ def test_a_cluster_that_cannot_be_stored_blocks_no_other(site: Site) -> None:
         ["collected"],
         ["due"],
     ]
+    site.must_balance()
+
+
+def test_an_answer_that_meets_a_bug_of_ours_blocks_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("eu-1", "eu-2", "eu-3"):
+        site.cluster(name)
+    first, good, bad = (asked(claim, ["a"]) for claim in claims_of(site))
+
+    def store_or_fall(connection: Connection, batch: Sequence[Asked], **how: Any) -> Any:
+        assert bad not in batch, "a bug"
+        return store_answers(connection, batch, **how)
+
+    monkeypatch.setattr("core.metering.writer.store_answers", store_or_fall)
+    writer = site.tools.writer
+    with site.connection.transaction():
+        take(site.connection, Lock.ATTRIBUTION)
+        orders = [writer.store(each) for each in (first, good, bad)]
+    assert [order.result(30).outcome for order in orders[:2]] == ["stored", "stored"]
+    with pytest.raises(AssertionError, match="a bug"):
+        orders[2].result(30)
+    site.must_balance()
+
+
+def test_an_hour_that_meets_a_bug_of_ours_is_shown_with_it_and_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.cluster()
+    site.until(1)
+    for number in (0, 1):
+        site.say(["a"], number)
+
+    def store_or_fall(connection: Connection, batch: Sequence[Asked], **how: Any) -> Any:
+        assert hour(0) not in [each.claim.hour for each in batch], "a bug"
+        return store_answers(connection, batch, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("core.metering.writer.store_answers", store_or_fall)
+        site.collect()
+    assert site.states() == ["failed", "collected"]
+    assert "It is a bug" in site.window()["why"]
+    assert site.window()["lease_token"] is None
+    site.now += HOUR
+    site.collect()
+    assert site.states()[:2] == ["collected", "collected"]
     site.must_balance()
 
 

@@ -62,6 +62,20 @@ def test_a_removed_cluster_gets_no_more_hours(site: Site) -> None:
     site.must_balance()
 
 
+def test_a_cluster_that_is_just_being_removed_gets_no_more_hours(site: Site) -> None:
+    """An hour that is due of a removed cluster nobody asks for, and no month with it can be closed."""
+    site.cluster()
+    site.cluster("us-1")
+    with site.open("remover") as other, other.transaction():
+        other.execute(
+            "UPDATE hopsmeter.hopsworks_clusters SET status = 'removed' WHERE name = 'eu-1'"
+        )
+        assert site.open_windows() == 1
+    assert site.open_windows() == 0
+    assert (site.states("eu-1"), site.states("us-1")) == ([], ["due"])
+    site.must_balance()
+
+
 def test_hours_are_asked_for_oldest_first(site: Site) -> None:
     site.cluster()
     for number in range(5):

@@ -234,6 +234,24 @@ def said_twice() -> bytes:
     return (f'{{"code":200,"data":[{{"c/kube-system":{row},"c/a":{row},"c/a":{row}}}]}}').encode()
 
 
+def counted_by_itself() -> bytes:
+    """The second row says that it was counted, in the word by which our decoder counts."""
+    row, counted = allocation(), json.dumps({"hopsmeter counted": None, **allocation()})
+    rows = f'"c/kube-system":{json.dumps(row)},"c/a":{json.dumps(row)},"c/a":{counted}'
+    return f'{{"code":200,"data":[{{{rows}}}]}}'.encode()
+
+
+def two_idle_rows() -> bytes:
+    """Two clusters in one Prometheus, and the idle row of one of them is a null."""
+    rows = {
+        "one/kube-system": allocation(),
+        "one/__idle__": allocation(cpuCost=None),
+        "two/__idle__": allocation(),
+        "two/a": allocation(cpuCost=None),
+    }
+    return json.dumps({"code": 200, "data": [rows]}).encode()
+
+
 def with_and_without_cluster() -> bytes:
     rows = {"c/kube-system": allocation(), "c/a": allocation(), "a": allocation()}
     return json.dumps({"code": 200, "data": [rows]}).encode()
@@ -253,7 +271,9 @@ SPOILT: dict[str, tuple[bytes, str, bool]] = {
     "an open window": (one_row(window={"start": "null", "end": "null"}), "other-window", True),
     "two sets": (two_sets(), "several-sets", True),
     "two clusters": (two_clusters(), "two-clusters", True),
+    "two clusters, one's idle row unreadable": (two_idle_rows(), "two-clusters", True),
     "a name twice in the text": (said_twice(), "double-name", True),
+    "a row that our decoder cannot count": (counted_by_itself(), "not-json", True),
     "a name twice by cluster": (with_and_without_cluster(), "double-name", True),
     "a null total": (one_row(totalCost=None), "no-number", True),
     "a null part": (one_row(pvCost=None), "no-number", True),
@@ -314,6 +334,17 @@ def test_another_cluster_than_the_registered_is_refused() -> None:
     assert read_answer(body(["a"]), HOUR_0, known).complaints == []
     other = refused(body(["a"], cluster="eu-2"), limits=known)
     assert (other.fault, other.structural) == ("other-cluster", True)
+
+
+def test_an_answer_without_a_cluster_is_refused_where_one_is_registered() -> None:
+    """We ask for rows by cluster and namespace: one by namespace may be the sum of two clusters."""
+    rows = {"kube-system": allocation(), "a": allocation()}
+    content = json.dumps({"code": 200, "data": [rows]}).encode()
+    assert faults(read(content)) == []
+    answer = read(content, cluster_id="default-cluster")
+    assert faults(answer) == ["other-cluster"]
+    assert "names no cluster" in answer.complaints[0].message
+    assert faults(read(two_clusters(), cluster_id="one")) == ["two-clusters"]
 
 
 @pytest.mark.parametrize(
