@@ -1,7 +1,7 @@
 """Brings daily rows and ledger to what the hours say, and marks whose credits ran low or out by it."""
 
 from core.billing.marks import mark_accounts
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.errors import PostingStuck
 from daemon.deps import Deps, Report
 

@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 import zstandard
 
-from core.billing import post
+from core.billing.posting import post
 from core.clock import HOUR
 from core.db.queries import queries_beside
 from core.metering import windows

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from core.billing import enter
-from core.billing.enter import Turn, enter_changes
+from core.billing.posting import enter
+from core.billing.posting.enter import Turn, enter_changes
 from core.db.binaries import find_binaries
 from core.db.connect import connect
 from core.db.embedded import start

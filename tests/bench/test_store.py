@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 import pytest
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.clock import HOUR
 from core.db.connect import connect
 from core.db.embedded import start

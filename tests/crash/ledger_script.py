@@ -19,7 +19,7 @@ from core.billing.credits import Lot, adjust, grant, purchase, refund
 from core.billing.expiry import expire_due
 from core.billing.marks import mark_accounts
 from core.billing.modes import set_mode
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.clock import HOUR, day_of
 from core.db.connect import connect
 from core.errors import Conflict

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg.copy import Copy
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.clock import utc_now
 from core.clusters.connection import ClusterAccess, Reach, VisitLimits, launcher
 from core.db.connect import connect

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.books.checks import check_books
 from core.clock import HOUR, utc_now
 from core.clusters.kubeconfig import read_kubeconfig

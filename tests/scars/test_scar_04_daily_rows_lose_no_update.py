@@ -2,7 +2,7 @@
 
 import threading
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.db.connect import connect
 from core.metering import windows
 from core.metering.attribution import Attribution

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from core.billing.marks import mark_accounts
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.errors import Conflict, InputFault, PostingStuck
 from core.money import NANO, NANO_MAX
 from tests.core.billing.ledger_site import (

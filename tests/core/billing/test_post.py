@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.billing import post
+from core.billing.posting import post
 from core.clock import DAY
 from core.db.connect import connect
 from core.db.locks import Lock, take

@@ -10,7 +10,7 @@ import pytest
 
 from core.billing.credits import Lot, adjust, grant, refund
 from core.billing.expiry import expire_due
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.errors import Conflict
 from core.money import NANO
 from tests import factories

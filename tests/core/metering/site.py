@@ -16,7 +16,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from core.billing.marks import mark_accounts
-from core.billing.post import PostReport, post_due
+from core.billing.posting.post import PostReport, post_due
 from core.books.checks import check_books
 from core.books.lines import CheckLine
 from core.clock import HOUR

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.clusters.cluster import find_cluster
 from core.errors import PostingStuck
 from core.metering import visits, windows, writer

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.errors import Conflict
 from core.metering.decisions import ask_again
 from core.metering.ownership import map_namespace, unmap_namespace

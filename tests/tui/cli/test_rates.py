@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.clock import hour_text
 from tests.core.commands.carrier import carrying, publish, with_admin
 from tests.database import Database

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
-from core.billing.enter import Turn, enter_changes, enter_later_days
-from core.billing.included import accounts_with_included, charge_anew
+from core.billing.posting.enter import Turn, enter_changes, enter_later_days
+from core.billing.posting.included import accounts_with_included, charge_anew
 from core.clock import day_of
 from core.db.locks import Lock, take, try_take
 from core.db.queries import queries_beside
