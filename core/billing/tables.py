@@ -60,12 +60,14 @@ class ClusterDay(Table, table=True):
 
 
 class UsageDaily(Table, table=True):
+    """What a user used on a day of a cluster, and owes; without foreign keys, as allocations."""
+
     __tablename__ = "usage_daily"
     __table_args__ = (PrimaryKeyConstraint("date", "cluster_id", "user_no", "account_no"),)
 
-    user_no: int = Field(foreign_key=column_of(User, "no"))
-    account_no: int = Field(foreign_key=column_of(User, "no"))
-    cluster_id: int = Field(foreign_key=column_of(HopsworksCluster, "id"))
+    user_no: int
+    account_no: int
+    cluster_id: int
     date: dt.date
     opencost_cpu_nano: Big
     opencost_gpu_nano: Big
