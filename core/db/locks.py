@@ -5,9 +5,10 @@ after the lock was won (READ COMMITTED), which a lock inside a larger statement 
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg.sql import SQL
 
 
 class Lock(IntEnum):
@@ -34,7 +35,11 @@ def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = Fals
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [int(lock)])
 
 
-def try_take(connection: psycopg.Connection[Any], lock: Lock) -> bool:
-    """Take `lock` if nobody holds it, and say whether it is ours; it ends with the transaction."""
-    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [int(lock)]).fetchone()
+def try_take(connection: psycopg.Connection[Any], lock: Lock, *, then: LiteralString = "") -> bool:
+    """Take `lock` if nobody holds it, and say whether it is ours; it ends with the transaction.
+
+    `then` are statements without parameters, which run after it, ours or not, on the same way.
+    """
+    question = SQL("SELECT pg_try_advisory_xact_lock({});").format(int(lock)) + SQL(then)
+    row = connection.execute(question).fetchone()
     return row is not None and bool(row[0])

@@ -24,7 +24,7 @@ from tests.bench.harness import Race, Way, race
 
 pytestmark = pytest.mark.bench
 
-ROUNDS = 9
+ROUNDS = 15
 
 Connection = psycopg.Connection[Any]
 

@@ -7,7 +7,7 @@ same transaction as the daily rows and the entries; what the daily rows change b
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -79,13 +79,13 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     )
 
 
-def _take_turn(connection: Connection, frozen_s: float) -> None:
+def _take_turn(connection: Connection, frozen_s: float, *, then: LiteralString = "") -> None:
     """Win the lock of posting, of which no timeout of the server's deprives every frozen holder.
 
-    Its timeouts end one that is idle, or at a statement that takes too long; not one that is frozen
-    while the server sends it an answer.
+    The server's timeouts end one that is idle, or at a statement that takes too long; not one that is
+    frozen while the server sends it an answer. `then` as in `try_take`.
     """
-    if not try_take(connection, Lock.POSTING):
+    if not try_take(connection, Lock.POSTING, then=then):
         values = {"lock": int(Lock.POSTING), "frozen_s": frozen_s}
         connection.execute(_SQL["end_frozen_poster"], values)
         take(connection, Lock.POSTING)
@@ -118,9 +118,9 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
     meanwhile is left to the next posting.
     """
     with connection.transaction():
-        _take_turn(connection, frozen_s)
+        _take_turn(connection, frozen_s, then=_SQL["changes"] + _SQL["plan_for_sets"])
         at = {"day": day, "today": max(day, day_of(now))}
-        rows = connection.execute(_SQL["unposted"], at).fetchall()
+        rows = sorted(connection.execute(_SQL["unposted"], at).fetchall())
         if not rows:
             return _Posted()
         seen = [_Seen(*row[:5]) for row in rows]
@@ -128,8 +128,6 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
         some_included: bool = rows[0][7]
         clusters = sorted({each.cluster_id for each in seen})
         had = accounts_with_included(connection, day, clusters) if some_included else frozenset()
-        # Without parameters, two statements are one question.
-        connection.execute(_SQL["changes"] + _SQL["plan_for_sets"])
         written = _write_usage(connection, day, seen)
         anew = _write_included(connection, day, seen, had) if some_included else {}
         entries = enter_changes(connection, turn)

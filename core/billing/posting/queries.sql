@@ -32,8 +32,7 @@ SELECT cluster_id, hour, stored_no, posted_no, revision,
 FROM hopsmeter.collection_windows
 WHERE stored_no <> posted_no
   AND hour >= %(day)s::timestamp AT TIME ZONE 'UTC'
-  AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-ORDER BY cluster_id, hour;
+  AND hour < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC';   -- the planner would read all for an order
 
 -- name: changes
 -- Where a posting lays down what it changes of an account's day, and how the account pays on it: the
