@@ -4,32 +4,22 @@
 commits meanwhile is neither half seen nor missed.
 """
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import psycopg
-import zstandard
 
+from core.books.answers import Answers, KeptHour
 from core.books.ledger_checks import balances_equal_entries, entries_equal_charges
 from core.books.lines import NAMED_MAX, CheckLine, Span
 from core.clock import day_of, day_start, hour_text, last_closed_hour, month_bounds
 from core.db.queries import queries_beside
-from core.errors import AnswerRefused, InputFault
+from core.errors import InputFault
 from core.money import text_from_nano
-from core.opencost.answer import MONEY_COLUMNS, QUANTITY_COLUMNS, TOTAL, Limits
-from core.opencost.read import read_answer
 
 _SQL = queries_beside(__file__)
-ANSWER_MAX_BYTES = 2**30
-_ANYTHING = Limits(2**62, 2**31 - 1, 2**31 - 1, 2**62, sentinel="")
-_FIGURES = (MONEY_COLUMNS[TOTAL], *MONEY_COLUMNS[:TOTAL], *QUANTITY_COLUMNS)
-"""In the order of the statement `stored_rows`."""
-
-Figures = tuple[int, ...]
-
 Connection = psycopg.Connection[Any]
 
 
@@ -45,6 +35,7 @@ def check_books(
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SET LOCAL statement_timeout = '15min'")
+        connection.execute(_SQL["plan_for_proof"])
         span = _span(connection, now, month, delay)
         return [
             _raw_answers(connection, span, progress),
@@ -74,70 +65,69 @@ def _named(rows: list[tuple[Any, ...]]) -> tuple[str, ...]:
     return tuple(f"{row[0]} {row[1]} {hour_text(row[2])}".replace("  ", " ") for row in rows)
 
 
+@dataclass(frozen=True)
+class _Window:
+    """A stored cluster-hour: what its window says, what is stored of it, what is kept of its answer."""
+
+    cluster_id: int
+    cluster: str
+    hour: datetime
+    sha256: bytes
+    row_count: int
+    total_nano: int
+    rows: int
+    stored_nano: int
+    packed_bytes: int | None
+    is_lost: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.cluster} {hour_text(self.hour)}"
+
+    @property
+    def faults(self) -> list[str]:
+        """Return what is wrong before the answer is looked at."""
+        if (self.row_count, self.total_nano) != (self.rows, self.stored_nano):
+            stored, said = (text_from_nano(each, 9) for each in (self.stored_nano, self.total_nano))
+            return [f"{self.rows} rows with {stored}, the window says {self.row_count} with {said}"]
+        return ["the raw answer that it names is not there"] if self.is_lost else []
+
+    @property
+    def kept(self) -> KeptHour | None:
+        """Return what is to be compared with its answer, if that is there and nothing else is wrong."""
+        if self.packed_bytes is None or self.faults:
+            return None
+        return KeptHour(self.cluster_id, self.hour, self.sha256, self.rows, self.packed_bytes)
+
+
 def _raw_answers(
     connection: Connection, span: Span, progress: Callable[[int, int], None] | None
 ) -> CheckLine:
     """1: what is stored adds up to the raw answer that it came from, row by row."""
     found = connection.execute(_SQL["windows_to_prove"], span.values).fetchall()
+    windows = [_Window(*row) for row in found]
+    differences = Answers(connection).faults(each.kept for each in windows if each.kept)
     wrong: list[str] = []
     forgotten = 0
-    for number, row in enumerate(found):
-        cluster_id, cluster, hour, sha256, row_count, total, rows, stored, kept, is_lost = row
-        name = f"{cluster} {hour_text(hour)}"
-        if (row_count, total) != (rows, stored):
-            wrong.append(
-                f"{name}: {rows} rows with {text_from_nano(stored, 9)}, the window says"
-                f" {row_count} with {text_from_nano(total, 9)}"
-            )
-        elif is_lost:
-            wrong.append(f"{name}: the raw answer that it names is not there")
-        elif not kept:
+    for number, window in enumerate(windows):
+        faults = window.faults
+        if window.kept:
+            faults = next(differences)
+        elif not faults:
             forgotten += 1
-        else:
-            at = {"hour": hour, "cluster_id": cluster_id, "sha256": sha256}
-            wrong += [f"{name}: {each}" for each in _against_raw(connection, at)]
+        wrong += [f"{window.name}: {each}" for each in faults]
         if progress:
-            progress(number + 1, len(found))
+            progress(number + 1, len(windows))
     added = connection.execute(_SQL["kinds_do_not_add_up"], span.values).fetchall()
     wrong += [f"{each}: kinds and rounding are not the total" for each in _named(added)]
     orphans = connection.execute(_SQL["orphans"], span.values).fetchall()
     wrong += [f"{each}: allocations without a collected hour" for each in _named(orphans)]
-    detail = f"{len(found)} hours"
+    detail = f"{len(windows)} hours"
     if forgotten:
         detail += f" ({forgotten} by hash and sums: the raw answer is past its time)"
     return CheckLine(
         1, "allocations equal the raw answers", not wrong, detail, tuple(wrong[:NAMED_MAX])
     )
-
-
-def _against_raw(connection: Connection, at: dict[str, Any]) -> list[str]:
-    packed = connection.execute(_SQL["raw_body"], at).fetchone()
-    assert packed is not None
-    try:
-        body = zstandard.ZstdDecompressor().decompress(packed[0], max_output_size=ANSWER_MAX_BYTES)
-        if hashlib.sha256(body).digest() != at["sha256"]:
-            return ["the raw answer is not the one that was stored: its SHA-256 differs"]
-        answer = read_answer(body, at["hour"], _ANYTHING)
-    except zstandard.ZstdError as error:
-        return [f"the raw answer cannot be unpacked: {error}"]
-    except AnswerRefused as refused:
-        return [f"the raw answer cannot be read: {refused.message}"]
-    figures = np.hstack((answer.money[:, TOTAL:], answer.money[:, :TOTAL], answer.quantities))
-    said = dict(zip(answer.names, map(tuple, figures.tolist()), strict=True))
-    cursor = connection.cursor(binary=True)  # half a million figures a second more than as text
-    stored = {name: tuple(rest) for name, *rest in cursor.execute(_SQL["stored_rows"], at)}
-    return [
-        _difference(name, stored.get(name), said.get(name))
-        for name in sorted(said.keys() | stored.keys())
-        if stored.get(name) != said.get(name)
-    ]
-
-
-def _difference(name: str, stored: Figures | None, said: Figures | None) -> str:
-    if stored is None or said is None or stored[0] != said[0]:
-        return f"{name}: stored {stored and stored[0]}, OpenCost said {said and said[0]} (nano)"
-    column = next(i for i, pair in enumerate(zip(stored, said, strict=True)) if pair[0] != pair[1])
-    return f"{name}: {_FIGURES[column]} is {stored[column]}, OpenCost said {said[column]}"
 
 
 def _attribution(connection: Connection, span: Span) -> CheckLine:
@@ -169,7 +159,9 @@ def _attribution(connection: Connection, span: Span) -> CheckLine:
 
 def _daily_rows(connection: Connection, span: Span) -> CheckLine:
     """3: daily rows are the sums of their allocations."""
+    connection.execute(_SQL["plan_to_hash"])
     usage = _named(connection.execute(_SQL["usage_differs"], span.values).fetchall())
+    connection.execute(_SQL["plan_as_usual"])
     costs = _named(connection.execute(_SQL["cost_daily_differs"], span.values).fetchall())
     rows = tuple(f"{each}: usage_daily differs" for each in usage)
     rows += tuple(f"{each}: cost_daily differs" for each in costs)

@@ -1,4 +1,20 @@
--- The proof of the books: each statement returns the rows that are wrong, none where all is well.
+-- The proof of the books: each statement returns the rows that are wrong, none where all is well. Where
+-- a year of rows is looked at, all that is wrong is found (MATERIALIZED) before a few are named: a planner
+-- that sees the limit counts on finding those soon, and is wrong where all is well. It then looks up
+-- millions of rows one by one.
+
+-- name: plan_for_proof
+-- What is summed is summed in memory, not sorted on disk first.
+SELECT set_config('work_mem', '64MB', true);
+
+-- name: plan_to_hash
+-- Of a parent of partitions nobody takes statistics: the planner thinks of a few rows of each plan, and
+-- would sort a million.
+SELECT set_config('enable_sort', 'off', true), set_config('enable_mergejoin', 'off', true);
+
+-- name: plan_as_usual
+-- What else is asked is planned as always.
+SELECT set_config('enable_sort', 'on', true), set_config('enable_mergejoin', 'on', true);
 
 -- name: windows_to_prove
 -- Collected hours in the span, with what the books say of them. An answer that is missing among
@@ -9,7 +25,7 @@ WITH months AS (
       AND hour < %(until)s::timestamptz + interval '1 month' GROUP BY 1)
 SELECT w.cluster_id, c.name, w.hour, w.raw_sha256, w.row_count, w.total_nano,
        coalesce(a.rows, 0), coalesce(a.total_nano, 0)::bigint,
-       r.body IS NOT NULL AS kept, r.hour IS NULL AND w.collected_at >= m.since AS is_lost
+       octet_length(r.body), r.hour IS NULL AND w.collected_at >= m.since AS is_lost
 FROM hopsmeter.collection_windows w
 LEFT JOIN months m ON m.month = date_trunc('month', w.hour, 'UTC')
 JOIN hopsmeter.hopsworks_clusters c ON c.id = w.cluster_id
@@ -20,13 +36,29 @@ LEFT JOIN (
     GROUP BY cluster_id, hour) a ON a.cluster_id = w.cluster_id AND a.hour = w.hour
 LEFT JOIN hopsmeter.raw_answers r
     ON r.hour = w.hour AND r.cluster_id = w.cluster_id AND r.sha256 = w.raw_sha256
+    AND r.hour >= %(since)s AND r.hour < %(until)s
 WHERE w.hour >= %(since)s AND w.hour < %(until)s AND w.revision > 0
 ORDER BY w.hour, w.cluster_id;
 
--- name: raw_body
--- One kept answer.
-SELECT body FROM hopsmeter.raw_answers
-WHERE hour = %(hour)s AND cluster_id = %(cluster_id)s AND sha256 = %(sha256)s;
+-- name: namespaces
+-- The ids of all namespaces.
+SELECT cluster_id, name, id FROM hopsmeter.namespaces;
+
+-- name: raw_bodies
+-- Kept answers of some clusters in one hour, each the one that its window names.
+SELECT cluster_id, body FROM hopsmeter.raw_answers
+WHERE hour = %(hour)s AND (cluster_id, sha256) IN (
+    SELECT * FROM unnest(%(clusters)s::int[], %(hashes)s::bytea[]));
+
+-- name: stored_figures
+-- Every figure that is stored of some clusters in one hour, for whole columns of them to be compared.
+COPY (SELECT cluster_id, namespace_id, cpu_nano, gpu_nano, ram_nano, pv_nano, network_nano,
+             load_balancer_nano, shared_nano, external_nano, adjustment_nano, rounding_nano,
+             total_nano, cpu_core_hours_micro, gpu_hours_micro, ram_byte_hours, pv_byte_hours,
+             network_transfer_bytes, network_receive_bytes, minutes_micro
+      FROM hopsmeter.allocations
+      WHERE hour = %(hour)s AND cluster_id = ANY (%(clusters)s::int[]) AND flags & 4 = 0
+      ORDER BY cluster_id, namespace_id) TO STDOUT (FORMAT BINARY);
 
 -- name: stored_rows
 -- What is stored of one cluster-hour, by namespace: every figure that OpenCost gave.
@@ -51,28 +83,30 @@ LIMIT %(limit)s;
 
 -- name: orphans
 -- Allocations of hours that no window says are stored.
-SELECT a.cluster_id::text, count(*)::text, a.hour FROM hopsmeter.allocations a
+WITH stored AS MATERIALIZED (
+    SELECT cluster_id, hour, count(*) AS rows FROM hopsmeter.allocations
+    WHERE hour >= %(since)s AND hour < %(until)s GROUP BY cluster_id, hour)
+SELECT a.cluster_id::text, a.rows::text, a.hour FROM stored a
 LEFT JOIN hopsmeter.collection_windows w
     ON w.cluster_id = a.cluster_id AND w.hour = a.hour AND w.revision > 0
-WHERE a.hour >= %(since)s AND a.hour < %(until)s AND w.hour IS NULL
-GROUP BY a.cluster_id, a.hour LIMIT %(limit)s;
+WHERE w.hour IS NULL LIMIT %(limit)s;
 
 -- name: wrong_attribution
--- Allocations whose owner, kind or plan is not what the periods give for their hour. All are found
--- before a few are named: a planner that sees the limit counts on finding those soon, and is wrong
--- where all is well.
-WITH wrong AS MATERIALIZED (
+-- Allocations whose owner, kind or plan is not what the periods give for their hour.
+WITH versions AS MATERIALIZED (
+    SELECT id, plan_id, valid_from,
+           lead(valid_from, 1, 'infinity') OVER (PARTITION BY plan_id ORDER BY valid_from) AS valid_to
+    FROM hopsmeter.rate_plan_versions),
+wrong AS MATERIALIZED (
 SELECT c.name AS cluster, n.name AS namespace, a.hour FROM hopsmeter.allocations a
 JOIN hopsmeter.namespaces n ON n.id = a.namespace_id
 JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id
 LEFT JOIN hopsmeter.user_projects p
     ON p.cluster_id = a.cluster_id AND p.namespace = n.name AND p.valid @> a.hour
 LEFT JOIN hopsmeter.plan_assignments s ON s.account_no = p.user_no AND s.valid @> a.hour
-LEFT JOIN LATERAL (
-    SELECT id FROM hopsmeter.rate_plan_versions
-    WHERE plan_id = coalesce(s.plan_id, (SELECT id FROM hopsmeter.rate_plans WHERE is_default))
-      AND valid_from <= a.hour
-    ORDER BY valid_from DESC LIMIT 1) v ON true
+LEFT JOIN versions v
+    ON v.plan_id = coalesce(s.plan_id, (SELECT id FROM hopsmeter.rate_plans WHERE is_default))
+    AND v.valid_from <= a.hour AND a.hour < v.valid_to
 WHERE a.hour >= %(since)s AND a.hour < %(until)s
   AND (a.kind, a.user_no, a.account_no, a.plan_version_id) IS DISTINCT FROM
       (CASE WHEN n.name = '__idle__' THEN 3 WHEN n.name = '__unmounted__' THEN 4
@@ -94,7 +128,7 @@ WHERE a.hour >= %(since)s AND a.hour < %(until)s GROUP BY c.currency ORDER BY c.
 
 -- name: usage_differs
 -- usage_daily against the sum of its allocations, where nothing waits to be posted.
-WITH computed AS (
+WITH undiminished AS (
     SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.cluster_id, a.user_no, a.account_no,
            sum(a.cpu_nano)::bigint AS cpu, sum(a.gpu_nano)::bigint AS gpu,
            sum(a.ram_nano)::bigint AS ram, sum(a.pv_nano)::bigint AS pv,
@@ -102,13 +136,24 @@ WITH computed AS (
            sum(a.load_balancer_nano + a.shared_nano + a.external_nano + a.adjustment_nano
                + a.rounding_nano)::bigint AS other,
            sum(a.total_nano)::bigint AS total,
-           sum(hopsmeter.charge_nano(a, v, f))::bigint AS charge
+           sum(hopsmeter.charge_nano(a, v, NULL)) AS charge
     FROM hopsmeter.allocations a
     JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
-    LEFT JOIN hopsmeter.free_parts(%(since)s, %(until)s, NULL, NULL) f
-        ON f.hour = a.hour AND f.namespace_id = a.namespace_id
     WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
     GROUP BY 1, 2, 3, 4),
+-- What is free of some accounts' allocations, apart: of most there is nothing to look for.
+free AS (
+    SELECT (a.hour AT TIME ZONE 'UTC')::date AS date, a.cluster_id, a.user_no, a.account_no,
+           sum(hopsmeter.charge_nano(a, v, NULL) - hopsmeter.charge_nano(a, v, f)) AS charge
+    FROM hopsmeter.free_parts(%(since)s, %(until)s, NULL, NULL) f
+    JOIN hopsmeter.allocations a ON a.hour = f.hour AND a.namespace_id = f.namespace_id
+    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    WHERE a.hour >= %(since)s AND a.hour < %(until)s AND a.kind = 1
+    GROUP BY 1, 2, 3, 4),
+computed AS (
+    SELECT date, cluster_id, user_no, account_no, cpu, gpu, ram, pv, network, other, total,
+           (u.charge - coalesce(f.charge, 0))::bigint AS charge
+    FROM undiminished u LEFT JOIN free f USING (date, cluster_id, user_no, account_no)),
 stored AS (
     SELECT date, cluster_id, user_no, account_no, opencost_cpu_nano AS cpu,
            opencost_gpu_nano AS gpu, opencost_ram_nano AS ram, opencost_pv_nano AS pv,
@@ -286,13 +331,18 @@ WITH placed AS (
            (SELECT max(month) + interval '1 month' FROM hopsmeter.closed_months
             WHERE closed_at <= e.at)::date AS open_from
     FROM hopsmeter.ledger_entries e
-    WHERE coalesce(e.usage_day, e.posted_on) >= (%(since)s AT TIME ZONE 'UTC')::date
-      AND coalesce(e.usage_day, e.posted_on) < (%(until)s AT TIME ZONE 'UTC')::date)
-SELECT coalesce(u.id, 'account ' || account_no), p.id, coalesce(usage_day::text, 'no day'), posted_on
-FROM placed p LEFT JOIN hopsmeter.users u ON u.no = account_no
-WHERE posted_on < open_from
-   OR usage_day >= coalesce(open_from, '-infinity') AND posted_on <> usage_day
-ORDER BY p.id LIMIT %(limit)s;
+    WHERE e.usage_day >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND e.usage_day < (%(until)s AT TIME ZONE 'UTC')::date
+       OR e.usage_day IS NULL
+      AND e.posted_on >= (%(since)s AT TIME ZONE 'UTC')::date
+      AND e.posted_on < (%(until)s AT TIME ZONE 'UTC')::date),
+wrong AS MATERIALIZED (
+    SELECT * FROM placed
+    WHERE posted_on < open_from
+       OR usage_day >= coalesce(open_from, '-infinity') AND posted_on <> usage_day)
+SELECT coalesce(u.id, 'account ' || account_no), w.id, coalesce(usage_day::text, 'no day'), posted_on
+FROM wrong w LEFT JOIN hopsmeter.users u ON u.no = account_no
+ORDER BY w.id LIMIT %(limit)s;
 
 -- name: currencies_mixed
 -- Accounts that are charged for a cluster of another currency than their own.
@@ -307,6 +357,7 @@ ORDER BY 1, 3 LIMIT %(limit)s;
 -- name: entries_misshapen
 -- Entries that no posting writes: between codes that do not belong together, with a sign or a key of
 -- something else, or that take back what is not there.
+WITH wrong AS MATERIALIZED (
 SELECT coalesce(u.id, 'account ' || e.account_no), e.id, e.book, e.contra, e.amount_nano
 FROM hopsmeter.ledger_entries e
 LEFT JOIN hopsmeter.users u ON u.no = e.account_no
@@ -320,8 +371,8 @@ WHERE u.no IS NULL OR c.code IS NULL OR e.book NOT BETWEEN 1 AND 3
    OR (e.ref LIKE 'expiry:%%') <> (e.ref IS NOT NULL AND e.contra = 14)
    OR (e.reverses IS NOT NULL AND NOT EXISTS (
         SELECT FROM hopsmeter.ledger_entries o
-        WHERE o.id = e.reverses AND o.account_no = e.account_no AND o.id < e.id))
-ORDER BY e.id LIMIT %(limit)s;
+        WHERE o.id = e.reverses AND o.account_no = e.account_no AND o.id < e.id)))
+SELECT * FROM wrong ORDER BY id LIMIT %(limit)s;
 
 -- name: ledger_sums
 -- Per currency: how many entries there are, what is in the books and what was moved by the house.
@@ -386,11 +437,12 @@ ORDER BY t.id LIMIT %(limit)s;
 
 -- name: lots_differ
 -- Lots whose rest is not what came in and what was drawn from them.
+WITH drawn AS MATERIALIZED (
+    SELECT lot_id, sum(amount_nano) AS nano FROM hopsmeter.credit_draws GROUP BY lot_id)
 SELECT coalesce(u.id, 'account ' || l.account_no), l.id, l.remaining_nano,
        l.amount_nano + coalesce(d.nano, 0)
 FROM hopsmeter.credit_lots l
-LEFT JOIN (SELECT lot_id, sum(amount_nano) AS nano FROM hopsmeter.credit_draws GROUP BY lot_id) d
-    ON d.lot_id = l.id
+LEFT JOIN drawn d ON d.lot_id = l.id
 LEFT JOIN hopsmeter.users u ON u.no = l.account_no
 WHERE l.remaining_nano <> l.amount_nano + coalesce(d.nano, 0) OR l.remaining_nano < 0
 ORDER BY l.id LIMIT %(limit)s;
@@ -437,15 +489,17 @@ ORDER BY l.id LIMIT %(limit)s;
 -- name: draws_astray
 -- Draws from a lot that is not there, is another account's, came later, or was past its date for the
 -- day that it paid; or an expiry that emptied another lot than it names.
-SELECT coalesce(u.id, 'no account'), d.entry_id, d.lot_id, d.amount_nano
+WITH wrong AS MATERIALIZED (
+SELECT e.account_no, d.entry_id, d.lot_id, d.amount_nano
 FROM hopsmeter.credit_draws d
 LEFT JOIN hopsmeter.ledger_entries e ON e.id = d.entry_id
 LEFT JOIN hopsmeter.credit_lots l ON l.id = d.lot_id
-LEFT JOIN hopsmeter.users u ON u.no = e.account_no
 WHERE l.id IS NULL OR e.account_no IS DISTINCT FROM l.account_no OR d.entry_id <= l.entry_id
    OR (e.contra = 11 AND d.amount_nano < 0 AND l.expires_on <= e.usage_day)
-   OR (e.ref LIKE 'expiry:%%' AND e.ref <> 'expiry:' || d.lot_id)
-ORDER BY d.entry_id, d.lot_id LIMIT %(limit)s;
+   OR (e.ref LIKE 'expiry:%%' AND e.ref <> 'expiry:' || d.lot_id))
+SELECT coalesce(u.id, 'no account'), w.entry_id, w.lot_id, w.amount_nano
+FROM wrong w LEFT JOIN hopsmeter.users u ON u.no = w.account_no
+ORDER BY w.entry_id, w.lot_id LIMIT %(limit)s;
 
 -- name: draws_differ
 -- Entries that moved credits by another amount than they drew from lots, gave back or made lots of;
@@ -453,16 +507,20 @@ ORDER BY d.entry_id, d.lot_id LIMIT %(limit)s;
 WITH moved AS (
     SELECT id AS entry_id, CASE WHEN book = 1 THEN amount_nano ELSE -amount_nano END AS nano
     FROM hopsmeter.ledger_entries WHERE book = 1 OR contra = 1),
-held AS (
-    SELECT entry_id, sum(nano) AS nano
-    FROM (SELECT entry_id, amount_nano AS nano FROM hopsmeter.credit_draws
-          UNION ALL SELECT entry_id, amount_nano FROM hopsmeter.credit_lots) each
-    GROUP BY entry_id)
-SELECT coalesce(u.id, 'no account'), entry_id, coalesce(m.nano, 0), coalesce(h.nano, 0)
-FROM moved m FULL JOIN held h USING (entry_id)
+-- Each in the order of its key: so they are merged, and nothing is sorted or kept.
+drawn AS (
+    SELECT entry_id, sum(amount_nano) AS nano FROM hopsmeter.credit_draws GROUP BY entry_id),
+made AS (
+    SELECT entry_id, sum(amount_nano) AS nano FROM hopsmeter.credit_lots GROUP BY entry_id),
+wrong AS MATERIALIZED (
+    SELECT entry_id, coalesce(m.nano, 0) AS moved, coalesce(d.nano, 0) + coalesce(l.nano, 0) AS held
+    FROM moved m FULL JOIN drawn d USING (entry_id) FULL JOIN made l USING (entry_id)
+    WHERE coalesce(m.nano, 0) <> coalesce(d.nano, 0) + coalesce(l.nano, 0)),
+named AS (SELECT * FROM wrong ORDER BY entry_id LIMIT %(limit)s)
+SELECT coalesce(u.id, 'no account'), entry_id, moved, held FROM named
 LEFT JOIN hopsmeter.ledger_entries e ON e.id = entry_id
 LEFT JOIN hopsmeter.users u ON u.no = e.account_no
-WHERE coalesce(m.nano, 0) <> coalesce(h.nano, 0) ORDER BY entry_id LIMIT %(limit)s;
+ORDER BY entry_id;
 
 -- name: credits_beside_arrears
 -- Accounts whose lots do not add up to their credits, or that owe arrears while a lot could pay them;

@@ -51,7 +51,9 @@ def _month(connection: Connection, month: date, seal: str) -> Iterator[str]:
     frozen = {account_no for account_no, *_ in rows}
     for account_no in sorted(due - frozen):
         yield f"account {account_no} has no statement"
+    connection.execute(_SQL["plan_for_all"])
     ledger = books_of(connection, sorted(frozen), month, after)
+    connection.execute(_SQL["plan_as_usual"])
     for account_no, account, body, sha256 in rows:
         yield from (f"{account}: {each}" for each in _statement(body, sha256, ledger[account_no]))
 

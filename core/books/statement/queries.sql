@@ -8,30 +8,31 @@ WHERE no = ANY (%(accounts)s) ORDER BY no;
 -- name: books
 -- What was in each book when the month began, and when it ended; how many entries are between, and
 -- their hash. An entry between two books moves both.
-WITH entries AS MATERIALIZED (
-    SELECT * FROM hopsmeter.account_entries
-    WHERE account_no = ANY (%(accounts)s) AND posted_on < %(after)s),
+WITH totals AS MATERIALIZED (
+    SELECT account_no, book, contra, posted_on < %(first)s AS is_before, sum(amount_nano) AS nano
+    FROM hopsmeter.account_entries
+    WHERE account_no = ANY (%(accounts)s) AND posted_on < %(after)s GROUP BY 1, 2, 3, 4),
 moved AS (
-    SELECT account_no, book, amount_nano, posted_on FROM entries
+    SELECT account_no, book, nano, is_before FROM totals
     UNION ALL
-    SELECT account_no, contra, -amount_nano, posted_on FROM entries WHERE contra <= 3),
+    SELECT account_no, contra, -nano, is_before FROM totals WHERE contra <= 3),
 sums AS (
     SELECT account_no,
-           coalesce(sum(amount_nano) FILTER (WHERE book = 1 AND posted_on < %(first)s), 0)::bigint
-               AS opening_credits,
-           coalesce(sum(amount_nano) FILTER (WHERE book = 2 AND posted_on < %(first)s), 0)::bigint
+           coalesce(sum(nano) FILTER (WHERE book = 1 AND is_before), 0)::bigint AS opening_credits,
+           coalesce(sum(nano) FILTER (WHERE book = 2 AND is_before), 0)::bigint
                AS opening_receivable,
-           coalesce(sum(amount_nano) FILTER (WHERE book = 3 AND posted_on < %(first)s), 0)::bigint
-               AS opening_arrears,
-           coalesce(sum(amount_nano) FILTER (WHERE book = 1), 0)::bigint AS closing_credits,
-           coalesce(sum(amount_nano) FILTER (WHERE book = 2), 0)::bigint AS closing_receivable,
-           coalesce(sum(amount_nano) FILTER (WHERE book = 3), 0)::bigint AS closing_arrears
+           coalesce(sum(nano) FILTER (WHERE book = 3 AND is_before), 0)::bigint AS opening_arrears,
+           coalesce(sum(nano) FILTER (WHERE book = 1), 0)::bigint AS closing_credits,
+           coalesce(sum(nano) FILTER (WHERE book = 2), 0)::bigint AS closing_receivable,
+           coalesce(sum(nano) FILTER (WHERE book = 3), 0)::bigint AS closing_arrears
     FROM moved GROUP BY account_no),
 hashed AS (
     SELECT account_no, count(*) AS entries,
            sha256(convert_to(string_agg(hopsmeter.entry_text(id, book, contra, amount_nano,
                posted_on, usage_day, posting_no, ref), E'\n' ORDER BY id), 'UTF8')) AS sha256
-    FROM entries WHERE posted_on >= %(first)s GROUP BY account_no)
+    FROM hopsmeter.account_entries
+    WHERE account_no = ANY (%(accounts)s) AND posted_on >= %(first)s AND posted_on < %(after)s
+    GROUP BY account_no)
 SELECT a.no AS account_no, coalesce(opening_credits, 0) AS opening_credits,
        coalesce(opening_receivable, 0) AS opening_receivable,
        coalesce(opening_arrears, 0) AS opening_arrears,
