@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import zstandard
 
-from core.billing.post import post_due
+from core.billing.posting.post import post_due
 from core.clock import DAY, HOUR, day_start, month_bounds
 from core.db.queries import queries_beside
 from core.metering.attribution import Attribution
