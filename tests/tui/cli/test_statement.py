@@ -74,6 +74,27 @@ def test_a_statement_is_printed_in_each_form(run: Run, used: Site, tmp_path: Pat
     assert run(*words, "--json").stdout == run(*words, "--json").stdout
 
 
+def test_a_statement_names_what_was_restated_within_its_month(run: Run, used: Site) -> None:
+    used.say({"a": 1.5}, NUMBER + 1)
+    used.again(NUMBER + 1)
+    used.collect()
+    used.post()
+    words = ("statement", ANNA, "--month", "2026-03")
+    told = thin(run(*words).stdout)
+    assert "Corrections within this month, in the charges above:" in told
+    words_told = "2026-03-31 22Z eu-1 a 0.500000000 the source restated what they cost"
+    assert words_told in " ".join(told.split())
+    assert "Corrections within this month" in run(*words, "--html", "-").stdout
+    rows = csv.DictReader(io.StringIO(run(*words, "--csv").stdout))
+    (row,) = [row for row in rows if row["part"] == "restated"]
+    assert (row["what"], row["charge"]) == (
+        "22Z: the source restated what they cost",
+        "0.500000000",
+    )
+    (day,) = json.loads(run(*words, "--json").stdout)["restated"]["days"]
+    assert (day["what"], day["hours"], day["moved_nano"]) == ("restated", [22], 500_000_000)
+
+
 def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
     words = ("books", "close", "2026-03", "--reason", "invoiced")
     with carrying(used.database, publish(used.database), role=set_up_roles(used.database)):
