@@ -64,8 +64,9 @@ def proof(found: Presented) -> str:
     if wrong:
         return f"This statement does not add up: {'; '.join(wrong)}."
     entries = found.statement.entries
+    count = "1 ledger entry" if entries == 1 else f"{entries} ledger entries"
     return (
-        f"All figures were compared with the {entries} ledger entries of the month, the hours they"
+        f"All figures were compared with the {count} of the month, the hours they"
         " came of and the lots they drew from, and are equal to the last digit."
     )
 
@@ -101,8 +102,10 @@ def more(found: Restated) -> str:
 
 def hours(each: ClusterHours) -> str:
     """Return how much of a cluster's month is in the books, in a sentence."""
-    stored = "all of them" if each.hours == each.stored else f"{each.stored} of them"
-    return f"{each.cluster}: {each.hours} hours, {stored} in the books."
+    if each.hours == 1:
+        return f"{each.cluster}: 1 hour, {'' if each.stored else 'not '}in the books."
+    stored = "all" if each.hours == each.stored else each.stored or "none"
+    return f"{each.cluster}: {each.hours} hours, {stored} of them in the books."
 
 
 def span(each: HourSpan) -> str:

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.types.json import Jsonb
 
+from core.books.completeness import ClusterHours
 from core.books.months.close import close_month
 from core.books.months.frozen import seal_of
 from core.books.statement import restated as room
+from core.books.statement import wording
 from core.books.statement.figures import Presented, Restated, RestatedDay, plain, sha256_of
 from core.books.statement.page import page
 from core.books.statement.proof import faults
@@ -233,3 +235,17 @@ def test_statements_that_were_frozen_before_still_verify(site: Site, anna: User)
     found = stated(site)
     assert (found.statement.form, found.statement.restated) == (1, Restated())
     assert (found.sha256, faults(found.statement)) == (sha256.hex(), []), anna
+
+
+@pytest.mark.parametrize(
+    ("hours", "stored", "told"),
+    [
+        (1, 1, "1 hour, in the books."),
+        (1, 0, "1 hour, not in the books."),
+        (3, 3, "3 hours, all of them in the books."),
+        (3, 1, "3 hours, 1 of them in the books."),
+        (3, 0, "3 hours, none of them in the books."),
+    ],
+)
+def test_how_much_is_in_the_books_is_a_sentence(hours: int, stored: int, told: str) -> None:
+    assert wording.hours(ClusterHours("eu-1", hours, stored, ())) == f"eu-1: {told}"

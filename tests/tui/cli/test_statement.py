@@ -106,7 +106,10 @@ def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
     assert closed.splitlines()[0] in tried
     assert "2026-03 is closed, and 1 statement is frozen (3.054990000 USD charged)." in thin(closed)
     assert "was closed on" in again
-    assert "2026-04 is not over: it is over at 2026-05-01T00Z." in running
+    assert (
+        "2026-04 cannot be closed yet. (1) the month is not over: it is over at 2026-05-01"
+        in running
+    )
     told = run("statement", ANNA, "--month", "2026-03").stdout
     assert "Final: the month was closed on" in told
     assert "SHA-256 of the frozen figures" in told
@@ -115,7 +118,10 @@ def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
         ("2026-04", False),
         ("2026-03", True),
     ]
-    assert "2026-04: 2026-04 is not over" in run("books", "months").stdout
+    assert (
+        "2026-04: the month is not over: it is over at 2026-05-01T00Z."
+        in run("books", "months").stdout
+    )
 
 
 def test_what_no_statement_can_be_made_of_says_why(run: Run, used: Site, tmp_path: Path) -> None:
