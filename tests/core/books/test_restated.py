@@ -62,6 +62,16 @@ def told(site: Site, account: str = "anna") -> list[tuple[str, tuple[int, ...], 
     return [(str(at.day), at.hours, at.what, at.moved_nano) for at in found.restated.days]
 
 
+def corrected(site: Site, account: User) -> int:
+    """What the ledger was told of an account by all postings but the first of each day."""
+    entered = site.value(
+        "SELECT -coalesce(sum(amount_nano), 0) FROM ledger_entries"
+        " WHERE account_no = %s AND posting_no > 1",
+        account.no,
+    )
+    return int(entered)
+
+
 def settle(site: Site) -> None:
     site.now += timedelta(hours=30)
     site.collect()
@@ -86,11 +96,7 @@ def test_restated_hours_are_named_by_day_with_what_they_moved(site: Site, anna: 
     found = stated(site).statement
     assert found.charge_nano - before == found.restated.moved_nano == 3 * NANO // 2 - NANO // 16
     assert {each.namespaces for each in found.restated.days} == {("a",)}
-    entered = site.value(
-        "SELECT -sum(amount_nano) FROM ledger_entries WHERE account_no = %s AND posting_no > 1",
-        anna.no,
-    )
-    assert found.restated.moved_nano == entered
+    assert found.restated.moved_nano == corrected(site, anna)
 
 
 def test_only_what_is_posted_again_is_named(site: Site, anna: User) -> None:
@@ -123,6 +129,10 @@ def test_hours_that_came_to_an_account_or_left_it_are_named(site: Site, anna: Us
     site.assign(anna, "dear", LAST + 25)
     site.post()
     assert ("2026-03-31", (22,), "plan", NANO + BESIDE) in told(site)
+    again(site, {"a": 1.5, "b": 2.5}, LAST + 2, LAST + 25, LAST + 26)
+    for one in (anna, ben):
+        name = one.email.partition("@")[0]
+        assert stated(site, name).statement.restated.moved_nano == corrected(site, one)
     site.must_balance()
 
 
