@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from core.audit.trail import record
 from core.billing.balances import Balances, balances_of, locked_balances
-from core.billing.keys import reference_of
+from core.billing.keys import key_used, posted_before, reference_of, require_no_expiry
 from core.billing.marks import mark_accounts
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
@@ -191,11 +191,12 @@ def _add(
     why: str,
     now: datetime,
 ) -> Credited:
-    if not _posted_before(connection, payer, key):
+    if not posted_before(connection, payer.no, key):
         _require_lot(lot, rank, day_of(now))
     money = require_currency(payer, currency)
     settle_currency(connection, payer.no, money, "These credits are")
     before = locked_balances(connection, payer)
+    require_no_expiry(connection, payer.id, key)
     values = {
         "account": payer.no,
         "against": against,
@@ -240,6 +241,7 @@ def _take(
 ) -> Credited | None:
     _require_amount(amount_nano)
     before = locked_balances(connection, payer)
+    require_no_expiry(connection, payer.id, key)
     values = {
         "account": payer.no,
         "against": against,
@@ -284,7 +286,7 @@ def _posted(connection: Connection, name: str, values: dict[str, Any], key: str)
             raise Conflict(
                 f"The payment {key} was credited to another account. Nothing was changed."
             ) from None
-        raise _used(key) from None
+        raise key_used(key) from None
     except psycopg.errors.NumericValueOutOfRange:
         raise InputFault(
             "With that the account would have more than the books hold. Nothing was changed."
@@ -310,24 +312,7 @@ def _require_same(
     """
     row = connection.execute(question, values).fetchone()
     if not (row and row[0]):
-        raise _used(key)
-
-
-def _used(key: str) -> Conflict:
-    return Conflict(
-        f"The key {key} was used for another post of this account; use one of its own."
-        " Nothing was changed."
-    )
-
-
-def _posted_before(connection: Connection, payer: Account, key: str) -> bool:
-    """A key of last month's is still the same post, though its date may be past by now."""
-    values = [payer.no, key]
-    return bool(
-        connection.execute(
-            "SELECT FROM hopsmeter.ledger_entries WHERE account_no = %s AND ref = %s", values
-        ).rowcount
-    )
+        raise key_used(key)
 
 
 def _policy(payer: Account) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import psycopg
 
 from core.audit.trail import record
 from core.billing.balances import Balances, balances_of, locked_balances
+from core.billing.keys import expired_under, key_used, posted_before, reference_of
 from core.billing.marks import mark_accounts
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict, Unknown
-from core.identity.accounts import find_account
+from core.identity.accounts import Account, find_account
 from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
@@ -48,6 +49,9 @@ class LotExpired:
     after: Balances
     expires_on: date | None
     """When it would have."""
+    key: str | None
+    is_new: bool
+    """False where it expired under this key before: nothing was changed."""
 
 
 def expire_due(connection: Connection, now: datetime) -> Expired:
@@ -81,10 +85,16 @@ def expire_by_hand(
     lot: int,
     why: str,
     now: datetime,
+    key: str | None = None,
 ) -> LotExpired:
-    """Let one lot expire now, whatever its date; inside the caller's transaction."""
+    """Let one lot expire now, whatever its date; inside the caller's transaction.
+
+    The same `key` again is the same expiry; without one, a lot that is gone already is refused.
+    """
     principal.require_admin("let credits expire")
     payer = find_account(connection, account)
+    if key is not None:
+        key = reference_of(principal, key)
     before = locked_balances(connection, payer)
     known = connection.execute(_SQL["lot_of"], {"lot": lot, "account": payer.no}).fetchone()
     if known is None:
@@ -93,23 +103,50 @@ def expire_by_hand(
             " Nothing was changed."
         )
     expires_on, expired_at, left_nano = known
+    currency = payer.currency or ""
+    if key is not None and _is_repeated(connection, payer, lot, key):
+        return LotExpired(payer.id, currency, lot, 0, before, before, expires_on, key, is_new=False)
     if expired_at is not None:
         raise Conflict(f"Lot {lot} expired on {day_of(expired_at)} already. Nothing was changed.")
     values = [payer.no, lot, day_of(now), why]
     connection.execute("SELECT hopsmeter.expire_lot(%s, %s, %s, %s)", values)
     mark_accounts(connection, now, [payer.no])
     after = balances_of(connection, payer)
+    done = LotExpired(
+        payer.id, currency, lot, left_nano, before, after, expires_on, key, is_new=True
+    )
+    _audit(connection, principal, done, why)
+    return done
+
+
+def _is_repeated(connection: Connection, payer: Account, lot: int, key: str) -> bool:
+    """Say whether this lot expired under this key before; Conflict where the key is another post's."""
+    known = expired_under(connection, payer.id, key)
+    if known is None and not posted_before(connection, payer.no, key):
+        return False
+    if known != lot:
+        raise key_used(key)
+    return True
+
+
+def _audit(connection: Connection, principal: Principal, done: LotExpired, why: str) -> None:
     record(
         connection,
         principal,
         "credits.expire",
-        f"account {payer.id}",
-        before={"lot": lot, "remaining_nano": left_nano, "credits_nano": before.credits_nano},
-        after={"expired_nano": left_nano, "credits_nano": after.credits_nano},
+        f"account {done.account}",
+        before={
+            "lot": done.lot,
+            "remaining_nano": done.expired_nano,
+            "credits_nano": done.before.credits_nano,
+        },
+        after={
+            "expired_nano": done.expired_nano,
+            "credits_nano": done.after.credits_nano,
+            "key": done.key,
+        },
         why=why,
     )
-    currency = payer.currency or ""
-    return LotExpired(payer.id, currency, lot, left_nano, before, after, expires_on)
 
 
 def _waited(expires_on: date, now: datetime) -> bool:

@@ -13,7 +13,7 @@ import psycopg
 
 from core.books.answers import Answers, KeptHour
 from core.books.ledger_checks import balances_equal_entries, entries_equal_charges
-from core.books.lines import NAMED_MAX, CheckLine, Span
+from core.books.lines import NAMED_MAX, CheckLine, Span, pending_text
 from core.clock import day_of, day_start, hour_text, last_closed_hour, month_bounds
 from core.db.queries import queries_beside
 from core.errors import InputFault
@@ -173,10 +173,7 @@ def _daily_rows(connection: Connection, span: Span) -> CheckLine:
     rows += tuple(f"{each}: project_breakdown differs" for each in _named(breakdowns))
     pending = connection.execute(_SQL["posting_pending"], span.values).fetchone()
     assert pending is not None
-    detail = "all posted"
-    if pending[0]:
-        oldest = f" since {pending[1]:%Y-%m-%d %H:%M} UTC" if pending[1] else ""
-        detail = f"{pending[0]} hours wait to be posted{oldest}"
+    detail = pending_text(pending[0], pending[1])
     return CheckLine(3, "daily rows equal their allocations", not rows, detail, rows)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from core.books.lines import CheckLine, Span
+from core.books.lines import CheckLine, Span, pending_text
 from core.books.months.frozen import frozen_faults
 from core.db.queries import queries_beside
 from core.money import text_from_nano
@@ -34,10 +34,7 @@ def entries_equal_charges(connection: Connection, span: Span) -> CheckLine:
     ]
     pending = connection.execute(_SQL["posting_pending"], span.values).fetchone()
     assert pending is not None
-    detail = "all posted"
-    if pending[0]:
-        oldest = f" since {pending[1]:%Y-%m-%d %H:%M} UTC" if pending[1] else ""
-        detail = f"{pending[0]} hours wait to be posted{oldest}"
+    detail = pending_text(pending[0], pending[1])
     return _line(4, "entries equal the charges", detail, rows)
 
 

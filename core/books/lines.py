@@ -8,6 +8,14 @@ NAMED_MAX = 20
 """Rows that a failed line names; the first of them are enough to find the cause."""
 
 
+def pending_text(hours: int, since: datetime | None) -> str:
+    """Say how many hours are stored and not posted yet, and since when the oldest of them waits."""
+    if not hours:
+        return "all posted"
+    oldest = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
+    return f"{'1 hour waits' if hours == 1 else f'{hours} hours wait'} to be posted{oldest}"
+
+
 @dataclass(frozen=True)
 class CheckLine:
     """One invariant: `detail` says what was proved, `rows` name what is wrong."""

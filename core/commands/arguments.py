@@ -166,10 +166,11 @@ class CreditsAdjust(Arguments, frozen=True):
 
 
 class CreditsExpire(Arguments, frozen=True):
-    """One lot that shall expire now."""
+    """One lot that shall expire now; the same `key` again is the same expiry."""
 
     account: str
     lot: int
+    key: str | None = None
 
 
 class AccountMode(Arguments, frozen=True):

@@ -88,9 +88,14 @@ class ClusterLine:
 
     @property
     def said(self) -> str:
-        """Say why it is as it is; a visit may end well though OpenCost had nothing to tell."""
+        """Say why it is as it is."""
         if self.status == "paused":
             return self.status_why
+        return self.outcome
+
+    @property
+    def outcome(self) -> str:
+        """Say how the last visit ended, or what OpenCost has not told though it ended well."""
         if self.faulted and self.last_outcome in ("", "ok"):
             return f"{hours_text(self.faulted)} failed: {self.fault}"
         return self.last_outcome

@@ -213,13 +213,19 @@ def _move_in(month: Month) -> list[str]:
     )
     for each in month.world.description["users"]:
         month.do("user.add", UserAdd(user=each["user_id"], email=each["email"], name=each["name"]))
-    owned = [
-        each for each in month.world.description["ownership"] if each["cluster"] == month.cluster
-    ]
-    first = {each["namespace"]: each for each in reversed(owned)}
-    for entry in list(first.values())[1:]:
+    _, *others = owned = _owned(month)
+    for entry in others:
         month.do("namespace.map", _mapped(entry, month.start))
-    return [each["user_id"] for each in first.values()]
+    return [each["user_id"] for each in owned]
+
+
+def _owned(month: Month) -> list[dict[str, Any]]:
+    """Return whose each namespace is at first; that of the first one is told late."""
+    every = month.world.description["ownership"]
+    found = {
+        each["namespace"]: each for each in reversed(every) if each["cluster"] == month.cluster
+    }
+    return list(found.values())
 
 
 def _mapped(entry: dict[str, Any], since: datetime) -> NamespaceMap:
@@ -237,10 +243,10 @@ Event = tuple[datetime, str, Callable[[], None]]
 
 def _events(month: Month, people: list[str]) -> list[Event]:
     """What happens in the month, oldest first, beside what each hour costs."""
-    late, prepaid, hybrid, partner = people[0], people[1], people[2], people[3]
+    prepaid, hybrid, partner = people[1:4]
     return [
         *_credit_events(month, prepaid, hybrid),
-        *_cost_events(month, late, partner),
+        *_cost_events(month, partner),
     ]
 
 
@@ -265,13 +271,8 @@ def _credit_events(month: Month, prepaid: str, hybrid: str) -> list[Event]:
     ]
 
 
-def _cost_events(month: Month, late: str, partner: str) -> list[Event]:
-    cluster = month.cluster
-    entry = next(
-        each
-        for each in month.world.description["ownership"]
-        if each["cluster"] == cluster and each["user_id"] == late
-    )
+def _cost_events(month: Month, partner: str) -> list[Event]:
+    cluster, late = month.cluster, _owned(month)[0]
 
     def restate() -> None:
         span = {"from_hour": month.at(6), "to_hour": month.at(6, 9)}
@@ -293,8 +294,8 @@ def _cost_events(month: Month, late: str, partner: str) -> list[Event]:
         (month.at(6), "nine hours will be restated a day later", restate),
         (
             month.at(9, 15),
-            f"{entry['namespace']} gets its owner, from the first hour on",
-            lambda: month.do("namespace.map", _mapped(entry, month.start)),
+            f"{late['namespace']} gets its owner, from the first hour on",
+            lambda: month.do("namespace.map", _mapped(late, month.start)),
         ),
         (month.at(14), "one hour will be read again with projects missing", forget),
         (month.at(16, 2), "that hour was held; its first reading is kept", keep),

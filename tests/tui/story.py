@@ -28,20 +28,25 @@ PEOPLE = (
     ("farid.n@example.org", ("geo-etl", "geo-serve")),
     ("grace.o@example.org", ("nlp-search",)),
 )
+IN_EUROS = 4
+"""From this person on: an account pays in one currency, and so uses the clusters of one."""
 HOSTILE = ("[/]", "[red]ns", "東京" * 12, "e\u0301" * 30, "x" * 253, "a\nb\x1b[31mc", "\u202egnp")
 
 
 def tell(connection: Connection) -> None:
     """Three clusters: one in order, one that is caught up with, one in trouble."""
     dice = random.Random(SEED)
-    people = {email: add_user(connection, email) for email, _ in PEOPLE}
+    people = {
+        email: add_user(connection, email, currency="USD" if number < IN_EUROS else "EUR")
+        for number, (email, _) in enumerate(PEOPLE)
+    }
     add_daemon(connection)
     eu = add_cluster(connection, "eu-north-1", last_outcome="1 hour collected, 31 namespaces")
-    _fill(connection, dice, eu, people, list(PEOPLE), {})
+    _fill(connection, dice, eu, people, list(PEOPLE[:IN_EUROS]), {})
     ap = add_cluster(connection, "ap-south-1", last_outcome="2 hours collected, 14 hours to go")
     away = {NEWEST - number * HOUR: "due" for number in range(14)}
     away[NEWEST - 13 * HOUR] = "collecting"
-    _fill(connection, dice, ap, people, list(PEOPLE[2:5]), away)
+    _fill(connection, dice, ap, people, list(PEOPLE[1:3]), away)
     us = add_cluster(
         connection,
         "us-east-1",
@@ -58,7 +63,7 @@ def tell(connection: Connection) -> None:
         NEWEST - 30 * HOUR: "held",
         **{NEWEST - number * HOUR: "waived" for number in range(36, 40)},
     }
-    _fill(connection, dice, us, people, list(PEOPLE[4:]), trouble)
+    _fill(connection, dice, us, people, list(PEOPLE[IN_EUROS:]), trouble)
 
 
 def _fill(

@@ -511,7 +511,7 @@ async def test_the_whole_story_fits_at_every_size(database: Database) -> None:
             await settled(pilot)
             text = on_screen(pilot)
             assert text.count("eu-north-1") >= 2
-            assert re.search(r"212 USD|211.92 USD", text)
+            assert re.search(r"179 USD|178.84 USD", text)
             assert "dmitri.k@" in text
 
 

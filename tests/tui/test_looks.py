@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from tests.database import Connection, Database, Server, cloned
 from tests.factories import NOW, add_allocation, add_cluster, add_user, add_window
 from tests.tui.driving import app_of, dashboard, name_the_database, of, settled, until
-from tests.tui.story import HOSTILE, NEWEST, tell
+from tests.tui.story import HOSTILE, NEWEST, PEOPLE, tell
 from tui import feeds, theme
 
 Compare = Callable[..., bool]
@@ -58,6 +58,18 @@ def walk(*keys: str) -> Before:
         await pilot.pause()
 
     return before
+
+
+def test_nobody_in_the_pictures_pays_in_two_currencies(story: Database) -> None:
+    """The ledger refuses that; a reader of the documents should not see it either."""
+    paid = story.connect().execute(
+        "SELECT a.account_no, u.currency, array_agg(DISTINCT c.currency)"
+        " FROM hopsmeter.allocations a JOIN hopsmeter.users u ON u.no = a.account_no"
+        " JOIN hopsmeter.hopsworks_clusters c ON c.id = a.cluster_id GROUP BY 1, 2"
+    )
+    rows = paid.fetchall()
+    assert len(rows) == len(PEOPLE)
+    assert [row for row in rows if row[2] != [row[1]]] == []
 
 
 @pytest.mark.parametrize("size", [*SIZES, *NARROW], ids=named)

@@ -109,12 +109,14 @@ def adjust(
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--lot", type=int, required=True, metavar="N", help="As `credits show` lists them.")
+@KEY
 @writing(reason=True)
 @click.pass_obj
-def expire(session: Session, who: str, lot: int, dry_run: bool, why: str) -> None:
+def expire(session: Session, who: str, lot: int, key: str | None, dry_run: bool, why: str) -> None:
     """Let a lot expire now, whatever its date.
 
     What is left of it goes; what it has paid stays paid; what a later correction returns to it goes
     as well. Hours that are used and not posted yet find other credits, or none.
     """
-    ask(session, "credits.expire", CreditsExpire(account=who, lot=lot), dry_run=dry_run, why=why)
+    given = CreditsExpire(account=who, lot=lot, key=key)
+    ask(session, "credits.expire", given, dry_run=dry_run, why=why)

@@ -1,5 +1,6 @@
 """`hopsmeter statement`: an account's month, as a document or on the terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,14 +96,15 @@ def _tell(found: Presented) -> None:
     balances = [("at the beginning", it.opening), ("at the end", it.closing)]
     table(balances, _BALANCES)
     _tell_charges(it)
-    for title, parts, columns in (
-        ("Credits, lot by lot:", it.lots, _LOTS),
-        ("Other movements:", it.movements, _MOVEMENTS),
-        ("Corrections of other months:", it.corrections, _CORRECTIONS),
-    ):
-        if parts:
-            click.echo(f"\n{title}")
-            table(parts, columns)
+    _tell_part("Credits, lot by lot:", it.lots, _LOTS)
+    _tell_part("Other movements:", it.movements, _MOVEMENTS)
+    _tell_part(
+        "Corrections within this month, in the charges above:",
+        it.restated.days,
+        _RESTATED,
+        wording.more(it.restated),
+    )
+    _tell_part("Corrections of other months:", it.corrections, _CORRECTIONS)
     for correction in it.corrections:
         table(correction.hours, _CORRECTED)
     click.echo()
@@ -113,6 +115,17 @@ def _tell(found: Presented) -> None:
     click.echo(f"\n{wording.proof(found)}")
     if found.sha256:
         click.echo(f"SHA-256 of the frozen figures: {found.sha256}")
+
+
+def _tell_part(
+    title: str, parts: Sequence[Any], columns: tuple[Column, ...], after: str = ""
+) -> None:
+    if not parts:
+        return
+    click.echo(f"\n{title}")
+    table(parts, columns)
+    if after:
+        click.echo(after)
 
 
 def _tell_charges(it: Statement) -> None:
@@ -185,6 +198,14 @@ _MOVEMENTS = (
     Column("day", lambda each: str(each.posted_on)),
     *_books("moved"),
     Column("what", lambda each: f"{each.what} {each.reference}".strip()),
+)
+_RESTATED = (
+    Column("day", lambda each: str(each.day)),
+    Column("hours", wording.hours_of_day),
+    Column("cluster", lambda each: each.cluster),
+    Column("namespaces", wording.namespaces),
+    *_amounts("moved"),
+    Column("why", wording.change),
 )
 _CORRECTIONS = (
     Column("day", lambda each: str(each.day)),

@@ -54,6 +54,7 @@ def close_month(
     take(connection, Lock.POSTING)
     take(connection, Lock.CLOSING)
     _require_open(connection, month, first)
+    _require_something(connection, month, first, after)
     found = obstacles(connection, first, after, now)
     if found:
         listed = " ".join(f"({number}) {each}" for number, each in enumerate(found, 1))
@@ -86,6 +87,17 @@ def _require_open(connection: Connection, month: str, first: date) -> None:
         raise Conflict(
             f"{month} has no entries, and a later month is closed: nothing can be posted in it any"
             " more. Nothing was changed."
+        )
+
+
+def _require_something(connection: Connection, month: str, first: date, after: date) -> None:
+    """A month is closed for good, so one that never was is a slip of the finger."""
+    row = connection.execute(_SQL["is_empty"], {"first": first, "after": after}).fetchone()
+    assert row is not None
+    if row[0]:
+        raise Conflict(
+            f"Nothing was metered or booked in {month}: there is nothing to close."
+            " `hopsmeter books months` lists the months there are. Nothing was changed."
         )
 
 

@@ -49,7 +49,7 @@ def obstacles(
     found = []
     if now < day_start(after):
         cure = f"it is over at {hour_text(day_start(after))}"
-        found.append(Obstacle(f"{first:%Y-%m} is not over", cure))
+        found.append(Obstacle("the month is not over", cure))
     found += _earlier(connection, values)
     found += _hours(connection, values)
     found += _unposted(connection, values)

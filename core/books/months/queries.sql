@@ -6,6 +6,18 @@ SELECT (SELECT closed_by FROM hopsmeter.closed_months WHERE month = %(first)s),
        (SELECT closed_at FROM hopsmeter.closed_months WHERE month = %(first)s),
        hopsmeter.open_from();
 
+-- name: is_empty
+-- Whether nothing is booked in a month, and no cluster was metered in it: none has an hour of it, nor
+-- should have one.
+SELECT NOT EXISTS (SELECT FROM hopsmeter.ledger_entries
+                   WHERE posted_on >= %(first)s AND posted_on < %(after)s)
+   AND NOT EXISTS (SELECT FROM hopsmeter.collection_windows
+                   WHERE hour >= (%(first)s::date)::timestamp AT TIME ZONE 'UTC'
+                     AND hour < (%(after)s::date)::timestamp AT TIME ZONE 'UTC')
+   AND NOT EXISTS (SELECT FROM hopsmeter.hopsworks_clusters
+                   WHERE status <> 'removed'
+                     AND metering_since < (%(after)s::date)::timestamp AT TIME ZONE 'UTC');
+
 -- name: open_before
 -- Months before one that are open and have entries, oldest first.
 SELECT DISTINCT date_trunc('month', posted_on)::date FROM hopsmeter.ledger_entries

@@ -25,8 +25,10 @@ from core.books.statement.figures import (
     LotMonth,
     LotPart,
     Movement,
+    Restated,
     Statement,
 )
+from core.books.statement.restated import restated
 from core.books.words import BOOKS, entry_words
 from core.clock import HOUR, day_start
 from core.db.queries import queries_beside
@@ -69,6 +71,7 @@ def build(
     hours = [_told(each) for each in hours_of(connection, since, until, newest)]
     payers = connection.execute(_SQL["payers"], values).fetchall()
     moved = _correcting(connection, parts["charges"])
+    again = {} if is_closed else restated(connection, accounts, since, until)
     built = {
         no: _statement(
             moved,
@@ -81,7 +84,7 @@ def build(
     }
     if is_closed:
         return {no: replace(each, pending_nano=0) for no, each in built.items()}
-    return built
+    return {no: replace(each, restated=again.get(no, Restated())) for no, each in built.items()}
 
 
 def books_of(

@@ -13,8 +13,8 @@ import msgspec
 
 from core.books.completeness import ClusterHours
 
-FORM: Final = 1
-"""Of the frozen figures; a later one reads the earlier ones too."""
+FORM: Final = 2
+"""Of the frozen figures; a later one reads the earlier ones too. 2: with what was restated."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,39 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class RestatedDay:
+    """What postings after its first changed of a day's charge on one cluster, for one reason.
+
+    `moved_nano` is None under a plan that includes something, as of a CorrectedHour.
+    """
+
+    day: date
+    cluster: str
+    what: str
+    """restated, came (to the account), went (from it), owner, plan, or other."""
+    namespaces: tuple[str, ...]
+    namespaces_more: int
+    """How many there are beside those that are named."""
+    hours: tuple[int, ...]
+    """Of the day: 0 is the one from 00:00 UTC on."""
+    moved_nano: int | None
+
+
+@dataclass(frozen=True)
+class Restated:
+    """The first rows of what was changed within the month, and what the others come to."""
+
+    days: tuple[RestatedDay, ...] = ()
+    more: int = 0
+    more_nano: int = 0
+    """Of those that are not listed, and whose amounts are known."""
+
+    @property
+    def moved_nano(self) -> int:
+        return self.more_nano + sum(each.moved_nano or 0 for each in self.days)
+
+
+@dataclass(frozen=True)
 class Statement:
     """One account's month; money in nano-units of `currency`."""
 
@@ -148,6 +181,8 @@ class Statement:
     entries: int
     entries_sha256: str
     """Of the entries posted on days of this month, as the ledger has them."""
+    restated: Restated = Restated()
+    """In the charges of the days already; nothing in figures of form 1, which did not say."""
 
     @property
     def charge_nano(self) -> int:

@@ -35,7 +35,7 @@ def page(found: Presented) -> str:
     """Return the whole document; the same figures are always the same bytes."""
     it = found.statement
     parts = (_head(it), _state(found), _sums(it), _balances(it), _namespaces(it), _days(it))
-    more = (_credits(it), _movements(it), _corrections(it), _hours(it), _foot(found))
+    more = (_credits(it), _movements(it), _restated(it), _corrections(it), _hours(it), _foot(found))
     title = text(f"Statement {it.month}, {it.email}")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -218,6 +218,26 @@ def _movements(it: Statement) -> Markup:
     )
 
 
+def _restated(it: Statement) -> Markup:
+    found = it.restated
+    if not found.days:
+        return Markup("")
+    titles = [("day", False), ("its hours", False), ("cluster, and namespaces", False)]
+    titles += [("why", False), ("difference", True)]
+    rows = [
+        ("", (each.day, wording.hours_of_day(each), f"{each.cluster} / {wording.namespaces(each)}",
+              wording.change(each), "" if each.moved_nano is None else Nano(each.moved_nano)))
+        for each in found.days
+    ]  # fmt: skip
+    told = wording.RESTATED
+    if any(each.moved_nano is None for each in found.days):
+        told += f" {wording.SHARED}"
+    foot = ("Together", "", "", "", Nano(found.moved_nano))
+    parts = [note(told), table(titles, rows, foot)]
+    parts += [note(wording.more(found))] if found.more else []
+    return section("Corrections within this month", *parts)
+
+
 def _corrections(it: Statement) -> Markup:
     if not it.corrections:
         return Markup("")
@@ -243,10 +263,7 @@ def _corrections(it: Statement) -> Markup:
         " minus means less was charged."
     )
     if any(hour.moved_nano is None for each in it.corrections for hour in each.hours):
-        told += (
-            " Where a plan includes something, what is free of an hour moves with all others of its"
-            " month: such hours are named, and charged together."
-        )
+        told += f" {wording.SHARED}"
     return section("Corrections of other months", note(told), table(titles, rows, foot))
 
 

@@ -146,6 +146,92 @@ LEFT JOIN hopsmeter.ledger_entries o ON o.id = l.entry_id
 WHERE s.opening_nano <> 0 OR s.closing_nano <> 0 OR s.is_moved
 ORDER BY l.account_no, s.lot;
 
+-- name: restated
+-- What later postings of hours of some accounts changed of their charge, by day, cluster and what it was:
+-- each allocation as of the revision that a posting brought, beside what it was as of the posting of that
+-- hour before. Amounts are left out where something was free: how much of it is not kept. Only what has
+-- more than one revision is looked at, and each by its key, so hours that nobody changed cost nothing.
+-- A replaced row is spelled out where replaced_charges goes through JSON, which is five times dearer.
+WITH mine AS MATERIALIZED (
+    SELECT hour, cluster_id, namespace_id FROM hopsmeter.allocations
+    WHERE hour >= %(since)s AND hour < %(until)s AND revision > 1
+      AND account_no = ANY (%(accounts)s::int[])
+    UNION
+    SELECT hour, cluster_id, namespace_id FROM hopsmeter.allocation_history
+    WHERE hour >= %(since)s AND hour < %(until)s AND account_no = ANY (%(accounts)s::int[])),
+replaced AS NOT MATERIALIZED (
+    SELECT h.hour, h.namespace_id, h.revision, h.account_no, h.plan_version_id,
+           CASE WHEN num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included, v.pv_included,
+                                  v.network_included) = 0
+                THEN hopsmeter.charge_nano(
+                    ROW(h.hour, h.namespace_id, h.cluster_id, h.kind, h.flags, h.revision, h.user_no,
+                        h.account_no, h.plan_version_id, h.cpu_nano, h.gpu_nano, h.ram_nano,
+                        h.pv_nano, h.network_nano, h.load_balancer_nano, h.shared_nano,
+                        h.external_nano, h.adjustment_nano, h.rounding_nano, h.total_nano,
+                        h.cpu_core_hours_micro, h.gpu_hours_micro, h.ram_byte_hours,
+                        h.pv_byte_hours, h.network_transfer_bytes, h.network_receive_bytes,
+                        h.minutes_micro, h.efficiency_ppm)::hopsmeter.allocations, v, NULL)
+                END AS charge_nano
+    FROM hopsmeter.allocation_history h
+    LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = h.plan_version_id),
+changed AS (
+    SELECT p.payer, m.hour, m.cluster_id, m.namespace_id,
+           CASE WHEN now.account_no IS DISTINCT FROM p.payer THEN 'went'
+                WHEN was.revision IS NULL THEN 'restated'
+                WHEN was.account_no IS DISTINCT FROM p.payer THEN 'came'
+                ELSE (SELECT CASE WHEN bool_and(k.kind = 'restated') THEN 'restated'
+                                  WHEN bool_or(k.kind = 'plan') THEN 'plan'
+                                  WHEN bool_or(k.kind = 'owner') THEN 'owner' ELSE 'other' END
+                      FROM hopsmeter.allocation_history h
+                      CROSS JOIN LATERAL (SELECT CASE
+                          WHEN h.replaced_why IN ('restated', 'accepted') THEN 'restated'
+                          ELSE split_part(h.replaced_why, ':', 1) END) k (kind)
+                      WHERE h.hour = m.hour AND h.namespace_id = m.namespace_id
+                        AND h.revision >= was.revision AND h.revision < now.revision)
+                END AS what,
+           CASE WHEN now.account_no = p.payer THEN coalesce(now.charge_nano, 0) ELSE 0 END
+               - CASE WHEN was.account_no = p.payer THEN coalesce(was.charge_nano, 0) ELSE 0 END
+               AS moved_nano,
+           (now.account_no = p.payer AND now.plan_version_id IS NOT NULL
+                AND now.charge_nano IS NULL) IS TRUE
+               OR (was.account_no = p.payer AND was.plan_version_id IS NOT NULL
+                   AND was.charge_nano IS NULL) IS TRUE AS shares_free
+    FROM mine m
+    CROSS JOIN LATERAL (
+        SELECT revision, lag(revision) OVER (ORDER BY posting_no) AS before
+        FROM hopsmeter.posted_hours WHERE hour = m.hour AND cluster_id = m.cluster_id) g
+    CROSS JOIN LATERAL (
+        SELECT a.revision, a.account_no, a.plan_version_id,
+               CASE WHEN num_nonnulls(v.cpu_included, v.gpu_included, v.ram_included,
+                                      v.pv_included, v.network_included) = 0
+                    THEN hopsmeter.charge_nano(a, v, NULL) END AS charge_nano
+        FROM hopsmeter.allocations a
+        LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+        WHERE a.hour = m.hour AND a.namespace_id = m.namespace_id
+          AND a.revision > g.before AND a.revision <= g.revision
+        UNION ALL
+        SELECT r.revision, r.account_no, r.plan_version_id, r.charge_nano
+        FROM replaced r
+        WHERE r.hour = m.hour AND r.namespace_id = m.namespace_id
+          AND r.revision > g.before AND r.revision <= g.revision
+        ORDER BY revision DESC LIMIT 1) now
+    LEFT JOIN LATERAL (
+        SELECT r.revision, r.account_no, r.plan_version_id, r.charge_nano
+        FROM replaced r
+        WHERE r.hour = m.hour AND r.namespace_id = m.namespace_id AND r.revision <= g.before
+        ORDER BY r.revision DESC LIMIT 1) was ON true
+    JOIN LATERAL (
+        SELECT DISTINCT no FROM unnest(ARRAY[now.account_no, was.account_no]) u (no)
+        WHERE no = ANY (%(accounts)s::int[])) p (payer) ON true)
+SELECT x.payer AS account_no, (x.hour AT TIME ZONE 'UTC')::date AS day, c.name AS cluster, x.what,
+       x.shares_free, array_agg(DISTINCT n.name) AS namespaces,
+       array_agg(DISTINCT extract(hour FROM x.hour AT TIME ZONE 'UTC')::int) AS hours,
+       sum(x.moved_nano)::bigint AS moved_nano
+FROM changed x
+JOIN hopsmeter.hopsworks_clusters c ON c.id = x.cluster_id
+JOIN hopsmeter.namespaces n ON n.id = x.namespace_id
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5;
+
 -- name: frozen
 -- A frozen statement, and when its month was closed.
 SELECT s.body, s.sha256, m.closed_at FROM hopsmeter.statements s

@@ -61,6 +61,7 @@ def _rows(it: Statement) -> Iterator[dict[str, Any]]:
             "lot": _lots(each.lots),
             **_books(each.moved),
         }
+    yield from _restated(it)
     yield from _corrections(it)
     for cluster in it.clusters:
         for span in cluster.spans:
@@ -74,6 +75,25 @@ def _rows(it: Statement) -> Iterator[dict[str, Any]]:
                 "what": what,
             }
     yield {"part": "closing", **_books(it.closing)}
+
+
+def _restated(it: Statement) -> Iterator[dict[str, Any]]:
+    for each in it.restated.days:
+        yield {
+            "part": "restated",
+            "day": str(each.day),
+            "cluster": each.cluster,
+            "namespace": wording.namespaces(each),
+            "hours": len(each.hours),
+            "what": f"{wording.hours_of_day(each)}: {wording.change(each)}",
+            "charge_nano": each.moved_nano,
+        }
+    if it.restated.more:
+        yield {
+            "part": "restated",
+            "what": wording.more(it.restated),
+            "charge_nano": it.restated.more_nano,
+        }
 
 
 def _corrections(it: Statement) -> Iterator[dict[str, Any]]:

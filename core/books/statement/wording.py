@@ -3,9 +3,10 @@
 from typing import Final
 
 from core.books.completeness import ClusterHours, HourSpan
-from core.books.statement.figures import Presented
+from core.books.statement.figures import Presented, Restated, RestatedDay
 from core.books.statement.proof import faults
 from core.clock import hour_text
+from core.money import text_from_nano
 
 ROUNDING: Final = (
     "Charges are computed per namespace and hour, and rounded once, half to even, to nine decimals"
@@ -24,6 +25,24 @@ _HOURS: Final = {
     "collected": "charged, and read once more a day later",
 }
 """By the state of an hour."""
+RESTATED: Final = (
+    "Charges of this month that were posted, and posted again when the source restated an hour, when"
+    " it became this account's or ceased to be, or when a plan was dated back. The charges above have"
+    " them in already. A minus means less is charged."
+)
+_CHANGES: Final = {
+    "restated": "the source restated what they cost",
+    "came": "became this account's later",
+    "went": "ceased to be this account's",
+    "owner": "mapped anew",
+    "plan": "priced by another plan",
+    "other": "attributed anew",
+}
+"""By what a restated day says."""
+SHARED: Final = (
+    "Where a plan includes something, what is free of an hour moves with all others of its month: such"
+    " hours are named, and charged together."
+)
 
 
 def state(found: Presented) -> str:
@@ -45,16 +64,48 @@ def proof(found: Presented) -> str:
     if wrong:
         return f"This statement does not add up: {'; '.join(wrong)}."
     entries = found.statement.entries
+    count = "1 ledger entry" if entries == 1 else f"{entries} ledger entries"
     return (
-        f"All figures were compared with the {entries} ledger entries of the month, the hours they"
+        f"All figures were compared with the {count} of the month, the hours they"
         " came of and the lots they drew from, and are equal to the last digit."
     )
 
 
+def change(each: RestatedDay) -> str:
+    """Return why hours were charged anew."""
+    return _CHANGES.get(each.what, each.what)
+
+
+def namespaces(each: RestatedDay) -> str:
+    """Return the namespaces that a row names, and how many there are beside them."""
+    named = ", ".join(each.namespaces)
+    return f"{named} and {each.namespaces_more} more" if each.namespaces_more else named
+
+
+def hours_of_day(each: RestatedDay) -> str:
+    """Return its hours as spans: `00Z to 02Z, 05Z`."""
+    spans: list[list[int]] = []
+    for hour in each.hours:
+        if spans and spans[-1][-1] == hour - 1:
+            spans[-1][1:] = [hour]
+        else:
+            spans.append([hour])
+    return ", ".join(" to ".join(f"{hour:02}Z" for hour in span) for span in spans)
+
+
+def more(found: Restated) -> str:
+    """Return what is not listed, in a sentence; nothing where all is."""
+    if not found.more:
+        return ""
+    return f"and {found.more} more, {text_from_nano(found.more_nano, 9)} together."
+
+
 def hours(each: ClusterHours) -> str:
     """Return how much of a cluster's month is in the books, in a sentence."""
-    stored = "all of them" if each.hours == each.stored else f"{each.stored} of them"
-    return f"{each.cluster}: {each.hours} hours, {stored} in the books."
+    if each.hours == 1:
+        return f"{each.cluster}: 1 hour, {'' if each.stored else 'not '}in the books."
+    stored = "all" if each.hours == each.stored else each.stored or "none"
+    return f"{each.cluster}: {each.hours} hours, {stored} of them in the books."
 
 
 def span(each: HourSpan) -> str:

@@ -68,6 +68,8 @@ _FIELDS: Final = {
     "gpus_max": _Field("gpus_max"),
     "ram_max_gib": _Field("ram_max_bytes", lambda gib: gib * GIB),
 }
+_NAMES: Final = {"max_users": "seats"}
+"""Columns that people know by another name: that of the option, and of `cluster show`."""
 
 
 def add(task: Task[ClusterAdd]) -> Result:
@@ -113,7 +115,8 @@ def edit(task: Task[ClusterEdit]) -> Result:
         why=task.why,
         now=task.now,
     )
-    said = f"Cluster {given.cluster} changed: {', '.join(change.difference)}."
+    difference = _difference(change)
+    said = f"Cluster {given.cluster} changed: {', '.join(difference)}."
     details: dict[str, Any] = {}
     if "system_namespaces" in change.difference:
         hours, cost_nano = reattribute_cluster(
@@ -124,7 +127,7 @@ def edit(task: Task[ClusterEdit]) -> Result:
         said += f" {hours} stored rows are attributed anew: {text_from_nano(cost_nano)} {currency}."
     if "kubeconfig" in change.difference:
         said += _expiry(change.cluster, task.now)
-    return Result(said, change.difference, details)
+    return Result(said, difference, details)
 
 
 def pause(task: Task[ClusterNamed]) -> Result:
@@ -239,4 +242,8 @@ def _open_until_now(task: Task[ClusterNamed], waived: str | None) -> None:
 
 
 def _result(change: ClusterChange, summary: str) -> Result:
-    return Result(summary, change.difference)
+    return Result(summary, _difference(change))
+
+
+def _difference(change: ClusterChange) -> dict[str, list[Any]]:
+    return {_NAMES.get(what, what): pair for what, pair in change.difference.items()}

@@ -62,14 +62,28 @@ def expire(task: Task[CreditsExpire]) -> Result:
         lot=given.lot,
         why=task.why,
         now=task.now,
+        key=given.key,
     )
     gone = f"{exact_from_nano(done.expired_nano)} {done.currency}"
     said = f"Lot {done.lot} of {done.account} expires now, and {gone} with it"
     if done.expires_on:
         said += f" (its date was {done.expires_on})"
     said += "; what a correction returns to it will expire as well."
-    details = {"lot": done.lot, "expired_nano": done.expired_nano, "currency": done.currency}
+    details = {
+        "lot": done.lot,
+        "expired_nano": done.expired_nano,
+        "currency": done.currency,
+        "key": done.key,
+        "is_new": done.is_new,
+    }
+    if not done.is_new:
+        held = {"credits_nano": [done.before.credits_nano, done.after.credits_nano]}
+        return Result(_repeated(done.key), held, details)
     return Result(said, difference(done.before, done.after), details)
+
+
+def _repeated(key: str | None) -> str:
+    return f"The same was posted under the key {key} before: nothing is posted now."
 
 
 def difference(before: Balances, after: Balances) -> dict[str, list[Any]]:
@@ -106,7 +120,7 @@ def _result(done: Credited, said: str) -> Result:
         "is_new": done.is_new,
     }
     if not done.is_new:
-        said = f"The same was posted under the key {done.key} before: nothing is posted now"
+        said = _repeated(done.key).removesuffix(".")
     elif done.repaid_nano:
         said += f"; {exact_from_nano(done.repaid_nano)} {done.currency} of arrears are repaid"
     # Told even where they are as before: all of it repaid arrears, or nothing was posted.

@@ -363,7 +363,7 @@ def test_what_waits_to_be_posted_is_pending_and_not_wrong(site: Site) -> None:
     (_, _, daily, entries, _, _) = site.books()
     for line in (daily, entries):
         assert line.ok
-        assert line.detail.startswith("1 hours wait to be posted")
+        assert line.detail.startswith("1 hour waits to be posted")
 
 
 def test_one_month_can_be_proved_by_itself(kept: Site) -> None:

@@ -215,7 +215,7 @@ def test_everything_that_stands_in_the_way_is_named_with_its_cure(site: Site) ->
     site.collect()
     said = in_the_way(site)
     for part in (
-        "2026-03 is not over: it is over at 2026-04-01T00Z.",
+        "the month is not over: it is over at 2026-04-01T00Z.",
         f"1 hour is not settled on eu-1 ({hour(LAST):%Y-%m-%dT%HZ})",
         f"1 hour is due on eu-1 ({hour(LAST + 2):%Y-%m-%dT%HZ})",
         f"1 hour is failed on eu-1 ({hour(LAST + 1):%Y-%m-%dT%HZ})",
@@ -234,6 +234,29 @@ def test_hours_that_were_never_asked_for_stand_in_the_way(site: Site) -> None:
     site.cluster(metering_since=METERED)
     site.until(AFTER)
     assert "4 hours are missing on eu-1" in in_the_way(site)
+
+
+def test_a_month_in_which_nothing_happened_is_not_closed(march: Site) -> None:
+    """It would be for good, and by a slip of the finger."""
+    for month in ("2026-02", "2025-03"):
+        said = in_the_way(march, month)
+        assert f"Nothing was metered or booked in {month}: there is nothing to close." in said
+        assert "`hopsmeter books months` lists" in said
+    close(march)
+    march.connection.execute("UPDATE hopsworks_clusters SET status = 'removed'")
+    march.connection.execute("DELETE FROM collection_windows WHERE hour >= '2026-04-01Z'")
+    march.now = datetime(2026, 6, 2, tzinfo=UTC)
+    with pytest.raises(Conflict, match="Nothing was metered or booked in 2026-05"):
+        close(march, "2026-05")
+
+
+def test_a_month_in_which_credits_were_granted_alone_is_closed(site: Site) -> None:
+    anna = site.user()
+    site.now = datetime(2026, 3, 2, tzinfo=UTC)
+    granted(site, anna, 5, key="early")
+    site.now = datetime(2026, 4, 2, tzinfo=UTC)
+    assert "Nothing was metered or booked in 2026-02" in in_the_way(site, "2026-02")
+    assert close(site).statements == 1
 
 
 def test_an_earlier_month_with_entries_is_closed_first(march: Site) -> None:

@@ -77,19 +77,32 @@ def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
         unlimited = run("cluster", "edit", "eu-1", "--seats", "none")
         dearer = run("cluster", "edit", "eu-1", "--cost-max", "250.5")
     assert "  cost_max: 1 000 000.00 → 250.50" in thin(dearer.stdout)
-    assert "  max_users: (none) → 40" in edited.stdout
-    assert "  max_users: 40 → (none)" in unlimited.stdout
+    assert "  seats: (none) → 40" in edited.stdout
+    assert "  seats: 40 → (none)" in unlimited.stdout
     assert "  system_namespaces: kube-system → kube-public" in edited.stdout
     for seats in ("many", "-1"):
         ended = run("cluster", "edit", "eu-1", "--seats", seats, exit_code=2)
         assert "0 or more" in ended.stderr
 
 
+def test_why_a_cluster_is_paused_is_not_its_last_outcome(run: Run, database: Database) -> None:
+    connection = with_admin(database)
+    add_cluster(connection, "eu-1", last_outcome="2 hours collected")
+    assert "paused because" not in run("cluster", "list").stdout
+    add_cluster(
+        connection, "eu-2", status="paused", status_why="upgrade", last_outcome="3 hours collected"
+    )
+    told = run("cluster", "list").stdout.splitlines()
+    assert told[0].split()[-4:] == ["paused", "because", "last", "outcome"]
+    (paused,) = [line for line in told if line.startswith("eu-2")]
+    assert paused.split()[-4:] == ["upgrade", "3", "hours", "collected"]
+
+
 def test_an_edit_of_what_had_no_value_shows_the_value(run: Run, database: Database) -> None:
     add_cluster(with_admin(database))
     with carrying(database, publish(database)):
         tried = run("cluster", "edit", "eu-1", "--seats", "40", "--dry-run")
-    assert "  max_users: (none) → 40" in tried.stdout
+    assert "  seats: (none) → 40" in tried.stdout
 
 
 @pytest.mark.parametrize(

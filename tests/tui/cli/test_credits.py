@@ -325,6 +325,31 @@ def test_a_lot_that_an_admin_lets_expire_is_gone_with_the_reason(run: Run, anna:
     assert f"expired {utc_now().date()}" in run("credits", "show", ANNA).stdout
 
 
+def test_a_lot_expires_once_under_a_key(run: Run, anna: Any) -> None:
+    for key in ("first", "second"):
+        run("credits", "grant", ANNA, "6", "--currency", "EUR", "--key", key, *WHY)
+    words = ("credits", "expire", ANNA, "--lot", "1", *WHY)
+    run(*words, "--key", "over")
+    again = run(*words, "--key", "over").stdout
+    assert again.splitlines() == [
+        "The same was posted under the key over before: nothing is posted now.",
+        "  credits: 6.00 → 6.00",
+    ]
+    assert run(*words, "--key", "over", "--dry-run").stdout.startswith(again)
+    used = "was used for another post of this account; use one of its own. Nothing was changed."
+    for lot, key in (("2", "over"), ("2", "first"), ("1", "second")):
+        refused = run("credits", "expire", ANNA, "--lot", lot, "--key", key, *WHY, exit_code=1)
+        assert f"The key {key} {used}" in refused.stderr
+    for post in (("grant", ANNA, "6"), ("adjust", ANNA, "6"), ("adjust", ANNA, "-6")):
+        refused = run("credits", *post, "--key", "over", *WHY, exit_code=1)
+        assert f"The key over {used}" in refused.stderr
+    assert "already" in run(*words, "--key", "late", exit_code=1).stderr
+    assert "which are ours" in run(*words, "--key", "expiry:1", exit_code=1).stderr
+    assert shown(run)["credits_nano"] == 6 * 10**9
+    told = anna.execute("SELECT count(*) FROM ledger_entries WHERE contra = 14")
+    assert told.fetchone() == (1,)
+
+
 def test_a_time_to_come_is_refused_and_a_past_one_is_shown(
     run: Run, anna: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

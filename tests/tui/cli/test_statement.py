@@ -74,6 +74,27 @@ def test_a_statement_is_printed_in_each_form(run: Run, used: Site, tmp_path: Pat
     assert run(*words, "--json").stdout == run(*words, "--json").stdout
 
 
+def test_a_statement_names_what_was_restated_within_its_month(run: Run, used: Site) -> None:
+    used.say({"a": 1.5}, NUMBER + 1)
+    used.again(NUMBER + 1)
+    used.collect()
+    used.post()
+    words = ("statement", ANNA, "--month", "2026-03")
+    told = thin(run(*words).stdout)
+    assert "Corrections within this month, in the charges above:" in told
+    words_told = "2026-03-31 22Z eu-1 a 0.500000000 the source restated what they cost"
+    assert words_told in " ".join(told.split())
+    assert "Corrections within this month" in run(*words, "--html", "-").stdout
+    rows = csv.DictReader(io.StringIO(run(*words, "--csv").stdout))
+    (row,) = [row for row in rows if row["part"] == "restated"]
+    assert (row["what"], row["charge"]) == (
+        "22Z: the source restated what they cost",
+        "0.500000000",
+    )
+    (day,) = json.loads(run(*words, "--json").stdout)["restated"]["days"]
+    assert (day["what"], day["hours"], day["moved_nano"]) == ("restated", [22], 500_000_000)
+
+
 def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
     words = ("books", "close", "2026-03", "--reason", "invoiced")
     with carrying(used.database, publish(used.database), role=set_up_roles(used.database)):
@@ -85,7 +106,10 @@ def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
     assert closed.splitlines()[0] in tried
     assert "2026-03 is closed, and 1 statement is frozen (3.054990000 USD charged)." in thin(closed)
     assert "was closed on" in again
-    assert "2026-04 is not over: it is over at 2026-05-01T00Z." in running
+    assert (
+        "2026-04 cannot be closed yet. (1) the month is not over: it is over at 2026-05-01"
+        in running
+    )
     told = run("statement", ANNA, "--month", "2026-03").stdout
     assert "Final: the month was closed on" in told
     assert "SHA-256 of the frozen figures" in told
@@ -94,7 +118,10 @@ def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
         ("2026-04", False),
         ("2026-03", True),
     ]
-    assert "2026-04: 2026-04 is not over" in run("books", "months").stdout
+    assert (
+        "2026-04: the month is not over: it is over at 2026-05-01T00Z."
+        in run("books", "months").stdout
+    )
 
 
 def test_what_no_statement_can_be_made_of_says_why(run: Run, used: Site, tmp_path: Path) -> None:
