@@ -6,7 +6,8 @@ What OpenCost would say stands in `site.said`; the clock stands where a test put
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,7 +37,7 @@ from core.rates.terms import read_terms
 from core.secret import Secret
 from tests import factories
 from tests.answers import body
-from tests.database import Database
+from tests.database import Database, Templates
 
 LOOKS_MAX, LOOK_S = 100, 0.05
 FIRST = factories.SINCE
@@ -375,6 +376,46 @@ def opened(database: Database) -> Iterator[Site]:
         yield made
     finally:
         made.close()
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a site knows beside its database."""
+
+    now: datetime
+    policy: Policy
+    said: Mapping[tuple[str, datetime], Said]
+    asked: tuple[tuple[str, datetime], ...]
+    told: tuple[tuple[str, dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A story with which many tests begin: told once, and copied for each."""
+
+    tell: Callable[[Site], object]
+
+    def __call__(self, database: Database) -> _Kept:
+        with opened(database) as site:
+            self.tell(site)
+            return _Kept(site.now, site.policy, dict(site.said), (*site.asked,), (*site.told,))
+
+
+Begun = Callable[[Callable[[Site], object]], AbstractContextManager[Site]]
+
+
+@pytest.fixture
+def begun(templates: Templates) -> Begun:
+    """Lend sites that stand where a story, told once, has ended."""
+
+    @contextlib.contextmanager
+    def lend(story: Callable[[Site], object]) -> Iterator[Site]:
+        with templates.lend(_Begun(story)) as (database, kept), opened(database) as made:
+            made.now, made.policy, made.said = kept.now, kept.policy, dict(kept.said)
+            made.asked, made.told = list(kept.asked), list(kept.told)
+            yield made
+
+    return lend
 
 
 @pytest.fixture
