@@ -17,7 +17,7 @@ from tests.core.metering.site import FIRST, Begun, Site, away, hour
 
 @pytest.fixture
 def kept(begun: Begun) -> Iterator[Site]:
-    with begun(some_of_each) as site:
+    with begun.after(some_of_each) as (site, _):
         yield site
 
 

@@ -20,7 +20,7 @@ ANNA, BEN, CARA = "auth0|anna", "auth0|ben", "auth0|cara"
 
 @pytest.fixture
 def ledger(begun: Begun) -> Iterator[Site]:
-    with begun(all_kinds) as site:
+    with begun.after(all_kinds) as (site, _):
         yield site
 
 

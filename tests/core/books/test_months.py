@@ -35,7 +35,7 @@ AFTER = LAST + 4
 
 @pytest.fixture
 def march(begun: Begun) -> Iterator[Site]:
-    with begun(settled) as site:
+    with begun.after(settled) as (site, _):
         yield site
 
 

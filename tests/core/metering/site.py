@@ -7,10 +7,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import psycopg
 import pytest
@@ -50,6 +49,7 @@ NONE: Mapping[str, str] = {}
 
 Connection = psycopg.Connection[Any]
 Said = bytes | Exception
+Told = TypeVar("Told")
 
 
 def hour(number: int) -> datetime:
@@ -390,32 +390,41 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A story with which many tests begin: told once, and copied for each."""
+class Begun:
+    """Sites on which a story has been told: once, then its database is copied for each test."""
 
-    tell: Callable[[Site], object]
-
-    def __call__(self, database: Database) -> _Kept:
-        with opened(database) as site:
-            self.tell(site)
-            return _Kept(site.now, site.policy, dict(site.said), (*site.asked,), (*site.told,))
-
-
-Begun = Callable[[Callable[[Site], object]], AbstractContextManager[Site]]
-
-
-@pytest.fixture
-def begun(templates: Templates) -> Begun:
-    """Lend sites that stand where a story, told once, has ended."""
+    templates: Templates
 
     @contextlib.contextmanager
-    def lend(story: Callable[[Site], object]) -> Iterator[Site]:
-        with templates.lend(_Begun(story)) as (database, kept), opened(database) as made:
-            made.now, made.policy, made.said = kept.now, kept.policy, dict(kept.said)
-            made.asked, made.told = list(kept.asked), list(kept.told)
-            yield made
+    def after(self, story: Callable[[Site], Told]) -> Iterator[tuple[Site, Told]]:
+        """Lend a site that stands where the story ended, and what it returned: frozen values."""
+        with (
+            self.templates.lend(_Telling(story)) as (database, (kept, told)),
+            opened(database) as site,
+        ):
+            site.now, site.policy, site.said = kept.now, kept.policy, dict(kept.said)
+            site.asked, site.told = list(kept.asked), list(kept.told)
+            yield site, told
 
-    return lend
+
+@dataclass(frozen=True)
+class _Telling(Generic[Told]):
+    """Equal for the same story, so that it is told once."""
+
+    story: Callable[[Site], Told]
+
+    def __call__(self, database: Database) -> tuple[_Kept, Told]:
+        with opened(database) as site:
+            told = self.story(site)
+            kept = _Kept(
+                site.now, site.policy, dict(site.said), tuple(site.asked), tuple(site.told)
+            )
+            return kept, told
+
+
+@pytest.fixture(scope="session")
+def begun(templates: Templates) -> Begun:
+    return Begun(templates)
 
 
 @pytest.fixture
