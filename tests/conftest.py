@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from tests import children, loopback
-from tests.database import Connection, Database, Server, administer, cloned, serving
+from tests.database import Connection, Database, Server, Templates, administer, cloned, serving
 
 hypothesis.settings.register_profile("here", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
@@ -60,6 +60,12 @@ def database(_admin: Connection, postgres: Server) -> Iterator[Database]:
     """A database of this test alone, with the whole schema."""
     with cloned(_admin, postgres) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def templates(_admin: Connection, postgres: Server) -> Templates:
+    """Databases that are filled once and cloned for each test that begins with the same."""
+    return Templates(_admin, postgres)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -136,15 +136,21 @@ def none_of(found: list[str]) -> None:
     assert not found, "\n" + "\n".join(found)
 
 
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Walk a tree once for all rules."""
+    return tuple(ast.walk(tree))
+
+
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     """Each call with the dotted name that it is written with."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             yield dotted(node.func), node
 
@@ -155,6 +161,7 @@ def dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+@cache
 def comments(module: Module) -> dict[int, str]:
     tokens = tokenize.generate_tokens(io.StringIO(module.text).readline)
     return {
@@ -200,7 +207,7 @@ def test_time_is_read_in_the_clock_alone() -> None:
         for name, call in calls(module.tree):
             if CLOCK_CALL.search(name):
                 yield f"{module.at(call)} {name}()"
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             if isinstance(node, ast.ImportFrom) and node.module == "time":
                 wrong = {alias.name for alias in node.names} & {"time", "time_ns"}
                 yield from (f"{module.at(node)} from time import {name}" for name in wrong)
@@ -218,7 +225,7 @@ def test_money_never_becomes_a_float() -> None:
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -319,7 +326,7 @@ def raises_again(handler: ast.ExceptHandler) -> bool:
 def test_catching_everything_says_why() -> None:
     def rule(module: Module) -> Iterator[str]:
         notes = comments(module)
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             if not isinstance(node, ast.ExceptHandler) or raises_again(node):
                 continue
             caught = dotted(node.type) if node.type else "BaseException"
@@ -360,7 +367,7 @@ def test_errors_grow_on_one_tree() -> None:
     def rule(module: Module) -> Iterator[str]:
         if module.path == "core/errors.py":
             return
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             if isinstance(node, ast.ClassDef) and node.name not in STAYS_IN_ITS_ROOM:
                 bases = {dotted(base).split(".")[-1] for base in node.bases}
                 if any(base.endswith(("Error", "Exception")) for base in bases) or bases & ours:
@@ -466,7 +473,7 @@ def test_no_test_is_skipped_or_expected_to_fail() -> None:
     def rule(module: Module) -> Iterator[str]:
         if module.path in MAY_SKIP:
             return
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             name = dotted(node) if isinstance(node, ast.Attribute) else ""
             if re.search(r"(^pytest\.|\.mark\.)(skip|skipif|xfail|importorskip)$", name):
                 yield f"{module.at(node)} {name}"
@@ -479,11 +486,12 @@ PROOFS = re.compile(r"(^|\.|_)(raises|warns|snap_compare|fail)$|(^|\.)_?(assert|
 
 def proves(node: ast.AST, provers: set[str]) -> bool:
     """Whether something in `node` can fail a test: an assert, a raises, or a helper that has one."""
-    return any(isinstance(part, ast.Assert) for part in ast.walk(node)) or any(
+    return any(isinstance(part, ast.Assert) for part in nodes(node)) or any(
         PROOFS.search(name) or name.split(".")[-1] in provers for name, _ in calls(node)
     )
 
 
+@cache
 def provers_of(tree: ast.Module) -> set[str]:
     """Names of the module's own functions that prove something, by way of others too."""
     provers: set[str] = set()
@@ -496,7 +504,7 @@ def provers_of(tree: ast.Module) -> set[str]:
 def lent(tree: ast.Module) -> Iterator[str]:
     """Names of proving helpers that a module takes from other files of tests/."""
     lenders = {module.path.removesuffix(".py").replace("/", "."): module for module in modules()}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.ImportFrom) and (lender := lenders.get(node.module or "")):
             proving = provers_of(lender.tree)
             yield from (alias.asname or alias.name for alias in node.names if alias.name in proving)

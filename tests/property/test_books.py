@@ -15,8 +15,7 @@ from core.errors import Conflict, Unknown
 from core.metering.ownership import reattribute_cluster
 from tests import factories
 from tests.answers import allocation, body_of
-from tests.core.metering.site import ADMIN, NOTHING, Site, away, hour, opened
-from tests.database import Connection, Server, administer, cloned
+from tests.core.metering.site import ADMIN, NOTHING, Begun, Site, away, hour
 from tests.property.oracle import Figures, Hour, Oracle, Place, Said, Verdict
 
 HOUR_MINUTES = 60
@@ -48,32 +47,29 @@ Step = tuple[Any, ...]
 
 
 @pytest.fixture(scope="module")
-def admin(postgres: Server) -> Iterator[Connection]:
-    with administer(postgres) as connection:
-        yield connection
-
-
-@pytest.fixture(scope="module")
-def fresh(admin: Connection, postgres: Server) -> Callable[[], Any]:
+def fresh(begun: Begun) -> Callable[[], Any]:
     """A site of its own for each example, with clusters, users and hours that nobody asked for."""
 
     @contextlib.contextmanager
     def make() -> Iterator[Site]:
-        with cloned(admin, postgres) as database, opened(database) as site:
-            for name in CLUSTERS:
-                site.cluster(name, metering_since=hour(FIRST))
-            for name in USERS:
-                site.user(name)
-            for plan, versions in PLANS.items():
-                for number, factor in versions.items():
-                    if plan != "default":
-                        site.plan(plan, factor, number)
-            site.until(LAST)
-            site.open_windows()
-            site.connection.execute("UPDATE collection_windows SET next_try_at = NULL")
+        with begun.after(nothing_asked) as (site, _):
             yield site
 
     return make
+
+
+def nothing_asked(site: Site) -> None:
+    for name in CLUSTERS:
+        site.cluster(name, metering_since=hour(FIRST))
+    for name in USERS:
+        site.user(name)
+    for plan, versions in PLANS.items():
+        for number, factor in versions.items():
+            if plan != "default":
+                site.plan(plan, factor, number)
+    site.until(LAST)
+    site.open_windows()
+    site.connection.execute("UPDATE collection_windows SET next_try_at = NULL")
 
 
 # ── what can happen ─────────────────────────────────────────────────────────────────────────

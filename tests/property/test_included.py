@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from core.errors import Conflict, Unknown
 from tests import factories
 from tests.answers import allocation, body_of
-from tests.core.metering.site import Site, hour, opened
-from tests.database import Connection, Server, administer, cloned
+from tests.core.metering.site import Begun, Site, hour
 from tests.property.test_books import slow
 
 MICRO = 10**6
@@ -70,33 +69,32 @@ def at(since: dict[int, str], number: int) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def admin(postgres: Server) -> Iterator[Connection]:
-    with administer(postgres) as connection:
-        yield connection
-
-
-@pytest.fixture(scope="module")
-def fresh(admin: Connection, postgres: Server) -> Callable[[], Any]:
+def fresh(begun: Begun) -> Callable[[], Any]:
     @contextlib.contextmanager
     def make() -> Iterator["Both"]:
-        with cloned(admin, postgres) as database, opened(database) as site:
-            for cluster in CLUSTERS:
-                site.cluster(cluster, metering_since=hour(HOURS[0]))
-            users = {name: site.user(name) for name in USERS}
-            for card, included in CARDS.items():
-                free = {"cpu": str(included // MICRO)} if included else {}
-                site.card(card, {"cpu": "1"}, included=free)
-            site.until(HOURS[-1])
-            site.open_windows()
-            site.connection.execute(
-                "UPDATE collection_windows SET next_try_at = NULL, state = 'waived', why = 'test'"
-                " WHERE hour <> ALL (%s)",
-                [[hour(number) for number in HOURS]],
-            )
-            site.connection.execute("UPDATE collection_windows SET next_try_at = NULL")
-            yield Both(site, Use(), users)
+        with begun.after(nothing_asked) as (site, users):
+            yield Both(site, Use(), dict(users))
 
     return make
+
+
+def nothing_asked(site: Site) -> dict[str, factories.User]:
+    """Clusters, users and cards, and hours that nobody asked for."""
+    for cluster in CLUSTERS:
+        site.cluster(cluster, metering_since=hour(HOURS[0]))
+    users = {name: site.user(name) for name in USERS}
+    for card, included in CARDS.items():
+        free = {"cpu": str(included // MICRO)} if included else {}
+        site.card(card, {"cpu": "1"}, included=free)
+    site.until(HOURS[-1])
+    site.open_windows()
+    site.connection.execute(
+        "UPDATE collection_windows SET next_try_at = NULL, state = 'waived', why = 'test'"
+        " WHERE hour <> ALL (%s)",
+        [[hour(number) for number in HOURS]],
+    )
+    site.connection.execute("UPDATE collection_windows SET next_try_at = NULL")
+    return users
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What is included is free of what is posted: each late change moves it, and the ledger follows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -8,7 +9,7 @@ from core.books.explain import explain
 from tests import factories
 from tests.answers import allocation, body_of
 from tests.core.billing.ledger_site import books, granted, pays
-from tests.core.metering.site import ADMIN, Site, hour
+from tests.core.metering.site import ADMIN, Begun, Site, hour
 
 CORE_HOUR = 10**9
 """What one costs on the card of these tests, whose other resources are free."""
@@ -55,7 +56,12 @@ def charge(site: Site, user: factories.User) -> float:
 
 
 @pytest.fixture
-def plant(site: Site) -> Plant:
+def plant(begun: Begun) -> Iterator[Plant]:
+    with begun.after(ten_core_hours) as (site, anna):
+        yield Plant(site, anna)
+
+
+def ten_core_hours(site: Site) -> factories.User:
     """Two clusters; anna has ten core-hours a month included, and owns a, b and c on both."""
     anna = site.user()
     for cluster in ("eu-1", "eu-2"):
@@ -64,7 +70,20 @@ def plant(site: Site) -> Plant:
             site.map(namespace, anna, 0, cluster)
     site.card("card", {"cpu": "1"}, included={"cpu": "10"})
     site.assign(anna, "card", 0)
-    return Plant(site, anna)
+    return anna
+
+
+@pytest.fixture
+def used_up(begun: Begun) -> Iterator[Plant]:
+    with begun.after(two_beyond) as (site, anna):
+        yield Plant(site, anna)
+
+
+def two_beyond(site: Site) -> factories.User:
+    """The same after three days with four core-hours each."""
+    anna = ten_core_hours(site)
+    days_of(Plant(site, anna), 1, 3, step=12)
+    return anna
 
 
 def days_of(plant: Plant, cores: float, days: int, step: int = 6) -> None:
@@ -126,32 +145,32 @@ def test_a_restated_day_is_entered_on_all_later_days(plant: Plant) -> None:
     plant.settle(3 * 16 - 10 - 1 - 1.5)
 
 
-def test_a_correction_reaches_the_day_on_which_it_was_used_up(plant: Plant) -> None:
-    days_of(plant, 1, 3, step=12)
-    plant.settle(2)
-    assert [plant.site.usage()[plant.anna.id, "eu-1", f"2026-03-0{day}"] for day in (1, 2, 3)] == [
+def test_a_correction_reaches_the_day_on_which_it_was_used_up(used_up: Plant) -> None:
+    used_up.settle(2)
+    assert [
+        used_up.site.usage()[used_up.anna.id, "eu-1", f"2026-03-0{day}"] for day in (1, 2, 3)
+    ] == [
         0,
         0,
         CORE_HOUR,
     ]
-    plant.use({"a": 4.5}, 12)
-    plant.again(12)
-    plant.settle(2 + 3.5)
-    by_day = plant.site.all(
+    used_up.use({"a": 4.5}, 12)
+    used_up.again(12)
+    used_up.settle(2 + 3.5)
+    by_day = used_up.site.all(
         "SELECT usage_day, sum(-amount_nano)::bigint AS owed FROM ledger_entries"
         " WHERE account_no = %s GROUP BY 1 ORDER BY 1",
-        plant.anna.no,
+        used_up.anna.no,
     )
     assert [row["owed"] / CORE_HOUR for row in by_day] == [1.5, 4]
 
 
-def test_a_namespace_that_is_given_away_gives_its_free_part_back(plant: Plant) -> None:
-    days_of(plant, 1, 3, step=12)
-    ben = plant.site.user("ben")
-    plant.site.map("a", ben, 0, "eu-2")
-    plant.settle(0)
-    plant.site.map("a", plant.anna, 12, "eu-2")
-    plant.settle(1)
+def test_a_namespace_that_is_given_away_gives_its_free_part_back(used_up: Plant) -> None:
+    ben = used_up.site.user("ben")
+    used_up.site.map("a", ben, 0, "eu-2")
+    used_up.settle(0)
+    used_up.site.map("a", used_up.anna, 12, "eu-2")
+    used_up.settle(1)
 
 
 def test_a_month_that_begins_hands_out_anew(plant: Plant) -> None:
@@ -173,47 +192,44 @@ def test_a_month_that_begins_hands_out_anew(plant: Plant) -> None:
     ]
 
 
-def test_a_plan_that_begins_within_the_month_ends_what_is_free(plant: Plant) -> None:
-    days_of(plant, 1, 3, step=12)
-    plant.settle(2)
-    plant.site.card("bare", {"cpu": "1"})
-    change = plant.site.assign(plant.anna, "bare", 24)
+def test_a_plan_that_begins_within_the_month_ends_what_is_free(used_up: Plant) -> None:
+    used_up.settle(2)
+    used_up.site.card("bare", {"cpu": "1"})
+    change = used_up.site.assign(used_up.anna, "bare", 24)
     assert [(each.charge_before_nano, each.charge_after_nano) for each in change.moved] == [
         (2 * CORE_HOUR, 8 * CORE_HOUR)
     ]
-    plant.settle(8)
-    back = plant.site.unassign(plant.anna, 0)
+    used_up.settle(8)
+    back = used_up.site.unassign(used_up.anna, 0)
     (moved,) = back.moved
     assert moved.charge_before_nano == 8 * CORE_HOUR
-    plant.site.assign(plant.anna, "card", 0)
-    plant.settle(2)
+    used_up.site.assign(used_up.anna, "card", 0)
+    used_up.settle(2)
 
 
-def test_what_was_used_under_a_plan_that_never_was_is_forgotten(plant: Plant) -> None:
+def test_what_was_used_under_a_plan_that_never_was_is_forgotten(used_up: Plant) -> None:
     """Unassigned from the first hour on, given away in part, and assigned again."""
-    days_of(plant, 1, 3, step=12)
-    plant.settle(2)
-    plant.site.unassign(plant.anna, 0)
-    plant.site.post()
-    assert plant.site.value("SELECT count(*) FROM included_used_daily") == 0
-    plant.site.map("a", plant.site.user("ben"), 0, "eu-2")
-    plant.site.post()
-    plant.site.assign(plant.anna, "card", 0)
-    plant.settle(0)
+    used_up.settle(2)
+    used_up.site.unassign(used_up.anna, 0)
+    used_up.site.post()
+    assert used_up.site.value("SELECT count(*) FROM included_used_daily") == 0
+    used_up.site.map("a", used_up.site.user("ben"), 0, "eu-2")
+    used_up.site.post()
+    used_up.site.assign(used_up.anna, "card", 0)
+    used_up.settle(0)
 
 
-def test_assigning_tells_what_is_charged_with_the_free_part(plant: Plant) -> None:
-    days_of(plant, 1, 3, step=12)
+def test_assigning_tells_what_is_charged_with_the_free_part(used_up: Plant) -> None:
     cost = 12 * 1_065_760_000 - 12 * 47_430_000
-    (undone,) = plant.site.unassign(plant.anna, 0).moved
+    (undone,) = used_up.site.unassign(used_up.anna, 0).moved
     assert (undone.charge_before_nano, undone.charge_after_nano) == (
         2 * CORE_HOUR,
         undone.cost_nano,
     )
     assert undone.cost_nano == cost
-    (done,) = plant.site.assign(plant.anna, "card", 0).moved
+    (done,) = used_up.site.assign(used_up.anna, "card", 0).moved
     assert (done.charge_before_nano, done.charge_after_nano) == (cost, 2 * CORE_HOUR)
-    plant.settle(2)
+    used_up.settle(2)
 
 
 def test_credits_pay_what_is_left_and_get_back_what_becomes_free(plant: Plant) -> None:

@@ -1,3 +1,3 @@
-from tests.core.metering.site import site
+from tests.core.metering.site import begun, site
 
-__all__ = ["site"]
+__all__ = ["begun", "site"]

@@ -1,6 +1,7 @@
 """The proof of the books: green on good books, and each thing that can be wrong is named."""
 
 import hashlib
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +12,16 @@ from core.books.checks import check_books
 from core.clock import DAY
 from core.errors import InputFault
 from tests.answers import allocation, body_of
-from tests.core.metering.site import FIRST, Site, away, hour
+from tests.core.metering.site import FIRST, Begun, Site, away, hour
 
 
 @pytest.fixture
-def kept(site: Site) -> Site:
+def kept(begun: Begun) -> Iterator[Site]:
+    with begun.after(some_of_each) as (site, _):
+        yield site
+
+
+def some_of_each(site: Site) -> None:
     """Books with something of each kind in them: 25 hours, one of them restated, a day closed."""
     site.cluster()
     anna, ben = site.user(), site.user("ben")
@@ -31,7 +37,6 @@ def kept(site: Site) -> Site:
     site.map("b", anna, 5)
     site.post()
     site.must_balance()
-    return site
 
 
 def wrong(site: Site, **how: Any) -> dict[int, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """The proof of the ledger: whatever an owner changes with the triggers off is named by its row."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from core.billing.marks import mark_accounts
 from core.db.roles import DAEMON, ensure_roles
 from tests.core.billing.ledger_site import day, expire, granted, pays, refunded
-from tests.core.metering.site import FIRST, Site, hour
+from tests.core.metering.site import FIRST, Begun, Site, hour
 from tests.database import Connection
 from tests.factories import User
 
@@ -18,7 +19,12 @@ ANNA, BEN, CARA = "auth0|anna", "auth0|ben", "auth0|cara"
 
 
 @pytest.fixture
-def ledger(site: Site) -> Site:
+def ledger(begun: Begun) -> Iterator[Site]:
+    with begun.after(all_kinds) as (site, _):
+        yield site
+
+
+def all_kinds(site: Site) -> None:
     """Books with an entry of each kind: draws, arrears that were repaid, a refund, an expiry."""
     site.cluster()
     anna, ben, cara = site.user(), site.user("ben"), site.user("cara")
@@ -38,7 +44,6 @@ def ledger(site: Site) -> Site:
     expire(site)
     mark_accounts(site.connection, site.now)
     site.must_balance()
-    return site
 
 
 def _grant(site: Site, anna: User, cara: User) -> None:

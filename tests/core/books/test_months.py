@@ -1,7 +1,7 @@
 """Closing a month: what stands in its way, what it freezes, and where corrections go after it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -20,7 +20,7 @@ from core.money import NANO
 from tests.answers import allocation, body_of
 from tests.core.billing.ledger_site import expire, granted, pays, refunded, units
 from tests.core.books.test_ledger_checks import corrupt, wrong
-from tests.core.metering.site import ADMIN, FIRST, Site, away, hour
+from tests.core.metering.site import ADMIN, FIRST, Begun, Site, away, hour
 from tests.database import Connection
 from tests.factories import User
 
@@ -34,7 +34,12 @@ AFTER = LAST + 4
 
 
 @pytest.fixture
-def march(site: Site) -> Site:
+def march(begun: Begun) -> Iterator[Site]:
+    with begun.after(settled) as (site, _):
+        yield site
+
+
+def settled(site: Site) -> None:
     """The end of a month, settled: anna with credits, ben who is invoiced."""
     site.cluster(metering_since=METERED)
     anna, ben = site.user(), site.user("ben")
@@ -51,7 +56,6 @@ def march(site: Site) -> Site:
     site.say({"a": 0.25}, AFTER)
     site.collect()
     site.post()
-    return site
 
 
 def close(site: Site, month: str = "2026-03") -> Closed:

@@ -17,28 +17,37 @@ from core.reports.hours import cluster_hours, hours_map
 from core.reports.rates import plan_story, plans
 from core.reports.session import daemons, session
 from core.reports.usage import usage
-from tests.database import Connection, Database
+from tests.database import Connection, Database, Templates
 from tests.factories import NOW, add_cluster, add_user
 
 REFUSED = psycopg.errors.InsufficientPrivilege
 
 
+def set_up(database: Database) -> None:
+    ensure_roles(database.connect())
+
+
 @pytest.fixture
-def person(database: Database) -> Iterator[Connection]:
+def with_roles(templates: Templates) -> Iterator[Database]:
+    """A database whose roles are set up."""
+    with templates.lend(set_up) as (database, _):
+        yield database
+
+
+@pytest.fixture
+def person(with_roles: Database) -> Iterator[Connection]:
     """A connection as a person's own role."""
-    owner = database.connect()
-    role = f"{database.name}_anna"
-    ensure_roles(owner)
+    owner = with_roles.connect()
+    role = f"{with_roles.name}_anna"
     ensure_login_role(owner, role)
-    with connect(database.url_for(role), name="person") as connection:
+    with connect(with_roles.url_for(role), name="person") as connection:
         yield connection
     owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 @pytest.fixture
-def daemon(database: Database) -> Iterator[Connection]:
-    ensure_roles(database.connect())
-    with connect(database.url_for(DAEMON), name="daemon") as connection:
+def daemon(with_roles: Database) -> Iterator[Connection]:
+    with connect(with_roles.url_for(DAEMON), name="daemon") as connection:
         yield connection
 
 
@@ -122,8 +131,8 @@ def test_a_person_submits_under_their_own_role_whatever_they_say(person: Connect
     assert row == (person.info.user, "auth0|boss", "submitted", 0)
 
 
-def test_a_person_reads_what_the_screens_show(database: Database, person: Connection) -> None:
-    add_cluster(database.connect())
+def test_a_person_reads_what_the_screens_show(with_roles: Database, person: Connection) -> None:
+    add_cluster(with_roles.connect())
     assert [line.name for line in clusters(person, NOW)] == ["eu-1"]
     assert unmapped(person) == ()
     assert session(person).role == person.info.user

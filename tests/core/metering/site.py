@@ -6,10 +6,10 @@ What OpenCost would say stands in `site.said`; the clock stands where a test put
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import psycopg
 import pytest
@@ -36,7 +36,7 @@ from core.rates.terms import read_terms
 from core.secret import Secret
 from tests import factories
 from tests.answers import body
-from tests.database import Database
+from tests.database import Database, Templates
 
 LOOKS_MAX, LOOK_S = 100, 0.05
 FIRST = factories.SINCE
@@ -49,6 +49,7 @@ NONE: Mapping[str, str] = {}
 
 Connection = psycopg.Connection[Any]
 Said = bytes | Exception
+Told = TypeVar("Told")
 
 
 def hour(number: int) -> datetime:
@@ -375,6 +376,55 @@ def opened(database: Database) -> Iterator[Site]:
         yield made
     finally:
         made.close()
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a site knows beside its database."""
+
+    now: datetime
+    policy: Policy
+    said: Mapping[tuple[str, datetime], Said]
+    asked: tuple[tuple[str, datetime], ...]
+    told: tuple[tuple[str, dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Sites on which a story has been told: once, then its database is copied for each test."""
+
+    templates: Templates
+
+    @contextlib.contextmanager
+    def after(self, story: Callable[[Site], Told]) -> Iterator[tuple[Site, Told]]:
+        """Lend a site that stands where the story ended, and what it returned: frozen values."""
+        with (
+            self.templates.lend(_Telling(story)) as (database, (kept, told)),
+            opened(database) as site,
+        ):
+            site.now, site.policy, site.said = kept.now, kept.policy, dict(kept.said)
+            site.asked, site.told = list(kept.asked), list(kept.told)
+            yield site, told
+
+
+@dataclass(frozen=True)
+class _Telling(Generic[Told]):
+    """Equal for the same story, so that it is told once."""
+
+    story: Callable[[Site], Told]
+
+    def __call__(self, database: Database) -> tuple[_Kept, Told]:
+        with opened(database) as site:
+            told = self.story(site)
+            kept = _Kept(
+                site.now, site.policy, dict(site.said), tuple(site.asked), tuple(site.told)
+            )
+            return kept, told
+
+
+@pytest.fixture(scope="session")
+def begun(templates: Templates) -> Begun:
+    return Begun(templates)
 
 
 @pytest.fixture

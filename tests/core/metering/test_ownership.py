@@ -1,6 +1,7 @@
 """Whose a namespace is, by whole hours; every change revises the stored hours it touches."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from core.errors import Conflict, Forbidden, InputFault, Unknown
 from core.identity.principal import Principal
 from core.metering import ownership
 from tests import factories
-from tests.core.metering.site import ADMIN, Row, Site, hour
+from tests.core.metering.site import ADMIN, Begun, Row, Site, hour
 from tests.database import Connection
 from tests.factories import NOW
 
@@ -26,7 +27,12 @@ COST = 1_018_330_000
 
 
 @pytest.fixture
-def six(site: Site) -> Site:
+def six(begun: Begun) -> Iterator[Site]:
+    with begun.after(six_hours) as (site, _):
+        yield site
+
+
+def six_hours(site: Site) -> None:
     """Six stored hours of the namespaces a and b, which nobody owns."""
     site.cluster()
     for number in range(7):
@@ -34,7 +40,6 @@ def six(site: Site) -> Site:
     site.until(5)
     site.collect()
     site.post()
-    return site
 
 
 def owners(site: Site, namespace: str = "a", hours: int = 6) -> str:

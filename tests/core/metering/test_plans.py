@@ -5,7 +5,7 @@ nothing for a namespace without its hours. A year of many clusters must not cost
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from core.db.queries import queries_beside
 from core.metering import ownership, reattribute, revise
-from tests.core.metering.site import FIRST, Site, hour
+from tests.core.metering.site import FIRST, Begun, Site, hour
 
 HOURS = 24 * 40
 CLUSTERS, NAMESPACES = 10, 8
@@ -82,12 +82,16 @@ ANALYZE allocations, collection_windows, namespaces, hopsworks_clusters;
 
 
 @pytest.fixture
-def months(site: Site) -> Site:
+def months(begun: Begun) -> Iterator[Site]:
+    with begun.after(filled) as (site, _):
+        site.connection.execute(_SQL["staging"])
+        yield site
+
+
+def filled(site: Site) -> None:
     """Two months of ten clusters, as plain numbers."""
     for number in range(1, CLUSTERS + 1):
         site.cluster(f"eu-{number}")
     values = {"first": FIRST, "last": hour(HOURS - 1), "namespaces": NAMESPACES}
     with psycopg.ClientCursor(site.connection) as cursor:
         cursor.execute(FILL, values)
-    site.connection.execute(_SQL["staging"])
-    return site

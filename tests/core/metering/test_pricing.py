@@ -1,5 +1,6 @@
 """Versions of plans: each hour is charged by its own, and what was charged is never changed."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ from core.identity.principal import Principal
 from core.metering.pricing import new_version
 from core.rates.plans import BEGINNING
 from core.rates.terms import Terms
-from tests.core.metering.site import Site, hour
+from tests.core.metering.site import Begun, Site, hour
 
 COST = 1_018_330_000
 """Of one hour of a namespace whose CPU costs 1."""
@@ -53,13 +54,17 @@ def collect(site: Site, first: int, last: int) -> None:
 
 
 @pytest.fixture
-def annas(site: Site) -> Site:
+def annas(begun: Begun) -> Iterator[Site]:
+    with begun.after(two_hours) as (site, _):
+        yield site
+
+
+def two_hours(site: Site) -> None:
     """Two stored hours of anna's namespace a, charged by the default plan."""
     site.cluster()
     site.map("a", site.user(), 0)
     collect(site, 0, 1)
     settle(site)
-    return site
 
 
 def test_a_version_that_begins_between_two_hours_prices_each_by_its_own(annas: Site) -> None:

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.clock import monotonic_s, utc_now
 from tests.core.commands.carrier import with_admin
-from tests.database import Database
+from tests.database import Connection, Database
 from tests.factories import add_cluster, add_daemon
 
 LIMIT_S = 30
@@ -93,6 +94,27 @@ def test_bytes_that_are_no_text_are_a_sentence(database: Database) -> None:
         assert told.stderr == "What was typed holds characters that are no text.\n"
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """What a script runs in the background ignores ^C, and all that this starts would as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def until_it_waits(connection: Connection) -> None:
+    """See the command's client read what became of it: between the INSERT and that, ^C is another."""
+    asked = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'"
+        " AND pid <> pg_backend_pid() AND query LIKE 'SELECT state, result%'"
+    )
+    deadline_s = monotonic_s() + LIMIT_S
+    while not connection.execute(asked).rowcount:
+        assert monotonic_s() < deadline_s
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_leaving_while_it_waits_says_that_it_goes_on(database: Database) -> None:
     add_daemon(with_admin(database), seen_at=utc_now())
     with subprocess.Popen(
@@ -101,14 +123,12 @@ def test_leaving_while_it_waits_says_that_it_goes_on(database: Database) -> None
         text=True,
         env={**os.environ, "HOPSMETER_DATABASE_URL": database.url},
     ) as waiting:
-        connection = database.connect()
-        deadline_s = monotonic_s() + LIMIT_S
-        while not connection.execute("SELECT id FROM hopsmeter.commands").fetchone():
-            assert monotonic_s() < deadline_s
-            time.sleep(0.05)
-        time.sleep(0.3)  # from the INSERT into the wait
-        waiting.send_signal(signal.SIGINT)
-        _, said = waiting.communicate(timeout=LIMIT_S)
+        try:
+            until_it_waits(database.connect())
+            waiting.send_signal(signal.SIGINT)
+            _, said = waiting.communicate(timeout=LIMIT_S)
+        finally:
+            waiting.kill()  # where it did not leave, or it would be waited for for a minute
     assert (waiting.returncode, said) == (3, "Command 1 goes on without you.\n")
 
 
