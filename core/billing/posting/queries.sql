@@ -139,9 +139,15 @@ WITH sums AS MATERIALIZED (
            hopsmeter.sum_nano(a.cpu_nano) AS cpu, hopsmeter.sum_nano(a.gpu_nano) AS gpu,
            hopsmeter.sum_nano(a.ram_nano) AS ram, hopsmeter.sum_nano(a.pv_nano) AS pv,
            hopsmeter.sum_nano(a.network_nano) AS network, hopsmeter.sum_nano(a.total_nano) AS total,
-           hopsmeter.sum_nano(hopsmeter.charge_nano(a, v, NULL)) AS charge
+           hopsmeter.sum_nano(CASE WHEN v.id IS NULL THEN a.total_nano
+                                   ELSE hopsmeter.charge_nano(a, v, NULL) END) AS charge
     FROM hopsmeter.allocations a
-    JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+    -- Most accounts pay what it costs, and of their rows no version need be opened.
+    LEFT JOIN hopsmeter.rate_plan_versions v ON v.id = a.plan_version_id
+        AND (v.factor IS DISTINCT FROM 1
+             OR num_nonnulls(v.cpu_factor, v.gpu_factor, v.ram_factor, v.pv_factor,
+                             v.network_factor, v.load_balancer_factor, v.shared_factor,
+                             v.external_factor) > 0)
     -- Whose user is known is a user's (kind 1): of that a planner without statistics thinks of most
     -- rows, of `kind = 1` of few, and then it hashes the facts instead of the versions.
     WHERE a.hour = ANY (%(hours)s::timestamptz[]) AND a.cluster_id = ANY (%(clusters)s::int[])
