@@ -57,32 +57,33 @@ class Span(Struct, gc=False):
 class Row(Struct, gc=False, rename="camel"):
     """One namespace's allocation: what is kept of its fields, null and absent told apart.
 
-    Without the first four there is nothing to bill on, so they are null where they are absent;
-    some of the others are left out by older or newer OpenCosts.
+    Without minutes, total and the costs of CPU and RAM there is nothing to bill on, so they are null where
+    they are absent; some of the others are left out by older or newer OpenCosts. In OpenCost's own order:
+    the decoder looks for a name where it expects the next one first (a twelfth of its time).
     """
 
-    cpu_cost: float | None = None
-    ram_cost: float | None = None
-    total_cost: float | None = None
     minutes: float | None = None
-    gpu_cost: float | None = 0.0
-    pv_cost: float | None = 0.0
-    network_cost: float | None = 0.0
-    load_balancer_cost: float | None = 0.0
-    shared_cost: float | None = 0.0
-    external_cost: float | None = 0.0
-    cpu_cost_adjustment: float | None = 0.0
-    gpu_cost_adjustment: float | None = 0.0
-    ram_cost_adjustment: float | None = 0.0
-    pv_cost_adjustment: float | None = 0.0
-    network_cost_adjustment: float | None = 0.0
-    load_balancer_cost_adjustment: float | None = 0.0
     cpu_core_hours: float | None = 0.0
+    cpu_cost: float | None = None
+    cpu_cost_adjustment: float | None = 0.0
     gpu_hours: float | None = 0.0
-    ram_byte_hours: float | None = 0.0
-    pv_byte_hours: float | None = 0.0
+    gpu_cost: float | None = 0.0
+    gpu_cost_adjustment: float | None = 0.0
     network_transfer_bytes: float | None = 0.0
     network_receive_bytes: float | None = 0.0
+    network_cost: float | None = 0.0
+    network_cost_adjustment: float | None = 0.0
+    load_balancer_cost: float | None = 0.0
+    load_balancer_cost_adjustment: float | None = 0.0
+    pv_byte_hours: float | None = 0.0
+    pv_cost: float | None = 0.0
+    pv_cost_adjustment: float | None = 0.0
+    ram_byte_hours: float | None = 0.0
+    ram_cost: float | None = None
+    ram_cost_adjustment: float | None = 0.0
+    external_cost: float | None = 0.0
+    shared_cost: float | None = 0.0
+    total_cost: float | None = None
     total_efficiency: float | None = None
     # More rows begun than keys means that a name stood twice, which a JSON decoder forgets. No
     # answer can have this field, so each row takes the default, which counts it in C.
