@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from core.clock import hour_text
 from sandbox.clock import WorldClock
 from sandbox.faults import fault_from_json
-from sandbox.wire import Request, Response, serve_plain
+from sandbox.wire import Request, Response, plain_server
 
 if TYPE_CHECKING:
-    import asyncio
-
     from sandbox.cluster import Cluster
     from sandbox.world import World
 
@@ -23,19 +21,18 @@ class Control:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._server: asyncio.Server | None = None
+        self._server = plain_server(self._handle, world.now)
 
     @property
     def url(self) -> str:
-        assert self._server is not None, "the world has not started"
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        assert self._server.port, "the world has not started"
+        return f"http://127.0.0.1:{self._server.port}"
 
     async def start(self) -> None:
-        self._server = await serve_plain(self._handle, self._world.now)
+        self._server.start()
 
     async def stop(self) -> None:
-        if self._server:
-            self._server.close()
+        await self._server.stop()
 
     def describe(self) -> dict[str, Any]:
         world = self._world

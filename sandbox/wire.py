@@ -6,12 +6,15 @@ connection that says nothing. A web framework hides exactly that.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from sandbox.listener import Listener
 
 HEAD_BYTES_MAX = 256 * 1024
 """Exec requests carry their argv in the URL; 7 kB were seen to pass a real server."""
@@ -110,18 +113,17 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-async def serve_plain(handler: Handler, now: Callable[[], datetime]) -> asyncio.Server:
-    """Serve plain HTTP on a free loopback port."""
+def plain_server(handler: Handler, now: Callable[[], datetime]) -> Listener:
+    """Return what serves plain HTTP on a free loopback port once it is started."""
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES_MAX)
         try:
             while request := await read_request(reader):
                 await write_response(writer, await handler(request), now())
         except (Broken, ConnectionError, asyncio.IncompleteReadError):
             pass
-        except asyncio.CancelledError:
-            pass  # the world ends; asyncio of Python 3.11 would report it as a fault
         finally:
             writer.close()
 
-    return await asyncio.start_server(converse, "127.0.0.1", 0, limit=HEAD_BYTES_MAX)
+    return Listener(converse)

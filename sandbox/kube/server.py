@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.clock import Clock, utc_now
@@ -16,6 +16,7 @@ from sandbox.kube.identity import Attributes, Identities, User, allows
 from sandbox.kube.process import Fetch
 from sandbox.kube.resources import PUBLIC_PATHS, Resources, State, attributes_of
 from sandbox.kube.route import Route, find_route
+from sandbox.listener import Listener
 from sandbox.wire import (
     HEAD_BYTES_MAX,
     Broken,
@@ -27,7 +28,6 @@ from sandbox.wire import (
 
 HANDSHAKE_S = 20.0
 GOODBYE_S = 1.0
-BACKLOG = 512
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -42,56 +42,34 @@ class ApiServer:
     moment: Callable[[str], Moment]
     """Which window of usage a URL asks for, for faults bound to hours."""
     now: Clock
-    port: int = 0
     requests: int = 0
-    _listener: socket.socket | None = None
-    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
-    _frozen: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._listener = Listener(self._serve)
         self._context = self.authority.server_context()
         self._resources = Resources(self.state, self.faults, self.fetch, self.now)
         self._exec = Exec(self.faults, self.fetch, self.now)
 
     async def start(self) -> None:
         """Listen on a free loopback port."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=BACKLOG)
-        self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
-        self._spawn(self._accept(self._listener))
+        self._listener.start()
 
     async def stop(self) -> None:
-        if self._listener:
-            self._listener.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.stop()
         await self._exec.stop()
-        for frozen in self._frozen:
-            frozen.close()
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
 
     @property
     def processes_running(self) -> int:
         """How many commands still run in the containers; a client that left ends none."""
         return self._exec.running
 
-    def _spawn(self, work: "Awaitable[None]") -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            # asyncio does it only for sockets it made; without, each answer waits 40 ms for an ACK.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.faults.take(["frozen_handshake"]):
-                self._frozen.append(connection)
-            else:
-                self._spawn(self._serve(connection))
-
     async def _serve(self, connection: socket.socket) -> None:
+        if self.faults.take(["frozen_handshake"]):
+            await asyncio.Event().wait()
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX)
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -100,7 +78,6 @@ class ApiServer:
                 lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
             )
         except (OSError, ssl.SSLError, TimeoutError):
-            connection.close()
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -52,6 +55,18 @@ def test_a_world_stops_with_its_block() -> None:
     for port in ports:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+def test_a_world_that_stops_as_clients_arrive_leaves_no_socket_open() -> None:
+    with warnings.catch_warnings(record=True) as seen, contextlib.ExitStack() as stack:
+        warnings.simplefilter("always")
+        for _ in range(20):
+            with World(clusters=1, namespaces=3) as world:
+                for port in [world["eu-prod"].server.port, urlsplit(world.control_url).port]:
+                    for _ in range(5):
+                        stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        gc.collect()
+    assert [str(warning.message) for warning in seen] == []
 
 
 def test_worlds_are_made_of_numbers_names_and_specs() -> None:
