@@ -12,6 +12,10 @@ HopsmeterError
 │   ├── ClusterTimeout   it gave no answer before the deadline
 │   └── SourceGone       the source says that it no longer has the hour
 ├── AnswerRefused        OpenCost answered, but the answer cannot be believed
+├── StripeFault          Stripe did not do what was asked
+│   ├── StripeAway       it gave no answer, or asks for patience: tried again
+│   ├── StripeRefused    it will not do this, for this account: parked until somebody looks
+│   └── StripeStopped    it will do nothing for us: the key, or what belongs to another account
 ├── PostingStuck         days whose figures nobody can add up; the others are posted
 ├── LeaseLost            somebody else works on it now; our work was rolled back
 └── DatabaseFault        the database is away, or of another version
@@ -87,6 +91,38 @@ class AnswerRefused(HopsmeterError):
     def __init__(self, fault: str, message: str, *, structural: bool) -> None:
         self.fault, self.structural = fault, structural
         super().__init__(message)
+
+
+class StripeFault(HopsmeterError):
+    """Stripe did not do what was asked."""
+
+    def __init__(self, message: str | None = None, *, code: str = "", request: str = "") -> None:
+        self.code, self.request = code, request
+        super().__init__(message)
+
+
+class StripeAway(StripeFault):
+    """Stripe gave no answer, or asks for patience; it is asked again."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str = "",
+        request: str = "",
+        maybe_done: bool = True,
+    ) -> None:
+        self.maybe_done = maybe_done
+        """Whether it may have done what was asked all the same: its answer was lost."""
+        super().__init__(message, code=code, request=request)
+
+
+class StripeRefused(StripeFault):
+    """Stripe will not do this, and would not the next time; see why, mend it, and try again."""
+
+
+class StripeStopped(StripeFault):
+    """Stripe will do nothing for us; check the key with `hopsmeter doctor`."""
 
 
 class PostingStuck(HopsmeterError):

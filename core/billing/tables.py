@@ -202,6 +202,11 @@ class LedgerEntry(Table, table=True):
         ),
         Index("ledger_entries_payment", "ref", unique=True, postgresql_where=text("contra = 12")),
         Index("ledger_entries_days", "usage_day", "posted_on", postgresql_using="brin"),
+        Index(
+            "ledger_entries_moved",
+            "posted_on",
+            postgresql_where=text("posting_no IS NULL AND contra = 2"),
+        ),
     )
 
     id: int | None = numbered(big=True)

@@ -10,7 +10,6 @@ import binascii
 import hmac
 import json
 import ssl
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,16 +19,16 @@ from typing import Any, Final
 import httpx
 
 from core.errors import SettingsFault
-from core.secret import Secret, bare_refusals
+from core.secret import Secret
 from core.settings import FROM_CREDENTIAL, Settings
 from core.settings.checks import without_path
+from core.settings.private import read_private_file
 
 ANSWER_MAX_S = 10.0
 """For all of it: name, connection, TLS, request, status."""
 STEP_MAX_S = 5.0
 SECRET_PREFIX: Final = b"whsec_"
 SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
-_FILE_BYTES_MAX = 256
 _WHY_CHARS_MAX = 200
 _MAKE_ONE = (
     "it holds one line, `whsec_` and 24 to 64 random bytes in base64"
@@ -63,23 +62,9 @@ def open_webhook(settings: Settings) -> Webhook | None:
     return Webhook(settings.webhook_url, key)
 
 
-@bare_refusals
 def _read_key(path: Path, *, private: bool) -> Secret:
-    """Return the bytes to sign with; what systemd hands over is as private as it can be."""
-    try:
-        mode = path.stat().st_mode
-        with path.open("rb") as file:
-            content = Secret(file.read(_FILE_BYTES_MAX))
-    except OSError as fault:
-        raise SettingsFault(
-            f"The webhook's secret {path} cannot be read: {fault.strerror}."
-        ) from None
-    if private and (not stat.S_ISREG(mode) or mode & 0o077):
-        raise SettingsFault(
-            f"The webhook's secret {path} may be read by others (mode {stat.S_IMODE(mode):04o});"
-            f" run: chmod 0400 {path}"
-        )
-    key = _key_of(content)
+    """Return the bytes to sign with."""
+    key = _key_of(read_private_file(path, "The webhook's secret", private=private))
     if key is None:
         raise SettingsFault(f"The webhook's secret {path} is none: {_MAKE_ONE}.")
     return key

@@ -34,6 +34,7 @@ APPEND_ONLY: Final = (
     "posted_hours",
     "closed_months",
     "statements",
+    "stripe_moves",
 )
 NEVER_WRITTEN: Final = ("alembic_version", "allocation_kinds", "ledger_codes")
 """By the daemon: migrations fill them."""

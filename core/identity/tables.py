@@ -10,7 +10,11 @@ from core.db.table import Name, Said, Table, Words, column_of, numbered, stamped
 
 class User(Table, table=True):
     __tablename__ = "users"
-    __table_args__ = (Index("users_email", text("lower(email)")),)
+    __table_args__ = (
+        Index("users_email", text("lower(email)")),
+        Index("users_stripe_customer", "stripe_customer_id", unique=True),
+        Index("users_stripe_subscription", "stripe_subscription_id", unique=True),
+    )
 
     id: str = Field(primary_key=True, sa_type=Text)
     no: int | None = numbered(key=False)

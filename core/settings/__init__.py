@@ -24,7 +24,16 @@ CONFIG_MAX_BYTES = 64 * 1024
 URL_CREDENTIAL = "hopsmeter-database-url"
 KEYRING_CREDENTIAL = "hopsmeter-keyring"
 WEBHOOK_CREDENTIAL = "hopsmeter-webhook-secret"
+STRIPE_KEY_CREDENTIAL = "hopsmeter-stripe-key"
+STRIPE_SIGNING_CREDENTIAL = "hopsmeter-stripe-signing"
 FROM_CREDENTIAL = "systemd credential"
+_FROM_CREDENTIALS = (
+    "keyring",
+    "database_url_file",
+    "webhook_secret_file",
+    "stripe_key_file",
+    "stripe_signing_file",
+)
 LEASE_MARGIN_S = 30
 """What a lease has beyond one answer: for what waits before it, and for the store after it."""
 LEASE_MAX_S = 24 * 3600
@@ -153,6 +162,41 @@ class Settings:
             "The file of mode 0400 with the secret (`whsec_…`) that events are signed with.",
         )
     )
+    stripe_key_file: Path | None = field(
+        metadata=option(
+            check.path,
+            lambda environment: _credential(environment, STRIPE_KEY_CREDENTIAL),
+            "The file of mode 0400 with the key of Stripe's API (`sk_…` or `rk_…`).",
+        )
+    )
+    stripe_signing_file: Path | None = field(
+        metadata=option(
+            check.path,
+            lambda environment: _credential(environment, STRIPE_SIGNING_CREDENTIAL),
+            "The file of mode 0400 with the secrets of Stripe's webhooks (`whsec_…`), one a line.",
+        )
+    )
+    stripe_url: str = field(
+        metadata=option(
+            check.webhook_url,
+            lambda _: "https://api.stripe.com",
+            "Where Stripe's API is: another place is the demo's.",
+        )
+    )
+    stripe_grace_days: int = field(
+        metadata=option(
+            check.whole_number(0, 90),
+            lambda _: 7,
+            "How long an account goes on with an unpaid invoice, or no card, before it is to stop.",
+        )
+    )
+    hooks_listen: tuple[str, int] = field(
+        metadata=option(
+            check.listen,
+            lambda _: ("127.0.0.1", 9481),
+            "Loopback address and port of /webhooks/stripe, for the proxy that has the certificate.",
+        )
+    )
     loopback_clusters: bool = field(
         metadata=option(
             check.yes_or_no, lambda _: False, "Whether clusters on this host are taken: the demo's."
@@ -220,7 +264,8 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
             faults.append(f"{given.label} {wrong}")
     _resolve_database(values, sources, faults)
     _check_lease(values, found.get("lease_s"), faults)
-    _check_webhook(values, found.get("webhook_url"), faults)
+    for url in ("webhook_url", "stripe_url"):
+        _check_outgoing(url, values, found.get(url), faults)
     if faults:
         raise SettingsFault("\n".join(faults))
     return Settings(**values, sources=sources)
@@ -333,7 +378,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _default_source(environment: Mapping[str, str], name: str, value: object) -> str:
-    if name in ("keyring", "database_url_file", "webhook_secret_file") and value is not None:
+    if name in _FROM_CREDENTIALS and value is not None:
         return FROM_CREDENTIAL
     if name == "state_folder" and environment.get("STATE_DIRECTORY"):
         return "systemd, STATE_DIRECTORY"
@@ -372,9 +417,11 @@ def _check_lease(values: dict[str, Any], given: _Given | None, faults: list[str]
         )
 
 
-def _check_webhook(values: dict[str, Any], given: _Given | None, faults: list[str]) -> None:
+def _check_outgoing(
+    name: str, values: dict[str, Any], given: _Given | None, faults: list[str]
+) -> None:
     """What is not sealed by TLS stays on this host, and that is for the sandbox alone."""
-    url = values.get("webhook_url")
+    url = values.get(name)
     if given and url and check.plain_on_loopback(url) and not values.get("loopback_clusters"):
         faults.append(f"{given.label} must begin with https://.")
 
@@ -382,7 +429,7 @@ def _check_webhook(values: dict[str, Any], given: _Given | None, faults: list[st
 def _shown(name: str, value: Any) -> str:
     if name == "database_url":
         return check.url_without_password(value) if value else "(its own, in the state folder)"
-    if name == "listen":
+    if name in ("listen", "hooks_listen"):
         return check.address(*value)
     if name == "webhook_url":
         return check.without_path(value) if value else "(unset)"

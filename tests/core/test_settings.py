@@ -31,7 +31,7 @@ def test_defaults_alone_are_enough_to_start() -> None:
     assert read.listen == ("127.0.0.1", 9480)
     assert set(read.sources) == set(OPTIONS)
     assert set(read.sources.values()) == {"default"}
-    assert len(OPTIONS) <= 18
+    assert len(OPTIONS) <= 24
 
 
 def test_each_setting_has_a_sentence() -> None:

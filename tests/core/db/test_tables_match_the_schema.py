@@ -16,7 +16,17 @@ from core.db.table import SCHEMA
 from core.db.table import Table as TableClass
 from tests.database import Database
 
-ROOMS = ("audit", "billing", "clusters", "commands", "identity", "metering", "rates")
+ROOMS = (
+    "audit",
+    "billing",
+    "billing.stripe",
+    "clusters",
+    "commands",
+    "identity",
+    "metering",
+    "rates",
+    "webhooks",
+)
 WITHOUT_A_CLASS = {
     "alembic_version": "Alembic's own",
     "daemons": "each heartbeat is one plain statement of the daemon's; core only reads it",

@@ -1,0 +1,196 @@
+"""The one way to Stripe: a limit in time, a limit in tries, a limit in requests a second; errors sorted.
+
+The SDK itself tries nothing again here: its own tries know no rate limit and no clock of ours. Each
+write carries an idempotency key made from our own ids, so that trying it again is asking about it.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+import stripe
+from stripe import StripeClient
+
+from core.clock import monotonic_s
+from core.errors import SettingsFault, StripeAway, StripeFault, StripeRefused, StripeStopped
+from core.secret import Secret, bare_refusals
+from core.settings import FROM_CREDENTIAL, Settings
+from core.settings.private import read_private_file
+
+API_VERSION: Final = stripe.api_version
+"""What the SDK that is pinned speaks; an endpoint of webhooks is made with it as well."""
+ANSWER_S: Final = 20.0
+CONNECT_S: Final = 5.0
+TRIES_MAX: Final = 4
+PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 8.0
+RATE_LIVE: Final = 80
+RATE_TEST: Final = 20
+BURST_S: Final = 0.5
+"""How much of its rate may come at once, after a rest."""
+IN_FLIGHT_MAX: Final = 16
+"""Requests at once; more would wait at Stripe instead of here."""
+STOPPING_CODES: Final = frozenset(
+    {"api_key_expired", "platform_api_key_expired", "account_invalid", "testmode_charges_only"}
+)
+
+Result = TypeVar("Result")
+Ask = Callable[[StripeClient], Awaitable[Result]]
+
+stripe.enable_telemetry = False
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where Stripe is and what lets us in; `key` is shown to nobody."""
+
+    url: str
+    key: Secret
+
+    @property
+    def is_live(self) -> bool:
+        return self.key.reveal().split(b"_")[1:2] == [b"live"]
+
+    @property
+    def rate(self) -> int:
+        """Requests a second at most: four fifths of what Stripe allows, the rest is for people."""
+        return RATE_LIVE if self.is_live else RATE_TEST
+
+
+def door_of(settings: Settings) -> Door | None:
+    """Return what the settings say of Stripe, None where they name no key; SettingsFault tells why."""
+    path = settings.stripe_key_file
+    if path is None:
+        return None
+    private = settings.sources["stripe_key_file"] != FROM_CREDENTIAL
+    return Door(settings.stripe_url, _key(read_private_file(path, "Stripe's key", private=private)))
+
+
+@bare_refusals
+def _key(content: Secret) -> Secret:
+    key = Secret(content.reveal().removesuffix(b"\n"))
+    text = key.reveal()
+    if not text.isascii() or not text.startswith((b"sk_", b"rk_")) or len(text.split()) != 1:
+        raise SettingsFault(
+            "Stripe's key is none: the file holds one line that begins with sk_ or rk_, and nothing"
+            " else (a publishable key, pk_, will not do)."
+        )
+    return key
+
+
+class Gateway:
+    """Stripe, for as long as the block runs, in the loop that it was entered in.
+
+    `ask` takes a function of the client, because each try has to make its request anew:
+    `await gateway.ask(lambda it: it.v1.customers.retrieve_async("cus_1"))`.
+    """
+
+    def __init__(self, door: Door, *, tries_max: int = TRIES_MAX) -> None:
+        self._door = door
+        self._tries_max = tries_max
+        self._pace = _Pace(door.rate)
+        self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._http: stripe.HTTPXClient | None = None
+        self._client: StripeClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S))
+        self._client = StripeClient(
+            self._door.key.reveal_text(),
+            http_client=self._http,
+            max_network_retries=0,
+            base_addresses={"api": self._door.url, "meter_events": self._door.url},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._http is not None
+        # The SDK left it without types.
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+        self._client = self._http = None
+
+    @property
+    def is_live(self) -> bool:
+        return self._door.is_live
+
+    async def ask(self, ask: Ask[Result], *, tries_max: int | None = None) -> Result:
+        """Ask, again where that may help; StripeAway, StripeRefused or StripeStopped if all fails.
+
+        `tries_max` of 1 is for who keeps account of the tries himself.
+        """
+        assert self._client is not None, "enter the gateway first"
+        last = self._tries_max if tries_max is None else tries_max
+        for number in range(1, last + 1):
+            async with self._room:
+                await self._pace.wait()
+                try:
+                    return await asyncio.wait_for(ask(self._client), ANSWER_S + CONNECT_S)
+                except (stripe.StripeError, TimeoutError) as fault:
+                    sorted_fault = sort_fault(fault)
+            if number == last or not isinstance(sorted_fault, StripeAway):
+                raise sorted_fault
+            await asyncio.sleep(_pause_s(number))
+        raise AssertionError("the last try returns or raises")
+
+
+def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
+    """Say of an error of the SDK what is to be done about it.
+
+    Stripe's own words are kept: they name fields and ids, never the key but by its last letters.
+    """
+    if isinstance(fault, TimeoutError):
+        return StripeAway("Stripe gave no answer in time.")
+    said = (fault.user_message or str(fault) or type(fault).__name__).strip()
+    code = _code(fault)
+    request = fault.request_id or ""
+    if isinstance(fault, (stripe.AuthenticationError, stripe.PermissionError)) or (
+        code in STOPPING_CODES
+    ):
+        return StripeStopped(f"Stripe does not let us in: {said}", code=code, request=request)
+    if isinstance(fault, stripe.APIConnectionError):
+        return StripeAway("Stripe cannot be reached.", code=code)
+    status = fault.http_status or 0
+    if isinstance(fault, stripe.RateLimitError) or status == 429:
+        return StripeAway(
+            f"Stripe asks for patience: {said}", code=code, request=request, maybe_done=False
+        )
+    if status in (409, 0) or status >= 500:
+        return StripeAway(f"Stripe failed ({status}): {said}", code=code, request=request)
+    return StripeRefused(f"Stripe refuses: {said}", code=code, request=request)
+
+
+def _code(fault: stripe.StripeError) -> str:
+    """RateLimitError and others leave `code` empty though the body has one."""
+    if fault.code:
+        return str(fault.code)
+    body = fault.json_body
+    error = body.get("error") if isinstance(body, dict) else None
+    return str(error.get("code") or "") if isinstance(error, dict) else ""
+
+
+def _pause_s(number: int) -> float:
+    """Between half and the whole of a pause that doubles: many who failed together come back apart."""
+    whole = min(PAUSE_MIN_S * 2 ** (number - 1), PAUSE_MAX_S)
+    return random.uniform(whole / 2, whole)  # noqa: S311 - spreads load, keeps no secret
+
+
+class _Pace:
+    """Lets one through every 1 / rate seconds, in order, and a few at once after a rest."""
+
+    def __init__(self, rate: int) -> None:
+        self._every_s = 1 / rate
+        self._next_s = monotonic_s()
+
+    async def wait(self) -> None:
+        now_s = monotonic_s()
+        self._next_s = max(self._next_s + self._every_s, now_s - BURST_S)
+        if self._next_s > now_s:
+            await asyncio.sleep(self._next_s - now_s)
