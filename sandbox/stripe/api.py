@@ -20,7 +20,7 @@ from sandbox.stripe.page import expanded
 from sandbox.stripe.route import Call, Route, find_route
 from sandbox.wire import Request, Response
 
-KEPT_EXCHANGES_MAX = 50_000
+KEPT_EXCHANGES_MAX = 20_000
 KEPT_STATUSES = frozenset({200, 402, 500})
 """What an idempotency key keeps: refusals of what was asked, and of collisions, are not kept."""
 SILENCE = Response(500, b"", silent=True)
@@ -36,9 +36,13 @@ class Exchange:
     form: Form
     headers: dict[str, str] = field(repr=False)
     status: int
-    answer: Thing = field(repr=False)
+    body: bytes = field(repr=False)
     replayed: bool
     fault: str | None
+
+    @property
+    def answer(self) -> Thing:
+        return dict(json.loads(self.body))
 
 
 @dataclass
@@ -52,6 +56,8 @@ class Api:
     exchanges: deque[Exchange] = field(default_factory=lambda: deque(maxlen=KEPT_EXCHANGES_MAX))
     hears: list[Callable[[Exchange], None]] = field(default_factory=list)
     """Called with every exchange; the tests hold each one against Stripe's description."""
+    bugs: list[Exception] = field(default_factory=list)
+    """What went wrong in the sandbox itself."""
 
     def __post_init__(self) -> None:
         self._idempotency = IdempotencyKeys(self.account)
@@ -79,6 +85,9 @@ class Api:
         except StripeError as error:
             status, body = error.status, _encode(error.body())
             headers |= error.headers
+        except Exception as bug:  # noqa: BLE001  # ours, not the client's: it is told, and stop() raises it
+            self.bugs.append(bug)
+            status, body = 500, _encode(broken().body())
         self._note(request, form, status, body, headers, fault)
         if fault and fault.kind in {"hang_after", "cut_after"}:
             if fault.kind == "hang_after":
@@ -203,7 +212,7 @@ class Api:
             form,
             dict(request.headers),
             status,
-            json.loads(body),
+            body,
             "Idempotent-Replayed" in headers,
             fault.kind if fault else None,
         )

@@ -18,8 +18,6 @@ from sandbox.stripe.setup_intents import SetupIntents
 
 EXPIRY = timedelta(hours=24)
 EXPIRY_MIN = timedelta(minutes=30)
-DELAYED_AFTER = timedelta(days=4)
-"""When a direct debit is settled, unless somebody decides it before."""
 TAKES = (
     "mode line_items customer customer_email customer_creation client_reference_id metadata"
     " success_url cancel_url currency payment_method_types payment_intent_data setup_intent_data"
@@ -185,29 +183,21 @@ class Checkout:
         return self._finish(session)
 
     def _complete_payment(self, session: Thing, kind: str, *, succeeds: bool) -> Thing:
-        account = self._account
         if session["amount_total"] == 0:
             return self._finish(session)
         intent = self._payment_intent(session)
-        method = self._methods.make(kind, declines=not succeeds and kind == "card")
+        method = self._methods.make(kind, declines=not succeeds)
         # Not attached, as nothing is kept: it only counts as the payer's own.
         method["customer"] = intent["customer"]
         self._payments.attempt(intent, method, lambda done: self._hear(session, done))
         method["customer"] = None
         if intent["status"] == "processing":
             self._finish(session)
-            account.agenda.plan(
-                account.at + DELAYED_AFTER, lambda: self._settle_if_open(intent, succeeds=succeeds)
-            )
         return session
 
     def _expire_if_open(self, session: Thing) -> None:
         if session["status"] == "open":
             self.expire(session)
-
-    def _settle_if_open(self, intent: Thing, *, succeeds: bool) -> None:
-        if intent["status"] == "processing":
-            self._payments.settle(intent, succeeds=succeeds)
 
     def _payment_intent(self, session: Thing) -> Thing:
         """Return the session's intent; it is made when a person first tries to pay."""

@@ -1,5 +1,7 @@
 """Customers: who pays, and with what by default."""
 
+from collections.abc import Callable
+
 from sandbox.stripe.account import Account, Thing
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.form import Form, hash_of, merge_metadata
@@ -14,6 +16,7 @@ EMAIL_LETTERS_MAX = 512
 class Customers:
     def __init__(self, account: Account) -> None:
         self._account = account
+        self.on_deleted: Callable[[str], None] = lambda _customer_id: None
         account.includable["customer", "subscriptions"] = self._subscriptions
 
     def routes(self) -> list[Route]:
@@ -76,6 +79,7 @@ class Customers:
         account = self._account
         customer = account.get("customer", call.id)
         if not customer.get("deleted"):
+            self.on_deleted(call.id)
             account.emit("customer.deleted", customer, None)
         gone = {"id": call.id, "object": "customer", "deleted": True}
         account.tables["customer"][call.id] = gone

@@ -186,7 +186,7 @@ class Endpoints:
     def _delete_destination(self, call: Call) -> Thing:
         self._account.get("v2.core.event_destination", call.id)
         del self._account.tables["v2.core.event_destination"][call.id]
-        return {"id": call.id, "object": "v2.core.event_destination", "deleted": True}
+        return {"id": call.id, "object": "v2.core.event_destination"}
 
 
 def _check_url(url: Any) -> None:

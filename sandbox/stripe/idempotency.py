@@ -30,9 +30,8 @@ class IdempotencyKeys:
         if len(key) > KEY_LETTERS_MAX:
             raise StripeError(f"Idempotency keys have at most {KEY_LETTERS_MAX} characters.")
         now, mine = self._account.now(), _print(request)
+        self._prune(now)
         kept = self._kept.get(key)
-        if kept and now - kept.at >= self._account.settings.idempotency_kept:
-            kept = None
         if kept is None:
             self._kept[key] = _Kept(mine, now)
             return None
@@ -53,9 +52,19 @@ class IdempotencyKeys:
             )
         return kept.status, kept.body
 
+    def _prune(self, now: datetime) -> None:
+        """Let go what is old enough; the oldest stand first."""
+        oldest_at = now - self._account.settings.idempotency_kept
+        while self._kept:
+            key, kept = next(iter(self._kept.items()))
+            if kept.at > oldest_at:
+                break
+            del self._kept[key]
+
     def keep(self, key: str, status: int, body: bytes) -> None:
-        kept = self._kept[key]
-        kept.status, kept.body = status, body
+        kept = self._kept.get(key)
+        if kept:  # it may have been pruned while a long call was under way
+            kept.status, kept.body = status, body
 
     def forget(self, key: str) -> None:
         """Let a key go that led to nothing: validation failed, or another call was in the way."""

@@ -25,7 +25,6 @@ class InvoiceRoutes:
             Route("GET", one, self._retrieve),
             Route("GET", one + "/lines", self._lines, PAGING),
             Route("POST", one, self._update, "auto_advance metadata description"),
-            Route("DELETE", one, self._delete),
             Route("POST", one + "/finalize", self._finalize, "auto_advance"),
             Route("POST", one + "/pay", self._pay, "payment_method paid_out_of_band off_session"),
             Route("POST", one + "/void", self._void),
@@ -65,9 +64,6 @@ class InvoiceRoutes:
             description=form.get("description", invoice["description"]),
             metadata=merge_metadata(invoice["metadata"], form),
         )
-
-    def _delete(self, call: Call) -> Thing:
-        return self._invoices.delete(self._retrieve(call))
 
     def _finalize(self, call: Call) -> Thing:
         invoice = self._retrieve(call)

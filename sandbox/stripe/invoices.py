@@ -1,6 +1,7 @@
 """Invoices: drafted, finalised after the grace, then collected, tried again, or given up."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -31,6 +32,8 @@ class Invoices:
         self._account, self._usage, self._payments = account, usage, payments
         self._billed: dict[str, Billed] = {}
         self._lines: dict[str, list[Thing]] = {}
+        self._by_subscription: dict[str, list[Thing]] = defaultdict(list)
+        self._paid_by: dict[str, list[Thing]] = defaultdict(list)
         self.on_paid: Hears = _nobody
         self.on_failed: Hears = _nobody
         self.on_given_up: Hears = _nobody
@@ -45,6 +48,7 @@ class Invoices:
         invoice["auto_advance"] = auto_advance
         account.add("invoice", invoice)
         self._billed[invoice["id"]] = billed
+        self._by_subscription[subscription["id"]].append(invoice)
         self.refresh(invoice)
         grace = account.settings.invoice_grace if reason == "subscription_cycle" else OTHER_GRACE
         if auto_advance and not at_once:
@@ -145,19 +149,8 @@ class Invoices:
             "invoice.marked_uncollectible",
         )
 
-    def delete(self, invoice: Thing) -> Thing:
-        self._require(invoice, "draft")
-        if invoice["id"] in self._billed:
-            raise StripeError("You can't delete invoices created by subscriptions.")
-        del self._account.tables["invoice"][invoice["id"]]
-        return {"id": invoice["id"], "object": "invoice", "deleted": True}
-
     def of_subscription(self, subscription_id: str) -> list[Thing]:
-        return [
-            invoice
-            for invoice in self._account.all("invoice")
-            if subscription_of(invoice) == subscription_id
-        ]
+        return list(self._by_subscription[subscription_id])
 
     def _bare(self, billed: Billed, reason: str) -> Thing:
         account, subscription = self._account, billed.subscription
@@ -193,7 +186,6 @@ class Invoices:
         path = f"/v1/invoices/{invoice['id']}/lines"
         more = len(lines) > LINES_SHOWN
         invoice["lines"] = list_object(path, lines[:LINES_SHOWN], has_more=more)
-        invoice["lines"]["total_count"] = len(lines)
         names = ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax")
         invoice |= dict.fromkeys(names, total)
         invoice |= {"amount_due": total, "amount_remaining": total}
@@ -242,7 +234,7 @@ class Invoices:
 
     def intent_of(self, invoice: Thing) -> Thing:
         """Return the payment intent of an invoice; there is one for all of its tries."""
-        for payment in self._payments_list(invoice):
+        for payment in self._paid_by[invoice["id"]]:
             return self._account.tables["payment_intent"][payment["payment"]["payment_intent"]]
         intent = self._payments.intend(
             invoice["amount_remaining"],
@@ -269,14 +261,10 @@ class Invoices:
             "status": "open",
             "status_transitions": {"canceled_at": None, "paid_at": None},
         }
-        account.add("invoice_payment", payment)
-
-    def _payments_list(self, invoice: Thing) -> list[Thing]:
-        payments = self._account.all("invoice_payment")
-        return [payment for payment in payments if payment["invoice"] == invoice["id"]]
+        self._paid_by[invoice["id"]].append(account.add("invoice_payment", payment))
 
     def _payments_of(self, invoice: Thing) -> Thing:
-        return list_object("/v1/invoice_payments", self._payments_list(invoice))
+        return list_object("/v1/invoice_payments", self._paid_by[invoice["id"]])
 
     def _default_method(self, invoice: Thing) -> Thing | None:
         tables = self._account.tables
@@ -287,7 +275,8 @@ class Invoices:
             or (billed and billed.subscription["default_payment_method"])
             or customer.get("invoice_settings", {}).get("default_payment_method")
         )
-        return tables["payment_method"].get(name or "")
+        method = tables["payment_method"].get(name or "")
+        return method if method and method["customer"] == invoice["customer"] else None
 
     def _hear(self, invoice: Thing, intent: Thing) -> None:
         if intent["status"] == "succeeded":
@@ -327,7 +316,7 @@ class Invoices:
             "status": "paid",
         }
         self._stamp(invoice, "paid_at")
-        for payment in self._payments_list(invoice):
+        for payment in self._paid_by[invoice["id"]]:
             payment |= {"status": "paid", "amount_paid": payment["amount_requested"]}
             payment["status_transitions"] = {"canceled_at": None, "paid_at": account.stamp}
         account.emit("invoice.paid", invoice, None)

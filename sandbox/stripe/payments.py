@@ -1,6 +1,7 @@
 """Payment intents and charges: an attempt to move money, and each try of it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from sandbox.stripe.account import Account, Thing
 from sandbox.stripe.errors import StripeError, declined
@@ -11,6 +12,8 @@ from sandbox.stripe.route import PAGING, Call, Route, owned
 
 DECLINED = "Your card was declined."
 MINIMUM_CENTS = 50
+DELAYED_AFTER = timedelta(days=4)
+"""When a direct debit is settled, unless somebody decides it before."""
 
 Outcome = Callable[[Thing], None]
 
@@ -69,17 +72,29 @@ class Payments:
             self._hears[intent["id"]] = hears
         if method is None:
             self._fail(intent, None, "There is no default payment method set on this Customer.")
-        elif method["id"] in self._methods.declining or method["customer"] != intent["customer"]:
-            charge = self._add_charge(intent, method, "failed")
-            self._fail(intent, charge, DECLINED)
+        elif method["customer"] != intent["customer"]:
+            self._fail(intent, self._add_charge(intent, method, "failed"), DECLINED)
         elif method["type"] == DELAYED:
-            charge = self._add_charge(intent, method, "pending")
-            intent |= {"status": "processing", "payment_method": method["id"]}
-            self._account.emit("charge.pending", charge, None)
-            self._account.emit("payment_intent.processing", intent, None)
+            self._begin_delayed(intent, method)
+        elif method["id"] in self._methods.declining:
+            self._fail(intent, self._add_charge(intent, method, "failed"), DECLINED)
         else:
             self._succeed(intent, self._add_charge(intent, method, "succeeded"))
         return intent
+
+    def _begin_delayed(self, intent: Thing, method: Thing) -> None:
+        """Let a direct debit be under way, until somebody settles it or its days are over."""
+        account = self._account
+        charge = self._add_charge(intent, method, "pending")
+        intent |= {"status": "processing", "payment_method": method["id"]}
+        account.emit("charge.pending", charge, None)
+        account.emit("payment_intent.processing", intent, None)
+
+        def end() -> None:
+            if intent["status"] == "processing" and intent["latest_charge"] == charge["id"]:
+                self.settle(intent, succeeds=method["id"] not in self._methods.declining)
+
+        account.agenda.plan(account.at + DELAYED_AFTER, end)
 
     def settle(self, intent: Thing, *, succeeds: bool) -> Thing:
         """Let a payment that is under way end."""

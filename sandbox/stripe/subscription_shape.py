@@ -49,7 +49,6 @@ def new_subscription(
             "object": "list",
             "data": [],
             "has_more": False,
-            "total_count": 0,
             "url": f"/v1/subscription_items?subscription={name}",
         },
         "latest_invoice": None,

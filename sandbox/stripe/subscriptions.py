@@ -42,6 +42,7 @@ class Subscriptions:
         invoices.on_paid = self._paid
         invoices.on_failed = self._failed
         invoices.on_given_up = self._given_up
+        customers.on_deleted = self._cancel_all
 
     def routes(self) -> list[Route]:
         path = "/v1/subscriptions"
@@ -84,7 +85,6 @@ class Subscriptions:
             for price, entry in zip(prices, list_of(form, "items"), strict=True)
         ]
         subscription["items"]["data"] = items
-        subscription["items"]["total_count"] = len(items)
         subscription["default_payment_method"] = method
         account.add("subscription", subscription)
         customer["currency"] = subscription["currency"] = prices[0]["currency"]
@@ -257,6 +257,12 @@ class Subscriptions:
             self.cancel(subscription, why="payment_failed")
         else:
             self._turn(subscription, then)
+
+    def _cancel_all(self, customer_id: str) -> None:
+        """End what a customer has, as deleting him does."""
+        for subscription in self._account.all("subscription"):
+            if subscription["customer"] == customer_id and subscription["status"] in LIVE:
+                self.cancel(subscription, why="cancellation_requested")
 
     def _turn(self, subscription: Thing, status: str) -> None:
         self._account.change(subscription, "customer.subscription.updated", status=status)

@@ -106,19 +106,27 @@ class Usage:
     def _identifier(self, asked: str | None) -> str:
         """Return an identifier that was not seen in the last day, and keep it."""
         at = self._account.at
+        self._prune(at)
         identifier = asked or self._account.secret(32)
         if len(identifier) > IDENTIFIER_LETTERS_MAX:
             raise StripeError(
                 f"Invalid string: must be at most {IDENTIFIER_LETTERS_MAX} characters",
                 param="identifier",
             )
-        seen_at = self._identifiers.get(identifier)
-        if seen_at is not None and at < seen_at + IDENTIFIER_KEPT:
+        if identifier in self._identifiers:
             raise StripeError(
                 f"An event already exists with identifier {identifier}.", should_retry=False
             )
         self._identifiers[identifier] = at
         return identifier
+
+    def _prune(self, at: datetime) -> None:
+        """Forget identifiers that are a day old; the oldest stand first."""
+        while self._identifiers:
+            identifier, seen_at = next(iter(self._identifiers.items()))
+            if at < seen_at + IDENTIFIER_KEPT:
+                break
+            del self._identifiers[identifier]
 
     def _store(self, meter: Thing, customer: str, reading: Reading) -> None:
         known = self._account.tables["customer"].get(customer)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -106,7 +107,7 @@ class StripeWorld:
         """Every object of a kind ("customer", "invoice", "event"), oldest first, as they are now."""
         with self.account.lock:
             self.account.agenda.catch_up()
-            return self.account.all(kind)
+            return copy.deepcopy(self.account.all(kind))
 
     def catch_up(self) -> int:
         """Let happen what is due by the world's clock; return how much it was."""
@@ -122,6 +123,8 @@ class StripeWorld:
         if self._thread.running:
             self._thread.call(self._stop(), START_S)
             self._thread.stop()
+            if self.api.bugs:
+                raise self.api.bugs[0]
 
     def __enter__(self) -> Self:
         return self.start()
@@ -187,5 +190,8 @@ class StripeWorld:
 
     async def _turn(self) -> None:
         while True:
-            self.catch_up()
+            try:
+                self.catch_up()
+            except Exception as bug:  # noqa: BLE001  # whoever stops this Stripe is told of it
+                self.api.bugs.append(bug)
             await asyncio.sleep(TURN_S)
