@@ -29,7 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     _hold_lifeline(options.lifeline, stopping)
     clock = WorldClock(datetime.fromisoformat(options.now) if options.now else None)
-    world = World(options.seed, options.clusters, namespaces=options.namespaces, now=clock)
+    world = World(
+        options.seed,
+        options.clusters,
+        namespaces=options.namespaces,
+        now=clock,
+        stripe=options.stripe,
+    )
     with world:
         _write(options.port_file, world)
         print(f"sandbox: {len(world.clusters)} clusters, control at {world.control_url}")
@@ -44,6 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--namespaces", type=int, default=None, help="per cluster; 40 by default")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--now", help="stop the world's clock at this instant (RFC 3339)")
+    parser.add_argument("--stripe", action="store_true", help="with a sandbox Stripe")
     parser.add_argument(
         "--lifeline",
         choices=LIFELINES,

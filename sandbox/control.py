@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.clock import hour_text
 from sandbox.clock import WorldClock
 from sandbox.faults import fault_from_json
+from sandbox.stripe.control import StripeControl
 from sandbox.wire import Request, Response, plain_server
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """GET /sandbox/world, /sandbox/asks; GET, POST, DELETE /sandbox/faults; POST /sandbox/clock."""
+    """GET /sandbox/world, /sandbox/asks; GET, POST, DELETE /sandbox/faults; POST /sandbox/clock; /sandbox/stripe/…."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self._stripe = StripeControl(world.stripe) if world.has_stripe else None
         self._server = plain_server(self._handle, world.now)
 
     @property
@@ -41,6 +43,7 @@ class Control:
             "control_url": self.url,
             "now": world.now().isoformat(),
             "clusters": [_cluster(cluster) for cluster in world],
+            "stripe": self._stripe.describe() if self._stripe else None,
             "users": [dataclasses.asdict(user) for user in world.users],
             "ownership": [
                 dataclasses.asdict(entry) | {"from_hour": hour_text(entry.from_hour)}
@@ -65,7 +68,7 @@ class Control:
             ("POST", "/sandbox/faults"): self._add_fault,
             ("DELETE", "/sandbox/faults"): self._remove_faults,
             ("POST", "/sandbox/clock"): self._clock,
-        }
+        } | (self._stripe.handlers() if self._stripe else {})
 
     def _asks(self, _request: Request) -> dict[str, list[dict[str, Any]]]:
         return {
@@ -113,6 +116,8 @@ class Control:
         if "now" in data:
             clock.freeze(datetime.fromisoformat(data["now"]))
         clock.advance(timedelta(seconds=data.get("advance_s", 0)))
+        if self._world.has_stripe:
+            self._world.stripe.catch_up()
         return {"now": clock().isoformat()}
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,54 @@ START_S = 30.0
 POLL_S = 0.02
 ASK_S = 10.0
 STOP_S = 10.0
+
+
+class RemoteStripe:
+    """The sandbox Stripe of a world that runs elsewhere; `do` is for what people do."""
+
+    def __init__(self, description: dict[str, Any], ask: Callable[..., Any]) -> None:
+        self.url: str = description["url"]
+        self.api_key: str = description["api_key"]
+        self.api_version: str = description["api_version"]
+        self._ask = ask
+
+    def do(self, action: str, **arguments: Any) -> Any:
+        """Do what a method of sandbox.stripe.people.People does: `do("pay", session=…)`."""
+        return self._ask("POST", "stripe/do", json={"action": action, **arguments})
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """Every object of a kind ("invoice", "customer"), oldest first."""
+        return list(self._ask("GET", "stripe/objects", params={"kind": kind}))
+
+    def requests(self, path: str = "") -> list[dict[str, Any]]:
+        """Return what was asked under a path, oldest first."""
+        return list(self._ask("GET", "stripe/requests", params={"path": path}))
+
+    def add_fault(self, kind: str, **settings: Any) -> int:
+        """Set a fault (see sandbox.stripe.faults); instants may be datetimes."""
+        values = _plain(settings)
+        return int(self._ask("POST", "stripe/faults", json={"kind": kind, **values})["id"])
+
+    def faults(self) -> list[dict[str, Any]]:
+        return list(self._ask("GET", "stripe/faults"))
+
+    def clear_faults(self) -> None:
+        self._ask("DELETE", "stripe/faults")
+
+    def set(self, **settings: Any) -> dict[str, Any]:
+        """Set the account's settings (see sandbox.stripe.account.Settings); durations in seconds."""
+        return dict(self._ask("POST", "stripe/settings", json=settings))
+
+    def deliver(self, **switches: Any) -> dict[str, Any]:
+        """Turn deliveries: doubled, shuffled, delay_s, paused, flush, reset, drop={"times": 1}."""
+        return dict(self._ask("POST", "stripe/deliveries", json=switches))
+
+    def deliveries(self) -> dict[str, Any]:
+        """Return the switches, how many webhooks are on their way, and the attempts so far."""
+        return dict(self._ask("GET", "stripe/deliveries"))
+
+    def catch_up(self) -> int:
+        return int(self._ask("POST", "stripe/catch_up")["done"])
 
 
 class RemoteWorld:
@@ -31,12 +79,14 @@ class RemoteWorld:
             base_url=description["control_url"], timeout=ASK_S, trust_env=False
         )
 
+    @property
+    def stripe(self) -> RemoteStripe:
+        """The world's Stripe; only where it was started with `--stripe`."""
+        return RemoteStripe(self.description["stripe"], self._ask)
+
     def add_fault(self, cluster: str, kind: str, **settings: Any) -> int:
         """Set a fault (see sandbox.faults); instants may be datetimes. Returns its number."""
-        values = {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in settings.items()
-        }
+        values = _plain(settings)
         answer = self._ask("POST", "faults", json={"cluster": cluster, "kind": kind, **values})
         return int(answer["id"])
 
@@ -64,6 +114,13 @@ class RemoteWorld:
         if answer.is_error:
             raise ValueError(answer.json()["error"])
         return answer.json()
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in settings.items()
+    }
 
 
 @contextlib.contextmanager

@@ -57,6 +57,9 @@ class Response:
     content_type: str = "application/json"
     cut_after_bytes: int | None = None
     """Send only so much of the body, then break the connection."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    silent: bool = False
+    """Say nothing at all, and break the connection."""
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
@@ -81,10 +84,15 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
 
 async def write_response(writer: asyncio.StreamWriter, response: Response, at: datetime) -> bool:
     """Send a response; False when the connection was broken on purpose."""
+    if response.silent:
+        await hang_up(writer)
+        return False
+    more = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
     head = (
         f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
         f"Date: {format_datetime(at, usegmt=True)}\r\n"
         f"Content-Type: {response.content_type}\r\n"
+        f"{more}"
         f"Content-Length: {len(response.body)}\r\n\r\n"
     )
     writer.write(head.encode("latin-1"))
@@ -120,7 +128,8 @@ def plain_server(handler: Handler, now: Callable[[], datetime]) -> Listener:
         reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES_MAX)
         try:
             while request := await read_request(reader):
-                await write_response(writer, await handler(request), now())
+                if not await write_response(writer, await handler(request), now()):
+                    break
         except (Broken, ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:

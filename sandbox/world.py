@@ -1,17 +1,17 @@
 """The world in a box: clusters on loopback, in one event loop in one thread."""
 
-import asyncio
 import dataclasses
-import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from core.clock import Clock
 from sandbox.clock import WorldClock
 from sandbox.cluster import Cluster, ClusterSpec
 from sandbox.control import Control
+from sandbox.loop import LoopThread
 from sandbox.story import Ownership, Person, people
+from sandbox.stripe.world import StripeWorld
 
 START_S = 30.0
 STOP_S = 10.0
@@ -22,14 +22,13 @@ DEFAULT_CLUSTERS = (
     ClusterSpec("ap-dev", version="1.35", shift_h=8),
 )
 
-Result = TypeVar("Result")
-
 
 class World:
     """`with World(seed=7) as world:` starts it, `world["eu-prod"]` is a cluster of it.
 
     `clusters` is a number, names or ClusterSpecs. `now` is the world's clock: by default a
-    WorldClock that tells the real time until it is frozen or advanced.
+    WorldClock that tells the real time until it is frozen or advanced. With `stripe=True` it has a
+    StripeWorld under the same clock, as `world.stripe`.
     """
 
     def __init__(
@@ -39,14 +38,15 @@ class World:
         *,
         namespaces: int | None = None,
         now: Clock | None = None,
+        stripe: bool = False,
     ) -> None:
         self.seed = seed
         self.now: Clock = now or WorldClock()
         specs = _specs(clusters, namespaces)
         self.clusters = {spec.name: Cluster(spec, seed, self.now) for spec in specs}
+        self._stripe = StripeWorld(self.now) if stripe else None
         self.control = Control(self)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+        self._thread = LoopThread("sandbox")
 
     def __getitem__(self, name: str) -> Cluster:
         return self.clusters[name]
@@ -59,6 +59,15 @@ class World:
         """The clock to freeze and advance; only where the world was given none of its own."""
         assert isinstance(self.now, WorldClock), "this world was given a clock: move that one"
         return self.now
+
+    @property
+    def stripe(self) -> StripeWorld:
+        assert self._stripe, "this world was made without Stripe: World(stripe=True)"
+        return self._stripe
+
+    @property
+    def has_stripe(self) -> bool:
+        return self._stripe is not None
 
     @property
     def users(self) -> list[Person]:
@@ -78,19 +87,18 @@ class World:
         return self.control.describe()
 
     def start(self) -> Self:
-        self._loop = asyncio.new_event_loop()
+        if self._stripe:
+            self._stripe.start()
         self._thread.start()
-        self._call(self._start(), START_S)
+        self._thread.call(self._start(), START_S)
         return self
 
     def stop(self) -> None:
-        if self._loop is None:
-            return
-        self._call(self._stop(), STOP_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(STOP_S)
-        self._loop.close()
-        self._loop = None
+        if self._thread.running:
+            self._thread.call(self._stop(), STOP_S)
+            self._thread.stop()
+        if self._stripe:
+            self._stripe.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -109,14 +117,6 @@ class World:
             "error_500", times=asks, body="prometheus communication error: Service Unavailable"
         )
 
-    def _run(self) -> None:
-        assert self._loop is not None
-        self._loop.run_forever()
-
-    def _call(self, work: Coroutine[Any, Any, Result], timeout_s: float) -> Result:
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
-
     async def _start(self) -> None:
         for cluster in self:
             await cluster.server.start()
@@ -126,17 +126,6 @@ class World:
         await self.control.stop()
         for cluster in self:
             await cluster.server.stop()
-        await _end_the_rest()
-
-
-async def _end_the_rest() -> None:
-    """End what still converses: left to the closed loop, it would complain as the process ends."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    # What was closed just now is told so in the loop's next turn.
-    await asyncio.sleep(0)
 
 
 def _specs(

@@ -1,0 +1,352 @@
+"""Invoices: drafted, finalised after the grace, then collected, tried again, or given up."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import timedelta
+
+from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.errors import StripeError
+from sandbox.stripe.invoice_shape import (
+    Billed,
+    new_invoice,
+    sale_line,
+    subscription_parent,
+    usage_line,
+)
+from sandbox.stripe.page import list_object
+from sandbox.stripe.payments import MINIMUM_CENTS, Payments
+from sandbox.stripe.usage import Usage
+
+OTHER_GRACE = timedelta(hours=1)
+"""Of invoices that are no cycle's; the account's setting is for those of cycles."""
+LINES_SHOWN = 10
+
+Hears = Callable[[Thing], None]
+
+
+class Invoices:
+    """The life of invoices; `on_paid`, `on_failed`, `on_given_up` tell the subscription."""
+
+    def __init__(self, account: Account, usage: Usage, payments: Payments) -> None:
+        self._account, self._usage, self._payments = account, usage, payments
+        self._billed: dict[str, Billed] = {}
+        self._lines: dict[str, list[Thing]] = {}
+        self._by_subscription: dict[str, list[Thing]] = defaultdict(list)
+        self._paid_by: dict[str, list[Thing]] = defaultdict(list)
+        self.on_paid: Hears = _nobody
+        self.on_failed: Hears = _nobody
+        self.on_given_up: Hears = _nobody
+        account.includable["invoice", "payments"] = self._payments_of
+
+    def draft(
+        self, billed: Billed, reason: str, *, auto_advance: bool = True, at_once: bool = False
+    ) -> Thing:
+        """Make a subscription's invoice for usage in [start, end); `at_once` skips the grace."""
+        account, subscription = self._account, billed.subscription
+        invoice = self._bare(billed, reason)
+        invoice["auto_advance"] = auto_advance
+        account.add("invoice", invoice)
+        self._billed[invoice["id"]] = billed
+        self._by_subscription[subscription["id"]].append(invoice)
+        self.refresh(invoice)
+        grace = account.settings.invoice_grace if reason == "subscription_cycle" else OTHER_GRACE
+        if auto_advance and not at_once:
+            due_at = account.at + grace
+            invoice["automatically_finalizes_at"] = int(due_at.timestamp())
+            account.agenda.plan(due_at, lambda: self._finalize_if_due(invoice))
+        account.emit("invoice.created", invoice, None)
+        account.change(subscription, latest_invoice=invoice["id"])
+        if at_once:
+            self.finalize(invoice)
+        return invoice
+
+    def preview(self, billed: Billed) -> Thing:
+        """Return what the invoice would be now; nothing is kept of it."""
+        invoice = self._bare(billed, "upcoming")
+        invoice["id"] = invoice["id"].replace("in_", "upcoming_in_")
+        self._fill(invoice, self._usage_lines(invoice, billed))
+        return invoice
+
+    def receipt(self, customer: Thing, sold: list[tuple[Thing, int, str]], intent: Thing) -> Thing:
+        """Make the paid invoice of a checkout: (price, quantity, description) a line."""
+        account = self._account
+        invoice = new_invoice(account, customer, "manual", account.stamp, account.stamp)
+        invoice |= {"auto_advance": False, "currency": intent["currency"]}
+        account.add("invoice", invoice)
+        lines = [
+            sale_line(account.new_id("il"), invoice, price, quantity, description)
+            for price, quantity, description in sold
+        ]
+        self._fill(invoice, lines)
+        account.emit("invoice.created", invoice, None)
+        self._open(invoice)
+        self._add_payment(invoice, intent)
+        self._mark_paid(invoice)
+        return invoice
+
+    def lines(self, invoice: Thing) -> list[Thing]:
+        self.refresh(invoice)
+        return self._lines[invoice["id"]]
+
+    def refresh(self, invoice: Thing) -> Thing:
+        """Bring a draft up to what its meters say; a finalised invoice stays as it is."""
+        billed = self._billed.get(invoice["id"])
+        if billed and invoice["status"] == "draft":
+            self._fill(invoice, self._usage_lines(invoice, billed))
+        return invoice
+
+    def finalize(self, invoice: Thing) -> Thing:
+        if invoice["status"] != "draft":
+            raise StripeError(
+                "This invoice is already finalized, you can't re-finalize a non-draft invoice.",
+                code="invoice_not_editable",
+            )
+        self.refresh(invoice)
+        self._open(invoice)
+        if invoice["amount_due"] == 0:
+            self._mark_paid(invoice)
+        elif invoice["collection_method"] == "send_invoice":
+            self._account.emit("invoice.sent", invoice, None)
+            self._plan_overdue(invoice)
+        elif invoice["auto_advance"]:
+            self.attempt(invoice)
+        return invoice
+
+    def attempt(self, invoice: Thing, method: Thing | None = None) -> Thing:
+        """Try to collect an open invoice, by its own default method unless one is given."""
+        if invoice["status"] not in {"open", "uncollectible"}:
+            raise StripeError(
+                f"Invoice is {invoice['status']}: only open invoices can be paid.",
+                code="invoice_not_editable",
+            )
+        intent = self.intent_of(invoice)
+        if intent["status"] == "processing":
+            raise StripeError("A payment of this invoice is already under way.")
+        invoice |= {"attempted": True, "attempt_count": invoice["attempt_count"] + 1}
+        self._payments.attempt(
+            intent,
+            method or self._default_method(invoice),
+            lambda done: self._hear(invoice, done),
+        )
+        return invoice
+
+    def pay_elsewhere(self, invoice: Thing) -> Thing:
+        """Take an invoice for paid outside of Stripe."""
+        invoice["amount_paid_off_stripe"] = invoice["amount_due"]
+        return self._mark_paid(invoice)
+
+    def void(self, invoice: Thing) -> Thing:
+        self._require(invoice, "open", "uncollectible")
+        return self._end(invoice, "void", "voided_at", "invoice.voided")
+
+    def mark_uncollectible(self, invoice: Thing) -> Thing:
+        self._require(invoice, "open")
+        return self._end(
+            invoice,
+            "uncollectible",
+            "marked_uncollectible_at",
+            "invoice.marked_uncollectible",
+        )
+
+    def of_subscription(self, subscription_id: str) -> list[Thing]:
+        return list(self._by_subscription[subscription_id])
+
+    def _bare(self, billed: Billed, reason: str) -> Thing:
+        account, subscription = self._account, billed.subscription
+        customer = account.tables["customer"][subscription["customer"]]
+        invoice = new_invoice(account, customer, reason, billed.start, billed.end)
+        return invoice | {
+            "collection_method": subscription["collection_method"],
+            "currency": subscription["currency"],
+            "parent": subscription_parent(subscription),
+        }
+
+    def _usage_lines(self, invoice: Thing, billed: Billed) -> list[Thing]:
+        old = self._lines.get(invoice["id"], [])
+        lines = []
+        for at, item in enumerate(billed.subscription["items"]["data"]):
+            name = old[at]["id"] if at < len(old) else self._account.new_id("il")
+            lines.append(
+                usage_line(name, invoice["id"], item, billed, self._quantity(item, billed))
+            )
+        return lines
+
+    def _quantity(self, item: Thing, billed: Billed) -> int:
+        meter = item["price"]["recurring"]["meter"]
+        if meter is None:
+            return int(item["quantity"]) if billed.start < billed.end else 0
+        customer = billed.subscription["customer"]
+        # A cycle whose total is negative bills nothing, and carries nothing over.
+        return max(0, self._usage.total(meter, customer, billed.start, billed.end))
+
+    def _fill(self, invoice: Thing, lines: list[Thing]) -> None:
+        total = sum(line["amount"] for line in lines)
+        self._lines[invoice["id"]] = lines
+        path = f"/v1/invoices/{invoice['id']}/lines"
+        more = len(lines) > LINES_SHOWN
+        invoice["lines"] = list_object(path, lines[:LINES_SHOWN], has_more=more)
+        names = ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax")
+        invoice |= dict.fromkeys(names, total)
+        invoice |= {"amount_due": total, "amount_remaining": total}
+
+    def _finalize_if_due(self, invoice: Thing) -> None:
+        if invoice["status"] == "draft" and invoice["auto_advance"]:
+            self.finalize(invoice)
+
+    def _open(self, invoice: Thing) -> None:
+        """Give a draft its number, and the balance that the customer brought along."""
+        account = self._account
+        customer = account.tables["customer"].get(invoice["customer"], {})
+        number = customer.get("next_invoice_sequence", 1)
+        balance = customer.get("balance", 0)
+        due = max(0, invoice["total"] + balance)
+        # What is too small to charge is owed with the next invoice.
+        left = due if due < MINIMUM_CENTS and invoice["id"] in self._billed else 0
+        if customer and not customer.get("deleted"):
+            customer |= {"next_invoice_sequence": number + 1, "balance": left}
+        invoice |= {
+            "amount_due": due - left,
+            "amount_remaining": due - left,
+            "automatically_finalizes_at": None,
+            "effective_at": account.stamp,
+            "ending_balance": left,
+            "starting_balance": balance,
+            "hosted_invoice_url": f"https://invoice.stripe.com/i/{invoice['id']}",
+            "invoice_pdf": f"https://pay.stripe.com/invoice/{invoice['id']}/pdf",
+            "number": f"{customer.get('invoice_prefix', 'GONE')}-{number:04d}",
+            "status": "open",
+        }
+        self._stamp(invoice, "finalized_at")
+        account.emit("invoice.finalized", invoice, None)
+
+    def _plan_overdue(self, invoice: Thing) -> None:
+        days = self._billed[invoice["id"]].subscription["days_until_due"] or 30
+        due_at = self._account.at + timedelta(days=days)
+        invoice["due_date"] = int(due_at.timestamp())
+
+        def overdue() -> None:
+            if invoice["status"] == "open":
+                self._account.emit("invoice.overdue", invoice, None)
+                self.on_failed(invoice)
+
+        self._account.agenda.plan(due_at, overdue)
+
+    def intent_of(self, invoice: Thing) -> Thing:
+        """Return the payment intent of an invoice; there is one for all of its tries."""
+        for payment in self._paid_by[invoice["id"]]:
+            return self._account.tables["payment_intent"][payment["payment"]["payment_intent"]]
+        intent = self._payments.intend(
+            invoice["amount_remaining"],
+            invoice["currency"],
+            customer=invoice["customer"],
+            description="Subscription update",
+        )
+        self._add_payment(invoice, intent)
+        return intent
+
+    def _add_payment(self, invoice: Thing, intent: Thing) -> None:
+        account = self._account
+        payment: Thing = {
+            "id": account.new_id("inpay"),
+            "object": "invoice_payment",
+            "amount_paid": None,
+            "amount_requested": invoice["amount_remaining"],
+            "created": account.stamp,
+            "currency": invoice["currency"],
+            "invoice": invoice["id"],
+            "is_default": True,
+            "livemode": False,
+            "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
+            "status": "open",
+            "status_transitions": {"canceled_at": None, "paid_at": None},
+        }
+        self._paid_by[invoice["id"]].append(account.add("invoice_payment", payment))
+
+    def _payments_of(self, invoice: Thing) -> Thing:
+        return list_object("/v1/invoice_payments", self._paid_by[invoice["id"]])
+
+    def _default_method(self, invoice: Thing) -> Thing | None:
+        tables = self._account.tables
+        billed = self._billed.get(invoice["id"])
+        customer = tables["customer"].get(invoice["customer"], {})
+        name = (
+            invoice["default_payment_method"]
+            or (billed and billed.subscription["default_payment_method"])
+            or customer.get("invoice_settings", {}).get("default_payment_method")
+        )
+        method = tables["payment_method"].get(name or "")
+        return method if method and method["customer"] == invoice["customer"] else None
+
+    def _hear(self, invoice: Thing, intent: Thing) -> None:
+        if intent["status"] == "succeeded":
+            self._mark_paid(invoice)
+        else:
+            self._fail(invoice)
+
+    def _fail(self, invoice: Thing) -> None:
+        account = self._account
+        pauses = account.settings.retry_after
+        number = invoice["attempt_count"]
+        retries = invoice["auto_advance"] and number <= len(pauses)
+        again_at = account.at + pauses[number - 1] if retries else None
+        invoice["next_payment_attempt"] = int(again_at.timestamp()) if again_at else None
+        account.emit("invoice.payment_failed", invoice, None)
+        self.on_failed(invoice)
+        if again_at:
+            account.agenda.plan(again_at, lambda: self._retry(invoice, number))
+        elif number > len(pauses):
+            self.on_given_up(invoice)
+
+    def _retry(self, invoice: Thing, number: int) -> None:
+        if (
+            invoice["status"] == "open"
+            and invoice["auto_advance"]
+            and invoice["attempt_count"] == number
+        ):
+            self.attempt(invoice)
+
+    def _mark_paid(self, invoice: Thing) -> Thing:
+        account = self._account
+        invoice |= {
+            "amount_paid": invoice["amount_due"],
+            "amount_remaining": 0,
+            "attempted": True,
+            "next_payment_attempt": None,
+            "status": "paid",
+        }
+        self._stamp(invoice, "paid_at")
+        for payment in self._paid_by[invoice["id"]]:
+            payment |= {"status": "paid", "amount_paid": payment["amount_requested"]}
+            payment["status_transitions"] = {"canceled_at": None, "paid_at": account.stamp}
+        account.emit("invoice.paid", invoice, None)
+        account.emit("invoice.payment_succeeded", invoice, None)
+        self.on_paid(invoice)
+        return invoice
+
+    def _end(self, invoice: Thing, status: str, instant: str, event: str) -> Thing:
+        invoice |= {"status": status, "next_payment_attempt": None}
+        self._stamp(invoice, instant)
+        self._account.emit(event, invoice, None)
+        return invoice
+
+    def _stamp(self, invoice: Thing, instant: str) -> None:
+        transitions = copy.copy(invoice["status_transitions"])
+        transitions[instant] = self._account.stamp
+        invoice["status_transitions"] = transitions
+
+    def _require(self, invoice: Thing, *statuses: str) -> None:
+        if invoice["status"] not in statuses:
+            raise StripeError(
+                f"The invoice is {invoice['status']}; it must be {' or '.join(statuses)}.",
+                code="invoice_not_editable",
+            )
+
+
+def subscription_of(invoice: Thing) -> str | None:
+    details = (invoice["parent"] or {}).get("subscription_details") or {}
+    return details.get("subscription")
+
+
+def _nobody(_invoice: Thing) -> None:
+    """Nobody listens yet."""

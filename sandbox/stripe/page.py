@@ -1,0 +1,95 @@
+"""Lists in pages, newest first, and the expanding of ids into objects."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.errors import StripeError
+from sandbox.stripe.form import Form, hash_of, integer, list_of
+from sandbox.stripe.route import Call
+
+LIMIT = 10
+LIMIT_MAX = 100
+DEPTH_MAX = 4
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "gt": int.__gt__,
+    "gte": int.__ge__,
+    "lt": int.__lt__,
+    "lte": int.__le__,
+}
+
+
+def page(call: Call, oldest_first: list[Thing], limit_default: int = LIMIT) -> Thing:
+    """Return the page that a call asks for, newest first as Stripe lists."""
+    return page_of(call, oldest_first[::-1], limit_default)
+
+
+def page_of(call: Call, things: list[Thing], limit_default: int = LIMIT) -> Thing:
+    """Return the page of things that stand in the order in which they are listed."""
+    form = call.form
+    limit = integer(form, "limit", limit_default) or 0
+    if not 1 <= limit <= LIMIT_MAX:
+        raise StripeError(f"Invalid limit: must be 1 to {LIMIT_MAX}", param="limit")
+    if form.get("ending_before"):
+        before = things[: _place(things, form, "ending_before")]
+        return list_object(call.path, before[-limit:], has_more=len(before) > limit)
+    start = _place(things, form, "starting_after") + 1 if form.get("starting_after") else 0
+    rest = things[start:]
+    return list_object(call.path, rest[:limit], has_more=len(rest) > limit)
+
+
+def list_object(url: str, things: list[Thing], *, has_more: bool = False) -> Thing:
+    return {"object": "list", "data": list(things), "has_more": has_more, "url": url}
+
+
+def within(form: Form, name: str, value: int) -> bool:
+    """Whether an instant passes a filter: `created=5`, or `created[gte]=5`."""
+    asked = form.get(name)
+    if asked in (None, ""):
+        return True
+    if isinstance(asked, str):
+        return value == integer(form, name)
+    return all(
+        _COMPARE[word](value, integer(asked, word, within=name) or 0)
+        for word in hash_of(form, name)
+        if word in _COMPARE
+    )
+
+
+def _place(things: list[Thing], form: Form, name: str) -> int:
+    for at, thing in enumerate(things):
+        if thing["id"] == form[name]:
+            return at
+    raise StripeError(f"No such object: '{form[name]}'", code="resource_missing", param=name)
+
+
+def expanded(account: Account, thing: Thing, form: Form) -> Thing:
+    """Return a copy for the wire, in which the `expand` paths hold objects instead of ids."""
+    answer = copy.deepcopy(thing)
+    for path in list_of(form, "expand"):
+        steps = str(path).split(".")
+        if len(steps) > DEPTH_MAX + (steps[0] == "data"):
+            raise StripeError(
+                f"You cannot expand more than {DEPTH_MAX} levels deep", param="expand"
+            )
+        _expand(account, answer, steps, path)
+    return answer
+
+
+def _expand(account: Account, thing: Any, steps: list[str], path: str) -> None:
+    if isinstance(thing, list):
+        for entry in thing:
+            _expand(account, entry, steps, path)
+        return
+    step, rest = steps[0], steps[1:]
+    include = account.includable.get((thing.get("object", ""), step))
+    if include and thing.get(step) is None:
+        thing[step] = copy.deepcopy(include(thing))
+    if step not in thing:
+        raise StripeError(f"This property cannot be expanded ({path}).", param="expand", code=None)
+    value = thing[step]
+    if isinstance(value, str):
+        thing[step] = value = copy.deepcopy(account.find(value)) or value
+    if rest and isinstance(value, dict | list):
+        _expand(account, value, rest, path)

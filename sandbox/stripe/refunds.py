@@ -1,0 +1,109 @@
+"""Refunds: money given back, whole or in parts, by API or in the dashboard."""
+
+from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.errors import StripeError, missing_param
+from sandbox.stripe.form import integer, merge_metadata, one_of
+from sandbox.stripe.page import page, within
+from sandbox.stripe.route import PAGING, Call, Route, owned
+
+REASONS = ("duplicate", "fraudulent", "requested_by_customer")
+
+
+class Refunds:
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                "POST", "/v1/refunds", self._create, "charge payment_intent amount reason metadata"
+            ),
+            Route("GET", "/v1/refunds", self._list, f"{PAGING} charge payment_intent created"),
+            Route("GET", "/v1/refunds/{id}", self._retrieve),
+        ]
+
+    def give_back(
+        self,
+        charge: Thing,
+        amount: int | None = None,
+        reason: str | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> Thing:
+        """Refund a charge, the whole rest unless `amount` (cents) is given."""
+        account = self._account
+        left = charge["amount_captured"] - charge["amount_refunded"]
+        if charge["status"] != "succeeded" or not left:
+            raise StripeError(
+                f"Charge {charge['id']} has already been refunded.",
+                code="charge_already_refunded",
+            )
+        cents = left if amount is None else amount
+        if not 0 < cents <= left:
+            raise StripeError(
+                f"Refund amount ({cents}) is greater than unrefunded amount on charge ({left})",
+                param="amount",
+            )
+        refund = account.add("refund", _new_refund(account, charge, cents, reason, metadata or {}))
+        refunded = charge["amount_refunded"] + cents
+        account.emit("refund.created", refund, None)
+        account.change(
+            charge,
+            "charge.refunded",
+            amount_refunded=refunded,
+            refunded=refunded == charge["amount"],
+        )
+        return refund
+
+    def _create(self, call: Call) -> Thing:
+        form, account = call.form, self._account
+        name = form.get("charge")
+        if not name:
+            if not form.get("payment_intent"):
+                raise missing_param("charge")
+            intent = account.named("payment_intent", form["payment_intent"], "payment_intent")
+            name = intent["latest_charge"] or ""
+        charge = account.named("charge", name, "charge")
+        reason = one_of(form, "reason", REASONS)
+        return self.give_back(charge, integer(form, "amount"), reason, merge_metadata({}, form))
+
+    def _list(self, call: Call) -> Thing:
+        form = call.form
+        wanted = owned(charge=form.get("charge"), payment_intent=form.get("payment_intent"))
+        found = [
+            refund
+            for refund in self._account.all("refund")
+            if wanted(refund) and within(form, "created", refund["created"])
+        ]
+        return page(call, found)
+
+    def _retrieve(self, call: Call) -> Thing:
+        return self._account.get("refund", call.id)
+
+
+def _new_refund(
+    account: Account, charge: Thing, cents: int, reason: str | None, metadata: dict[str, str]
+) -> Thing:
+    return {
+        "id": account.new_id("re"),
+        "object": "refund",
+        "amount": cents,
+        "balance_transaction": None,
+        "charge": charge["id"],
+        "created": account.stamp,
+        "currency": charge["currency"],
+        "destination_details": {
+            "card": {
+                "reference_status": "pending",
+                "reference_type": "acquirer_reference_number",
+                "type": "refund",
+            },
+            "type": "card",
+        },
+        "metadata": metadata,
+        "payment_intent": charge["payment_intent"],
+        "reason": reason,
+        "receipt_number": None,
+        "source_transfer_reversal": None,
+        "status": "succeeded",
+        "transfer_reversal": None,
+    }
