@@ -4,6 +4,7 @@ All of it in short transactions under the lock REPORTING, before anything is sen
 leaves either nothing or a row that says what was about to be said.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -30,10 +31,10 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many days were added up anew, units taken back that came too late, and days moved."""
+    """How many days were added up anew, invoices that had not heard all, and days moved."""
 
     days: int = 0
-    late_units: int = 0
+    late: int = 0
     moved: int = 0
 
 
@@ -107,79 +108,72 @@ def _move_final(connection: Connection, now: datetime) -> int:
     return moved
 
 
-@dataclass(frozen=True)
-class _Counted:
-    day: date
-    units: int
-    snapshot_nano: int
-    seq: int
-    ended_at: datetime | None
-    meter: str
-    unit_nano: int
-    remainder_nano: int
-    entry_id: int | None
-
-
 def _compare(connection: Connection, now: datetime) -> int:
-    """Hold each final invoice's quantity against what is counted for its days, once."""
+    """Hold each final invoice's quantity against what is counted for its days, once.
+
+    Returns how many invoices had not heard all. One that fits no way is left to reconciliation.
+    """
     late = 0
     with connection.transaction():
         take(connection, Lock.REPORTING)
         found = connection.execute(_SQL["to_compare"], {"limit": INVOICES_MAX}).fetchall()
         for invoice_id, account_no, units, since, until in found:
             values = {"account_no": account_no, "since": since, "until": until}
-            with connection.cursor(row_factory=class_row(_Counted)) as cursor:
-                days = cursor.execute(_SQL["counted"], values).fetchall()
-            for each, part in too_late([each.units for each in days], units):
-                _take_back(connection, account_no, days[each], part, invoice_id, now)
-                late += part
+            steps = connection.execute(_SQL["accepted_steps"], values).fetchall()
+            unheard = not_billed(steps, units)
+            if unheard:
+                _take_back(connection, account_no, unheard, invoice_id, now)
+                late += 1
             connection.execute(_SQL["compared"], {"id": invoice_id, "now": now})
     return late
 
 
-def too_late(counted: list[int], billed: int) -> list[tuple[int, int]]:
-    """Return which of the days, the one accepted last first, came too late, and with how many units.
+def not_billed(steps: list[tuple[date, int]], billed: int) -> dict[date, int] | None:
+    """Return by day the units that Stripe accepted and an invoice of `billed` did not count.
 
-    More was counted than billed: the last ones were not heard in time. Less than nothing was counted
-    and nothing billed: Stripe bills no less than nothing, and the first day keeps what is below.
-    Less was counted than billed, for any other reason: that is for a person, nothing is taken back.
+    `steps` are what each report added, the newest first. Reports of an account go one after the other,
+    so what came too late are the last of them. Less than nothing is billed as nothing: then what is
+    below it was not billed either. None where no number of late reports explains the invoice.
     """
-    excess = sum(counted) - billed
-    if excess < 0:
-        return [(0, excess)] if billed == 0 and counted else []
-    found: list[tuple[int, int]] = []
-    for place, units in enumerate(counted):
-        part = min(units, excess)
-        if part > 0:
-            found.append((place, part))
-            excess -= part
-    return found
+    counted = sum(step for _, step in steps)
+    late: dict[date, int] = defaultdict(int)
+    for day, step in [*steps, (date.max, 0)]:
+        if max(counted, 0) == billed:
+            if counted < 0:
+                late[day if day != date.max else steps[-1][0]] += counted
+            return {day: units for day, units in late.items() if units}
+        counted -= step
+        late[day] += step
+    return None
 
 
 def _take_back(
     connection: Connection,
     account_no: int,
-    day: _Counted,
-    units: int,
+    unheard: dict[date, int],
     invoice_id: str,
     now: datetime,
 ) -> None:
-    today = day_of(now)
-    ref = f"late {invoice_id} {day.day} {day.seq + 1}"
-    values = {
-        "account_no": account_no,
-        "day": day.day,
-        "late": units,
-        "unit": day.unit_nano,
-        "remainder": day.remainder_nano,
-        "meter": day.meter,
-        "ref": ref,
-        "invoice_id": invoice_id,
-        "reverses": day.entry_id,
-        "posted_on": posting_date(connection, today),
-        "now": now,
-    }
-    connection.execute(_SQL["take_back"], values)
+    """Count units of days as unreported again."""
+    values = {"account_no": account_no, "days": sorted(unheard)}
+    posted_on = posting_date(connection, day_of(now))
+    for day, seq, meter, unit, remainder, entry_id in connection.execute(
+        _SQL["newest_reports"], values
+    ).fetchall():
+        late = {
+            "account_no": account_no,
+            "day": day,
+            "late": unheard[day],
+            "unit": unit,
+            "remainder": remainder,
+            "meter": meter,
+            "ref": f"late {invoice_id} {day} {seq + 1}",
+            "invoice_id": invoice_id,
+            "reverses": entry_id,
+            "posted_on": posted_on,
+            "now": now,
+        }
+        connection.execute(_SQL["take_back"], late)
 
 
 def posting_date(connection: Connection, today: date) -> date:

@@ -205,13 +205,19 @@ WHERE i.finalized_at IS NOT NULL AND i.units IS NOT NULL AND i.compared_at IS NU
                     AND r.day < (i.usage_end AT TIME ZONE 'UTC')::date)
 ORDER BY i.account_no, i.usage_start LIMIT %(limit)s;
 
--- name: counted
--- What is counted as reported of the days of a cycle, the one that was accepted last first.
-SELECT d.day, d.units, d.snapshot_nano, d.seq, r.ended_at, r.meter, r.unit_nano, r.remainder_nano, r.entry_id
-FROM hopsmeter.stripe_days d
-JOIN hopsmeter.stripe_reports r ON r.account_no = d.account_no AND r.day = d.day AND r.seq = d.seq
-WHERE d.account_no = %(account_no)s AND d.day >= %(since)s AND d.day < %(until)s
-ORDER BY r.ended_at DESC NULLS LAST, d.day DESC;
+-- name: accepted_steps
+-- What each report that Stripe accepted added to what is counted of a cycle's days, the newest first: of one
+-- account they went one after the other.
+SELECT r.day, r.units - r.units_before AS step FROM hopsmeter.stripe_reports r
+WHERE r.account_no = %(account_no)s AND r.day >= %(since)s AND r.day < %(until)s
+  AND r.state IN ('accepted', 'superseded', 'settled')
+ORDER BY r.id DESC;
+
+-- name: newest_reports
+-- The newest report of each of these days.
+SELECT DISTINCT ON (r.day) r.day, r.seq, r.meter, r.unit_nano, r.remainder_nano, r.entry_id
+FROM hopsmeter.stripe_reports r
+WHERE r.account_no = %(account_no)s AND r.day = ANY (%(days)s) ORDER BY r.day, r.seq DESC;
 
 -- name: take_back
 -- Units of a day that came too late for its invoice count as unreported again: a report that is not sent says
