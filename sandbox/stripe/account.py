@@ -76,6 +76,8 @@ class Account:
         self.lock = threading.RLock()
         self.cause = Cause()
         self.tables: dict[str, dict[str, Thing]] = defaultdict(dict)
+        self.born: dict[str, int] = {}
+        """In which order things were made, whatever became of them; lists go by it."""
         self.includable: dict[tuple[str, str], Callable[[Thing], Any]] = {}
         """Fields that are there only when expanded: (object, field) → what makes them."""
         self.emit: Emit = lambda _kind, _thing, _previous: {}
@@ -103,6 +105,7 @@ class Account:
 
     def add(self, kind: str, thing: Thing) -> Thing:
         self.tables[kind][thing["id"]] = thing
+        self.born.setdefault(thing["id"], len(self.born))
         return thing
 
     def get(self, kind: str, name: str) -> Thing:

@@ -273,7 +273,7 @@ class Checkout:
             for session in self._account.all("checkout.session")
             if wanted(session) and within(form, "created", session["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("checkout.session", call.id)

@@ -99,7 +99,7 @@ class Events:
             and within(call.form, "created", event["created"])
             and (asked is None or (event["pending_webhooks"] == 0) == success)
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         event = self._account.get("event", call.id)

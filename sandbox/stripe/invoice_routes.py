@@ -47,7 +47,7 @@ class InvoiceRoutes:
             and form.get("subscription") in (None, "", subscription_of(invoice))
             and within(form, "created", invoice["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._invoices.refresh(self._account.get("invoice", call.id))
@@ -90,7 +90,11 @@ class InvoiceRoutes:
 
     def _payments(self, call: Call) -> Thing:
         wanted = owned(invoice=call.form.get("invoice"), status=call.form.get("status"))
-        return page(call, [one for one in self._account.all("invoice_payment") if wanted(one)])
+        return page(
+            self._account,
+            call,
+            [one for one in self._account.all("invoice_payment") if wanted(one)],
+        )
 
     def _payment(self, call: Call) -> Thing:
         return self._account.get("invoice_payment", call.id)

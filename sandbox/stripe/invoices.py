@@ -32,6 +32,8 @@ class Invoices:
         self._account, self._usage, self._payments = account, usage, payments
         self._billed: dict[str, Billed] = {}
         self._lines: dict[str, list[Thing]] = {}
+        self.stuck: set[str] = set()
+        """Invoices whose finalisation fails, by the next try alone."""
         self._by_subscription: dict[str, list[Thing]] = defaultdict(list)
         self._paid_by: dict[str, list[Thing]] = defaultdict(list)
         self.on_paid: Hears = _nobody
@@ -103,6 +105,8 @@ class Invoices:
                 code="invoice_not_editable",
             )
         self.refresh(invoice)
+        if invoice["id"] in self.stuck:
+            return self._fail_to_finalize(invoice)
         self._open(invoice)
         if invoice["amount_due"] == 0:
             self._mark_paid(invoice)
@@ -194,6 +198,16 @@ class Invoices:
         if invoice["status"] == "draft" and invoice["auto_advance"]:
             self.finalize(invoice)
 
+    def _fail_to_finalize(self, invoice: Thing) -> Thing:
+        self.stuck.discard(invoice["id"])
+        invoice["last_finalization_error"] = {
+            "code": "customer_tax_location_invalid",
+            "message": "The customer's location isn't recognized.",
+            "type": "invalid_request_error",
+        }
+        self._account.emit("invoice.finalization_failed", invoice, None)
+        return invoice
+
     def _open(self, invoice: Thing) -> None:
         """Give a draft its number, and the balance that the customer brought along."""
         account = self._account
@@ -282,6 +296,9 @@ class Invoices:
         if intent["status"] == "succeeded":
             self._mark_paid(invoice)
         else:
+            error = intent["last_payment_error"]
+            if error.get("code") == "authentication_required":
+                self._account.emit("invoice.payment_action_required", invoice, None)
             self._fail(invoice)
 
     def _fail(self, invoice: Thing) -> None:

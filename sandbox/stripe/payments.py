@@ -11,6 +11,7 @@ from sandbox.stripe.payment_methods import DELAYED, PaymentMethods
 from sandbox.stripe.route import PAGING, Call, Route, owned
 
 DECLINED = "Your card was declined."
+CHALLENGED = "Your card was declined. This transaction requires authentication."
 MINIMUM_CENTS = 50
 DELAYED_AFTER = timedelta(days=4)
 """When a direct debit is settled, unless somebody decides it before."""
@@ -78,6 +79,9 @@ class Payments:
             self._begin_delayed(intent, method)
         elif method["id"] in self._methods.declining:
             self._fail(intent, self._add_charge(intent, method, "failed"), DECLINED)
+        elif method["id"] in self._methods.challenged:
+            charge = self._add_charge(intent, method, "failed")
+            self._fail(intent, charge, CHALLENGED, "authentication_required")
         else:
             self._succeed(intent, self._add_charge(intent, method, "succeeded"))
         return intent
@@ -121,14 +125,15 @@ class Payments:
         self._account.emit("payment_intent.succeeded", intent, None)
         self._tell(intent)
 
-    def _fail(self, intent: Thing, charge: Thing | None, why: str) -> None:
+    def _fail(
+        self, intent: Thing, charge: Thing | None, why: str, code: str = "card_declined"
+    ) -> None:
         error: Thing = {"type": "invalid_request_error", "message": why}
         if charge:
             error = {
                 "charge": charge["id"],
-                "code": "card_declined",
-                "decline_code": "generic_decline",
-                "doc_url": "https://stripe.com/docs/error-codes/card-declined",
+                "code": code,
+                "decline_code": "generic_decline" if code == "card_declined" else code,
                 "message": why,
                 "type": "card_error",
             }
@@ -201,7 +206,7 @@ class Payments:
             for thing in self._account.all(kind)
             if wanted(thing) and within(call.form, "created", thing["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _refunds(self, charge: Thing) -> Thing:
         own = [one for one in self._account.all("refund") if one["charge"] == charge["id"]]

@@ -94,6 +94,39 @@ class People:
 
         return self._do(turn)
 
+    def challenge_cards(self, customer: str, *, challenged: bool = True) -> list[Thing]:
+        """Let the banks of a customer's cards want to see him: payments without him fail."""
+
+        def turn() -> list[Thing]:
+            cards = self._of_customer(customer)
+            names = {card["id"] for card in cards}
+            if challenged:
+                self._methods.challenged |= names
+            else:
+                self._methods.challenged -= names
+            return cards
+
+        return self._do(turn)
+
+    def renew_cards(self, customer: str) -> list[Thing]:
+        """Let the banks of a customer's cards tell Stripe of new ones in their place."""
+        return self._do(
+            lambda: [
+                self._methods.renew(one)
+                for one in self._of_customer(customer)
+                if one["type"] == "card"
+            ]
+        )
+
+    def block_invoice(self, invoice: str) -> dict[str, str]:
+        """Let the next finalisation of a draft fail; it stays draft until finalised by API."""
+
+        def block() -> dict[str, str]:
+            self._invoices.stuck.add(self._account.get("invoice", invoice)["id"])
+            return {"blocked": invoice}
+
+        return self._do(block)
+
     def pay_invoice(self, invoice: str) -> Thing:
         """Pay an open invoice on its hosted page, with a card that is used once."""
 

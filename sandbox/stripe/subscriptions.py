@@ -18,7 +18,7 @@ from sandbox.stripe.form import (
 )
 from sandbox.stripe.invoice_shape import Billed
 from sandbox.stripe.invoices import Invoices, subscription_of
-from sandbox.stripe.page import page, within
+from sandbox.stripe.page import page, page_of, within
 from sandbox.stripe.periods import anchor_of, instant, period_end
 from sandbox.stripe.route import PAGING, Call, Route, owned
 from sandbox.stripe.subscription_shape import item_of, new_item, new_subscription
@@ -288,7 +288,7 @@ class Subscriptions:
             and form.get("price") in (None, "", *_price_ids(one))
             and within(form, "created", one["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("subscription", call.id)
@@ -297,7 +297,7 @@ class Subscriptions:
         subscription = self._account.named(
             "subscription", required(call.form, "subscription"), "subscription"
         )
-        return page(call, subscription["items"]["data"])
+        return page_of(call, subscription["items"]["data"])
 
     def _update(self, call: Call) -> Thing:
         account, form = self._account, call.form
