@@ -1,6 +1,5 @@
 """The Stripe account that everything stands in: objects by kind, ids, settings, its clock."""
 
-import copy
 import random
 import string
 import threading
@@ -9,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
+
+import msgspec
 
 from core.clock import Clock
 from sandbox.stripe.agenda import Agenda
@@ -20,6 +21,11 @@ _ALPHABET = string.ascii_letters + string.digits
 
 Thing = dict[str, Any]
 """An object of Stripe, in the shape in which it goes over the wire."""
+
+
+def copied(value: Any) -> Any:
+    """Copy what JSON can say; several times quicker than deepcopy, and month ends copy a lot."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 @dataclass
@@ -133,7 +139,7 @@ class Account:
     def change(self, thing: Thing, event: str | None = None, **values: Any) -> Thing:
         """Change fields, and tell of it with what they were, unless nothing changed."""
         previous = {
-            name: copy.deepcopy(thing.get(name))
+            name: copied(thing.get(name))
             for name, value in values.items()
             if name not in thing or thing[name] != value
         }

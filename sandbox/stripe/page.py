@@ -1,10 +1,9 @@
 """Lists in pages, newest first, and the expanding of ids into objects."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.account import Account, Thing, copied
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.form import Form, hash_of, integer, list_of
 from sandbox.stripe.route import Call
@@ -90,7 +89,7 @@ def _limit(form: Form) -> int:
 
 def expanded(account: Account, thing: Thing, form: Form) -> Thing:
     """Return a copy for the wire, in which the `expand` paths hold objects instead of ids."""
-    answer = copy.deepcopy(thing)
+    answer = copied(thing)
     for path in list_of(form, "expand"):
         steps = str(path).split(".")
         if len(steps) > DEPTH_MAX + (steps[0] == "data"):
@@ -109,11 +108,11 @@ def _expand(account: Account, thing: Any, steps: list[str], path: str) -> None:
     step, rest = steps[0], steps[1:]
     include = account.includable.get((thing.get("object", ""), step))
     if include and thing.get(step) is None:
-        thing[step] = copy.deepcopy(include(thing))
+        thing[step] = copied(include(thing))
     if step not in thing:
         raise StripeError(f"This property cannot be expanded ({path}).", param="expand", code=None)
     value = thing[step]
     if isinstance(value, str):
-        thing[step] = value = copy.deepcopy(account.find(value)) or value
+        thing[step] = value = copied(account.find(value)) or value
     if rest and isinstance(value, dict | list):
         _expand(account, value, rest, path)

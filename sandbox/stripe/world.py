@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import copy
 from types import TracebackType
 from typing import Any, Self
 
 from core.clock import Clock
 from sandbox.clock import WorldClock
 from sandbox.loop import LoopThread
-from sandbox.stripe.account import Account, Settings, Thing
+from sandbox.stripe.account import Account, Settings, Thing, copied
 from sandbox.stripe.api import Api
 from sandbox.stripe.catalogue import Catalogue
 from sandbox.stripe.checkout import Checkout
@@ -107,7 +106,7 @@ class StripeWorld:
         """Every object of a kind ("customer", "invoice", "event"), oldest first, as they are now."""
         with self.account.lock:
             self.account.agenda.catch_up()
-            return copy.deepcopy(self.account.all(kind))
+            return copied(self.account.all(kind))
 
     def catch_up(self) -> int:
         """Let happen what is due by the world's clock; return how much it was."""
