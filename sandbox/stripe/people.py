@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from sandbox.stripe.account import Account, Thing
 from sandbox.stripe.checkout import Checkout
+from sandbox.stripe.collection import Collection
 from sandbox.stripe.disputes import Disputes
 from sandbox.stripe.endpoints import Endpoints
 from sandbox.stripe.events import Events
@@ -27,6 +28,7 @@ class People:
         checkout: Checkout,
         methods: PaymentMethods,
         invoices: Invoices,
+        collection: Collection,
         refunds: Refunds,
         disputes: Disputes,
         subscriptions: Subscriptions,
@@ -35,7 +37,8 @@ class People:
         thin: ThinEvents,
     ) -> None:
         self._account, self._checkout, self._methods = account, checkout, methods
-        self._invoices, self._refunds, self._disputes = invoices, refunds, disputes
+        self._invoices, self._collection = invoices, collection
+        self._refunds, self._disputes = refunds, disputes
         self._subscriptions, self._endpoints = subscriptions, endpoints
         self._events, self._thin = events, thin
 
@@ -134,7 +137,7 @@ class People:
             owed = self._account.get("invoice", invoice)
             method = self._methods.make()
             method["customer"] = owed["customer"]
-            self._invoices.attempt(owed, method)
+            self._collection.attempt(owed, method)
             method["customer"] = None
             return owed
 
