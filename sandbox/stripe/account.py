@@ -1,6 +1,5 @@
 """The Stripe account that everything stands in: objects by kind, ids, settings, its clock."""
 
-import copy
 import random
 import string
 import threading
@@ -8,18 +7,27 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from core.clock import Clock
 from sandbox.stripe.agenda import Agenda
-from sandbox.stripe.errors import missing_object
+from sandbox.stripe.errors import StripeError, missing_object
 
 API_VERSION = "2026-10-28.endive"
 ID_LETTERS = 24
 _ALPHABET = string.ascii_letters + string.digits
 
+Plain = TypeVar("Plain")
 Thing = dict[str, Any]
 """An object of Stripe, in the shape in which it goes over the wire."""
+
+
+def copied(value: Plain) -> Plain:
+    """Copy what JSON can say; several times quicker than deepcopy, and month ends copy a lot."""
+    copy: Plain = msgspec.json.decode(msgspec.json.encode(value))
+    return copy
 
 
 @dataclass
@@ -76,6 +84,8 @@ class Account:
         self.lock = threading.RLock()
         self.cause = Cause()
         self.tables: dict[str, dict[str, Thing]] = defaultdict(dict)
+        self.born: dict[str, int] = {}
+        """In which order things were made, whatever became of them; lists go by it."""
         self.includable: dict[tuple[str, str], Callable[[Thing], Any]] = {}
         """Fields that are there only when expanded: (object, field) → what makes them."""
         self.emit: Emit = lambda _kind, _thing, _previous: {}
@@ -98,11 +108,9 @@ class Account:
     def number(self, below: int) -> int:
         return self._random.randrange(below)
 
-    def shuffle(self, what: list[Any]) -> None:
-        self._random.shuffle(what)
-
     def add(self, kind: str, thing: Thing) -> Thing:
         self.tables[kind][thing["id"]] = thing
+        self.born.setdefault(thing["id"], len(self.born))
         return thing
 
     def get(self, kind: str, name: str) -> Thing:
@@ -112,8 +120,10 @@ class Account:
             raise missing_object(_noun(kind), name)
         return thing
 
-    def named(self, kind: str, name: str, param: str) -> Thing:
+    def named(self, kind: str, name: object, param: str) -> Thing:
         """Return the object that a parameter names, or refuse with 400."""
+        if not isinstance(name, str):
+            raise StripeError(f"Invalid string: {name}", param=param)
         thing = self.tables[kind].get(name)
         if thing is None or thing.get("deleted"):
             raise missing_object(_noun(kind), name, param, 400)
@@ -130,7 +140,7 @@ class Account:
     def change(self, thing: Thing, event: str | None = None, **values: Any) -> Thing:
         """Change fields, and tell of it with what they were, unless nothing changed."""
         previous = {
-            name: copy.deepcopy(thing.get(name))
+            name: copied(thing.get(name))
             for name, value in values.items()
             if name not in thing or thing[name] != value
         }

@@ -14,6 +14,7 @@ from sandbox.stripe.form import (
     merge_metadata,
     one_of,
     required,
+    word,
 )
 from sandbox.stripe.page import page, within
 from sandbox.stripe.route import PAGING, Call, Route, owned
@@ -65,7 +66,7 @@ class Catalogue:
             "active": boolean(form, "active", True),
             "billing_scheme": "per_unit",
             "created": account.stamp,
-            "currency": required(form, "currency").lower(),
+            "currency": word(form, "currency").lower(),
             "custom_unit_amount": None,
             "livemode": False,
             "lookup_key": None,
@@ -129,7 +130,7 @@ class Catalogue:
             if (not ids or product["id"] in ids)
             and within(call.form, "created", product["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _product(self, call: Call) -> Thing:
         return self._account.get("product", call.id)
@@ -184,7 +185,7 @@ class Catalogue:
             and (not keys or price["lookup_key"] in keys)
             and within(form, "created", price["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _price(self, call: Call) -> Thing:
         return self._account.get("price", call.id)

@@ -7,7 +7,7 @@ from sandbox.stripe.catalogue import Catalogue
 from sandbox.stripe.checkout_shape import new_line, new_session
 from sandbox.stripe.customers import Customers, new_customer
 from sandbox.stripe.errors import StripeError, missing_param
-from sandbox.stripe.form import Form, hash_of, integer, list_of, merge_metadata, one_of, required
+from sandbox.stripe.form import Form, hash_of, hashes_of, integer, merge_metadata, one_of, required
 from sandbox.stripe.invoices import Invoices
 from sandbox.stripe.page import list_object, page, page_of, within
 from sandbox.stripe.payment_methods import PaymentMethods
@@ -19,7 +19,7 @@ from sandbox.stripe.setup_intents import SetupIntents
 EXPIRY = timedelta(hours=24)
 EXPIRY_MIN = timedelta(minutes=30)
 TAKES = (
-    "mode line_items customer customer_email customer_creation client_reference_id metadata"
+    "mode line_items customer customer_email client_reference_id metadata"
     " success_url cancel_url currency payment_method_types payment_intent_data setup_intent_data"
     " invoice_creation expires_at submit_type ui_mode locale"
 )
@@ -113,7 +113,7 @@ class Checkout:
         return session
 
     def _price_up(self, session: Thing, form: Form) -> None:
-        entries = list_of(form, "line_items")
+        entries = hashes_of(form, "line_items")
         if not entries:
             raise missing_param("line_items")
         lines = [self._line(entry, at) for at, entry in enumerate(entries)]
@@ -273,7 +273,7 @@ class Checkout:
             for session in self._account.all("checkout.session")
             if wanted(session) and within(form, "created", session["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("checkout.session", call.id)
