@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from core.errors import InputFault
 
 Transport = Literal["exec", "proxy"]
+Meter = Literal["daily", "sum"]
 
 
 class Arguments(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -190,9 +191,29 @@ class AccountPolicy(Arguments, frozen=True):
 
 
 class AccountNamed(Arguments, frozen=True):
-    """One account: settle its arrears."""
+    """One account: settle its arrears, report it again."""
 
     account: str
+
+
+class StripeSetup(Arguments, frozen=True):
+    """Prices in these currencies beside those in use; `meter` is what accounts get by default."""
+
+    currencies: list[str] = []
+    meter: Meter | None = None
+
+
+class StripeShow(Arguments, frozen=True):
+    """What is set up at Stripe, and what is not."""
+
+
+class StripeLink(Arguments, frozen=True):
+    """An account to be billed through Stripe; `customer` and `subscription` where they exist."""
+
+    account: str
+    customer: str | None = None
+    subscription: str | None = None
+    meter: Meter | None = None
 
 
 class HourDecide(Arguments, frozen=True):
@@ -236,6 +257,10 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "account.mode": AccountMode,
     "account.policy": AccountPolicy,
     "account.settle-arrears": AccountNamed,
+    "stripe.setup": StripeSetup,
+    "stripe.show": StripeShow,
+    "stripe.link": StripeLink,
+    "stripe.unpark": AccountNamed,
     "hours.accept": HourDecide,
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from core.commands.effects import accounts, clusters, credit, hours, months, people, rates
+from core.commands.effects import accounts, clusters, credit, hours, months, people, rates, stripe
 from core.commands.kinds import Kind
 
 KINDS: Final[dict[str, Kind[Any]]] = {
@@ -25,6 +25,12 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "account.mode": Kind("change how accounts pay", accounts.mode, why_needed=True),
     "account.policy": Kind("change policies", accounts.policy, why_needed=True),
     "account.settle-arrears": Kind("settle arrears", accounts.settle, why_needed=True),
+    "stripe.setup": Kind("set Stripe up", stripe.set_up, gather=stripe.build, lane="slow"),
+    "stripe.show": Kind("look at Stripe", stripe.show, gather=stripe.look, lane="slow"),
+    "stripe.link": Kind(
+        "link accounts to Stripe", stripe.link, gather=stripe.go, lane="slow", why_needed=True
+    ),
+    "stripe.unpark": Kind("unpark accounts", stripe.unpark, why_needed=True),
     "hours.accept": Kind("decide about hours", hours.deciding("accept"), why_needed=True),
     "hours.keep": Kind("decide about hours", hours.deciding("keep"), why_needed=True),
     "hours.gap": Kind("decide about hours", hours.deciding("gap"), why_needed=True),
