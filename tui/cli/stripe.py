@@ -9,6 +9,7 @@ from core.commands.submit import Outcome
 from tui.cli.asking import ask, writing
 from tui.cli.output import pairs, show_json
 from tui.cli.session import Session
+from tui.cli.stripe_days import COMMANDS
 from tui.format import clean
 
 ASK_WAIT_S: Final = 300.0
@@ -23,6 +24,10 @@ METER = click.option(
 @click.group()
 def stripe() -> None:
     """What is billed through Stripe: set-up, linked accounts, what is due there."""
+
+
+for _command in COMMANDS:
+    stripe.add_command(_command)
 
 
 @stripe.command(
@@ -68,6 +73,7 @@ def show(session: Session, as_json: bool) -> None:
 
 
 @stripe.command(
+    short_help="Have an account billed through Stripe.",
     epilog="\b\nExamples:\n  hopsmeter stripe link anna@example.com --reason 'signed up'\n"
     "  hopsmeter stripe link anna@example.com --customer cus_1 --subscription sub_1 \\\n"
     "    --reason 'billed there before' --dry-run"
