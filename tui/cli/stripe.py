@@ -31,6 +31,7 @@ for _command in COMMANDS:
 
 
 @stripe.command(
+    short_help="Make at Stripe what billing needs.",
     epilog="\b\nExamples:\n  hopsmeter stripe setup --dry-run\n"
     "  hopsmeter stripe setup --currency EUR --currency USD"
 )
