@@ -33,7 +33,7 @@ for _command in COMMANDS:
 @stripe.command(
     short_help="Make at Stripe what billing needs.",
     epilog="\b\nExamples:\n  hopsmeter stripe setup --dry-run\n"
-    "  hopsmeter stripe setup --currency EUR --currency USD"
+    "  hopsmeter stripe setup --currency EUR --currency USD",
 )
 @click.option(
     "--currency",
@@ -77,7 +77,7 @@ def show(session: Session, as_json: bool) -> None:
     short_help="Have an account billed through Stripe.",
     epilog="\b\nExamples:\n  hopsmeter stripe link anna@example.com --reason 'signed up'\n"
     "  hopsmeter stripe link anna@example.com --customer cus_1 --subscription sub_1 \\\n"
-    "    --reason 'billed there before' --dry-run"
+    "    --reason 'billed there before' --dry-run",
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--customer", metavar="ID", help="An existing customer, cus_…; else one is made.")

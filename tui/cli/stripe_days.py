@@ -75,7 +75,8 @@ def report(session: Session, dry_run: bool, why: str) -> None:
 @click.command(
     short_help="Settle what waits for a person.",
     epilog="\b\nExamples:\n"
-    "  hopsmeter stripe settle anna@example.com --on-open-day --reason 'before she signed'\n"
+    "  hopsmeter stripe settle anna@example.com --on-open-day \\\n"
+    "    --reason 'before she signed'\n"
     "  hopsmeter stripe settle anna@example.com --day 2026-03-02 --outside \\\n"
     "    --reason 'paid by wire, invoice 17' --dry-run",
 )

@@ -70,8 +70,10 @@ def reconcile(
     assert row is not None
     if only is None:
         found += _of_the_books(connection, since, now)
+    if not row[0]:
+        return Reconciled(found, "Nothing of Stripe's was fetched yet.")
     said = f"{row[0]} days of {row[1]} accounts as fetched from {row[2]:%Y-%m-%d %H:%MZ} on."
-    return Reconciled(found, said if row[0] else "Nothing of Stripe's was fetched yet.")
+    return Reconciled(found, said)
 
 
 def _of_the_books(connection: Connection, since: date, now: datetime) -> list[Finding]:
