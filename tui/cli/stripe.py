@@ -76,8 +76,8 @@ def show(session: Session, as_json: bool) -> None:
 @stripe.command(
     short_help="Have an account billed through Stripe.",
     epilog="\b\nExamples:\n  hopsmeter stripe link anna@example.com --reason 'signed up'\n"
-    "  hopsmeter stripe link anna@example.com --customer cus_1 --subscription sub_1 \\\n"
-    "    --reason 'billed there before' --dry-run",
+    "  hopsmeter stripe link anna@example.com --customer cus_1 \\\n"
+    "    --subscription sub_1 --reason 'billed there before' --dry-run",
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--customer", metavar="ID", help="An existing customer, cus_…; else one is made.")
