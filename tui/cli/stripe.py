@@ -23,7 +23,7 @@ METER = click.option(
 
 @click.group()
 def stripe() -> None:
-    """What is billed through Stripe: set-up, linked accounts, what is due there."""
+    """What is billed through Stripe."""
 
 
 for _command in COMMANDS:
