@@ -25,6 +25,8 @@ class Lock(IntEnum):
     CLOSING = 0x686F7005
     """Shared by every post (`posting_date` of the schema takes it), exclusive for the closing of a
     month: no entry comes into a month behind its closing."""
+    WEBHOOKS = 0x686F7009
+    """One claim of events from outside at a time: of one subject, one event is in work."""
 
 
 def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:
