@@ -146,12 +146,17 @@ def _do(connection: Connection, asked: _Asked, handler: Handler[Any, Any]) -> Ha
     with connection.transaction():
         _require_ours(connection, event)
         said = handler.apply(connection, asked.fetched, event, asked.at)
-        return _marked(connection, "event_done", event, "done", said)
+        handled = _marked(connection, "event_done", event, "done", said)
+        if handled.end == "lost":
+            raise LeaseLost
+    return handled
 
 
 def _require_ours(connection: Connection, event: Event) -> None:
-    """Hold the row until the end: who would take it over now passes it by."""
-    if connection.execute(_SQL["hold_event"], _key(event)).fetchone() is None:
+    """Begin nothing where the lease ended meanwhile. What decides is the mark, the last statement: the
+    row is locked for a moment only, so that the same event delivered again waits for no effects.
+    """
+    if connection.execute(_SQL["still_ours"], _key(event)).fetchone() is None:
         raise LeaseLost
 
 

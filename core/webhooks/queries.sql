@@ -43,10 +43,10 @@ FROM ours WHERE e.id = ours.id
 RETURNING e.id, e.source, e.event_id, e.type, e.subject, e.about, e.created_at, e.received_at,
     e.livemode, e.tries, e.lease_token AS token;
 
--- name: hold_event
--- Ours still, and from here to the end of the transaction.
+-- name: still_ours
+-- The lease is ours, and has not ended.
 SELECT FROM hopsmeter.webhook_events
-WHERE id = %(id)s AND lease_token = %(token)s AND lease_until > clock_timestamp() FOR UPDATE;
+WHERE id = %(id)s AND lease_token = %(token)s AND lease_until > clock_timestamp();
 
 -- name: event_done
 -- Its effects are in this transaction.
