@@ -5,14 +5,13 @@ for some hours of usage, from an instant of the world's clock on, or only for ho
 (that is how a settled hour is restated: whoever asks early gets the first figures).
 """
 
-import itertools
-import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from core.clock import HOUR
+from sandbox.book import Book
 
 KINDS: dict[str, str] = {
     # the API server
@@ -111,62 +110,28 @@ class Moment:
     end: datetime | None = None
 
 
-@dataclass
-class _Entry:
-    fault: Fault
-    left: int | None
-    taken: int = 0
-
-
-@dataclass
-class FaultBook:
+class FaultBook(Book[Fault]):
     """The faults of one cluster; safe to change from another thread."""
 
-    now: Callable[[], datetime]
-    _entries: dict[int, _Entry] = field(default_factory=dict)
-    _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__()
+        self.now = now
 
     def add(self, kind: str | Fault, **settings: Any) -> int:
         """Set a fault and return its number; `add("slow", seconds=5, times=2)`."""
-        fault = kind if isinstance(kind, Fault) else Fault(kind, **settings)
-        with self._lock:
-            number = next(self._ids)
-            self._entries[number] = _Entry(fault, fault.times)
-        return number
-
-    def remove(self, number: int) -> None:
-        with self._lock:
-            self._entries.pop(number, None)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
-
-    def taken(self, number: int) -> int:
-        """Return how often this fault has struck."""
-        with self._lock:
-            return self._entries[number].taken
-
-    def all(self) -> list[tuple[int, Fault, int]]:
-        """Return (number, fault, how often it struck)."""
-        with self._lock:
-            return [(number, e.fault, e.taken) for number, e in self._entries.items()]
+        return self._put(kind if isinstance(kind, Fault) else Fault(kind, **settings))
 
     def take(self, kinds: Iterable[str], moment: Moment = Moment()) -> dict[str, Fault]:
-        """Return the faults of these kinds that strike now, and count them."""
-        wanted, now = frozenset(kinds), self.now()
-        struck: dict[str, Fault] = {}
-        with self._lock:
-            for entry in self._entries.values():
-                fault = entry.fault
-                if fault.kind in struck or fault.kind not in wanted or entry.left == 0:
-                    continue
-                if _applies(fault, moment, now):
-                    entry.taken += 1
-                    entry.left = None if entry.left is None else entry.left - 1
-                    struck[fault.kind] = fault
-        return struck
+        """Return the faults of these kinds that strike now, one of each kind, and count them."""
+        left, now = set(kinds), self.now()
+
+        def strikes(fault: Fault) -> bool:
+            if fault.kind not in left or not _applies(fault, moment, now):
+                return False
+            left.discard(fault.kind)
+            return True
+
+        return {fault.kind: fault for fault in self._strike(strikes)}
 
 
 def _applies(fault: Fault, moment: Moment, now: datetime) -> bool:

@@ -1,6 +1,5 @@
 """The Stripe account that everything stands in: objects by kind, ids, settings, its clock."""
 
-import copy
 import random
 import string
 import threading
@@ -8,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from core.clock import Clock
 from sandbox.stripe.agenda import Agenda
@@ -18,8 +19,15 @@ API_VERSION = "2026-10-28.endive"
 ID_LETTERS = 24
 _ALPHABET = string.ascii_letters + string.digits
 
+Plain = TypeVar("Plain")
 Thing = dict[str, Any]
 """An object of Stripe, in the shape in which it goes over the wire."""
+
+
+def copied(value: Plain) -> Plain:
+    """Copy what JSON can say; several times quicker than deepcopy, and month ends copy a lot."""
+    copy: Plain = msgspec.json.decode(msgspec.json.encode(value))
+    return copy
 
 
 @dataclass
@@ -76,6 +84,8 @@ class Account:
         self.lock = threading.RLock()
         self.cause = Cause()
         self.tables: dict[str, dict[str, Thing]] = defaultdict(dict)
+        self.born: dict[str, int] = {}
+        """In which order things were made, whatever became of them; lists go by it."""
         self.includable: dict[tuple[str, str], Callable[[Thing], Any]] = {}
         """Fields that are there only when expanded: (object, field) → what makes them."""
         self.emit: Emit = lambda _kind, _thing, _previous: {}
@@ -103,6 +113,7 @@ class Account:
 
     def add(self, kind: str, thing: Thing) -> Thing:
         self.tables[kind][thing["id"]] = thing
+        self.born.setdefault(thing["id"], len(self.born))
         return thing
 
     def get(self, kind: str, name: str) -> Thing:
@@ -130,7 +141,7 @@ class Account:
     def change(self, thing: Thing, event: str | None = None, **values: Any) -> Thing:
         """Change fields, and tell of it with what they were, unless nothing changed."""
         previous = {
-            name: copy.deepcopy(thing.get(name))
+            name: copied(thing.get(name))
             for name, value in values.items()
             if name not in thing or thing[name] != value
         }

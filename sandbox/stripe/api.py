@@ -139,7 +139,9 @@ class Api:
         except BaseException:
             self._idempotency.forget(key)
             raise
-        if key and status in KEPT_STATUSES:
+        # v2 carries a failed request out again.
+        kept_statuses = {200} if request.path.startswith("/v2/") else KEPT_STATUSES
+        if key and status in kept_statuses:
             self._idempotency.keep(key, status, body)
         elif key:
             self._idempotency.forget(key)

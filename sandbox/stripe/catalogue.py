@@ -129,7 +129,7 @@ class Catalogue:
             if (not ids or product["id"] in ids)
             and within(call.form, "created", product["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _product(self, call: Call) -> Thing:
         return self._account.get("product", call.id)
@@ -184,7 +184,7 @@ class Catalogue:
             and (not keys or price["lookup_key"] in keys)
             and within(form, "created", price["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _price(self, call: Call) -> Thing:
         return self._account.get("price", call.id)

@@ -19,7 +19,7 @@ from sandbox.stripe.setup_intents import SetupIntents
 EXPIRY = timedelta(hours=24)
 EXPIRY_MIN = timedelta(minutes=30)
 TAKES = (
-    "mode line_items customer customer_email customer_creation client_reference_id metadata"
+    "mode line_items customer customer_email client_reference_id metadata"
     " success_url cancel_url currency payment_method_types payment_intent_data setup_intent_data"
     " invoice_creation expires_at submit_type ui_mode locale"
 )
@@ -273,7 +273,7 @@ class Checkout:
             for session in self._account.all("checkout.session")
             if wanted(session) and within(form, "created", session["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("checkout.session", call.id)

@@ -53,7 +53,7 @@ class Customers:
             and wanted(customer)
             and within(call.form, "created", customer["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("customer", call.id)

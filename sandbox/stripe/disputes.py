@@ -82,7 +82,7 @@ class Disputes:
             for dispute in self._account.all("dispute")
             if wanted(dispute) and within(form, "created", dispute["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("dispute", call.id)

@@ -115,7 +115,7 @@ class Endpoints:
         return endpoint | {"secret": secret}
 
     def _list(self, call: Call) -> Thing:
-        return page(call, self._account.all("webhook_endpoint"))
+        return page(self._account, call, self._account.all("webhook_endpoint"))
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("webhook_endpoint", call.id)

@@ -1,11 +1,10 @@
 """Snapshot events: what happened, kept thirty days, and who has been told of it."""
 
-import copy
 import fnmatch
 import json
 from typing import Literal
 
-from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.account import Account, Thing, copied
 from sandbox.stripe.deliveries import Deliveries
 from sandbox.stripe.endpoints import Endpoints
 from sandbox.stripe.errors import missing_object
@@ -35,7 +34,7 @@ class Events:
 
     def emit(self, kind: str, thing: Thing, previous: Thing | None = None) -> Thing:
         account = self._account
-        data: Thing = {"object": copy.deepcopy(thing)}
+        data: Thing = {"object": copied(thing)}
         if previous:
             data["previous_attributes"] = previous
         event: Thing = {
@@ -99,7 +98,7 @@ class Events:
             and within(call.form, "created", event["created"])
             and (asked is None or (event["pending_webhooks"] == 0) == success)
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         event = self._account.get("event", call.id)

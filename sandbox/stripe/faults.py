@@ -1,13 +1,12 @@
 """What can go wrong with Stripe, on demand, by method and path."""
 
 import fnmatch
-import itertools
-import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from core.clock import Clock
+from sandbox.book import Book
 
 KINDS: dict[str, str] = {
     "error_500_before": "500, nothing done",
@@ -65,59 +64,28 @@ def fault_from_json(data: dict[str, Any]) -> StripeFault:
         raise ValueError(str(error)) from None
 
 
-@dataclass
-class _Entry:
-    fault: StripeFault
-    left: int | None
-    taken: int = 0
-
-
-@dataclass
-class StripeFaults:
+class StripeFaults(Book[StripeFault]):
     """The faults that are set; safe to change from another thread."""
 
-    now: Clock
-    _entries: dict[int, _Entry] = field(default_factory=dict)
-    _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, now: Clock) -> None:
+        super().__init__()
+        self.now = now
 
     def add(self, kind: str | StripeFault, **settings: Any) -> int:
         """Set a fault and return its number: `add("hang_after", path="/v1/billing/*", times=1)`."""
-        fault = kind if isinstance(kind, StripeFault) else StripeFault(kind, **settings)
-        with self._lock:
-            number = next(self._ids)
-            self._entries[number] = _Entry(fault, fault.times)
-        return number
-
-    def remove(self, number: int) -> None:
-        with self._lock:
-            self._entries.pop(number, None)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
-
-    def taken(self, number: int) -> int:
-        """Return how often this fault has struck."""
-        with self._lock:
-            return self._entries[number].taken
-
-    def all(self) -> list[tuple[int, StripeFault, int]]:
-        """Return (number, fault, how often it struck)."""
-        with self._lock:
-            return [(number, e.fault, e.taken) for number, e in self._entries.items()]
+        return self._put(kind if isinstance(kind, StripeFault) else StripeFault(kind, **settings))
 
     def take(self, method: str, path: str, text: str) -> StripeFault | None:
         """Return the first fault that strikes this call, and count it."""
-        now = self.now()
-        with self._lock:
-            for entry in self._entries.values():
-                fault = entry.fault
-                if entry.left != 0 and _strikes(fault, method, path, text, now):
-                    entry.taken += 1
-                    entry.left = None if entry.left is None else entry.left - 1
-                    return fault
-        return None
+        now, struck = self.now(), False
+
+        def strikes(fault: StripeFault) -> bool:
+            nonlocal struck
+            first = not struck and _strikes(fault, method, path, text, now)
+            struck = struck or first
+            return first
+
+        return next(iter(self._strike(strikes)), None)
 
 
 def _strikes(fault: StripeFault, method: str, path: str, text: str, now: datetime) -> bool:

@@ -1,16 +1,18 @@
 """What may be asked of invoices by API; their life itself is in `invoices`."""
 
 from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.collection import Collection
 from sandbox.stripe.errors import declined
 from sandbox.stripe.form import boolean, merge_metadata
-from sandbox.stripe.invoices import Invoices, subscription_of
+from sandbox.stripe.invoice_shape import subscription_of
+from sandbox.stripe.invoices import Invoices
 from sandbox.stripe.page import page, page_of, within
 from sandbox.stripe.route import PAGING, Call, Route, owned
 
 
 class InvoiceRoutes:
-    def __init__(self, account: Account, invoices: Invoices) -> None:
-        self._account, self._invoices = account, invoices
+    def __init__(self, account: Account, invoices: Invoices, collection: Collection) -> None:
+        self._account, self._invoices, self._collection = account, invoices, collection
 
     def routes(self) -> list[Route]:
         path = "/v1/invoices"
@@ -47,7 +49,7 @@ class InvoiceRoutes:
             and form.get("subscription") in (None, "", subscription_of(invoice))
             and within(form, "created", invoice["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._invoices.refresh(self._account.get("invoice", call.id))
@@ -73,11 +75,11 @@ class InvoiceRoutes:
     def _pay(self, call: Call) -> Thing:
         invoice, name = self._retrieve(call), call.form.get("payment_method")
         if boolean(call.form, "paid_out_of_band"):
-            return self._invoices.pay_elsewhere(invoice)
+            return self._collection.pay_elsewhere(invoice)
         account = self._account
         method = account.named("payment_method", name, "payment_method") if name else None
-        self._invoices.attempt(invoice, method)
-        intent = self._invoices.intent_of(invoice)
+        self._collection.attempt(invoice, method)
+        intent = self._collection.intent_of(invoice)
         if intent["status"] == "requires_payment_method":
             raise declined()
         return invoice
@@ -90,7 +92,11 @@ class InvoiceRoutes:
 
     def _payments(self, call: Call) -> Thing:
         wanted = owned(invoice=call.form.get("invoice"), status=call.form.get("status"))
-        return page(call, [one for one in self._account.all("invoice_payment") if wanted(one)])
+        return page(
+            self._account,
+            call,
+            [one for one in self._account.all("invoice_payment") if wanted(one)],
+        )
 
     def _payment(self, call: Call) -> Thing:
         return self._account.get("invoice_payment", call.id)

@@ -134,6 +134,16 @@ def subscription_parent(subscription: Thing) -> Thing:
     }
 
 
+def subscription_of(invoice: Thing) -> str | None:
+    details = (invoice["parent"] or {}).get("subscription_details") or {}
+    return details.get("subscription")
+
+
+def stamp(invoice: Thing, transition: str, at: int) -> None:
+    """Note when an invoice came into a state: `stamp(invoice, "paid_at", now)`."""
+    invoice["status_transitions"] = invoice["status_transitions"] | {transition: at}
+
+
 def usage_line(name: str, invoice_id: str, item: Thing, billed: Billed, quantity: int) -> Thing:
     """Return the line of a metered item, or of a licensed one at its own quantity."""
     price = item["price"]

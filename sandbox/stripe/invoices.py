@@ -1,43 +1,38 @@
-"""Invoices: drafted, finalised after the grace, then collected, tried again, or given up."""
+"""Invoices: drafted when a period ends, finalised after the grace, voided, written off."""
 
-import copy
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import timedelta
 
 from sandbox.stripe.account import Account, Thing
+from sandbox.stripe.collection import Collection
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.invoice_shape import (
     Billed,
     new_invoice,
     sale_line,
+    stamp,
     subscription_parent,
     usage_line,
 )
 from sandbox.stripe.page import list_object
-from sandbox.stripe.payments import MINIMUM_CENTS, Payments
+from sandbox.stripe.payments import MINIMUM_CENTS
 from sandbox.stripe.usage import Usage
 
 OTHER_GRACE = timedelta(hours=1)
 """Of invoices that are no cycle's; the account's setting is for those of cycles."""
 LINES_SHOWN = 10
 
-Hears = Callable[[Thing], None]
-
 
 class Invoices:
-    """The life of invoices; `on_paid`, `on_failed`, `on_given_up` tell the subscription."""
+    """From draft to open; what becomes of open ones is in `collection`."""
 
-    def __init__(self, account: Account, usage: Usage, payments: Payments) -> None:
-        self._account, self._usage, self._payments = account, usage, payments
+    def __init__(self, account: Account, usage: Usage, collection: Collection) -> None:
+        self._account, self._usage, self._collection = account, usage, collection
         self._billed: dict[str, Billed] = {}
         self._lines: dict[str, list[Thing]] = {}
+        self.stuck: set[str] = set()
+        """Invoices whose finalisation fails, by the next try alone."""
         self._by_subscription: dict[str, list[Thing]] = defaultdict(list)
-        self._paid_by: dict[str, list[Thing]] = defaultdict(list)
-        self.on_paid: Hears = _nobody
-        self.on_failed: Hears = _nobody
-        self.on_given_up: Hears = _nobody
-        account.includable["invoice", "payments"] = self._payments_of
 
     def draft(
         self, billed: Billed, reason: str, *, auto_advance: bool = True, at_once: bool = False
@@ -81,8 +76,8 @@ class Invoices:
         self._fill(invoice, lines)
         account.emit("invoice.created", invoice, None)
         self._open(invoice)
-        self._add_payment(invoice, intent)
-        self._mark_paid(invoice)
+        self._collection.add_payment(invoice, intent)
+        self._collection.mark_paid(invoice)
         return invoice
 
     def lines(self, invoice: Thing) -> list[Thing]:
@@ -103,38 +98,17 @@ class Invoices:
                 code="invoice_not_editable",
             )
         self.refresh(invoice)
+        if invoice["id"] in self.stuck:
+            return self._fail_to_finalize(invoice)
         self._open(invoice)
         if invoice["amount_due"] == 0:
-            self._mark_paid(invoice)
+            self._collection.mark_paid(invoice)
         elif invoice["collection_method"] == "send_invoice":
             self._account.emit("invoice.sent", invoice, None)
             self._plan_overdue(invoice)
         elif invoice["auto_advance"]:
-            self.attempt(invoice)
+            self._collection.attempt(invoice)
         return invoice
-
-    def attempt(self, invoice: Thing, method: Thing | None = None) -> Thing:
-        """Try to collect an open invoice, by its own default method unless one is given."""
-        if invoice["status"] not in {"open", "uncollectible"}:
-            raise StripeError(
-                f"Invoice is {invoice['status']}: only open invoices can be paid.",
-                code="invoice_not_editable",
-            )
-        intent = self.intent_of(invoice)
-        if intent["status"] == "processing":
-            raise StripeError("A payment of this invoice is already under way.")
-        invoice |= {"attempted": True, "attempt_count": invoice["attempt_count"] + 1}
-        self._payments.attempt(
-            intent,
-            method or self._default_method(invoice),
-            lambda done: self._hear(invoice, done),
-        )
-        return invoice
-
-    def pay_elsewhere(self, invoice: Thing) -> Thing:
-        """Take an invoice for paid outside of Stripe."""
-        invoice["amount_paid_off_stripe"] = invoice["amount_due"]
-        return self._mark_paid(invoice)
 
     def void(self, invoice: Thing) -> Thing:
         self._require(invoice, "open", "uncollectible")
@@ -194,6 +168,16 @@ class Invoices:
         if invoice["status"] == "draft" and invoice["auto_advance"]:
             self.finalize(invoice)
 
+    def _fail_to_finalize(self, invoice: Thing) -> Thing:
+        self.stuck.discard(invoice["id"])
+        invoice["last_finalization_error"] = {
+            "code": "customer_tax_location_invalid",
+            "message": "The customer's location isn't recognized.",
+            "type": "invalid_request_error",
+        }
+        self._account.emit("invoice.finalization_failed", invoice, None)
+        return invoice
+
     def _open(self, invoice: Thing) -> None:
         """Give a draft its number, and the balance that the customer brought along."""
         account = self._account
@@ -217,7 +201,7 @@ class Invoices:
             "number": f"{customer.get('invoice_prefix', 'GONE')}-{number:04d}",
             "status": "open",
         }
-        self._stamp(invoice, "finalized_at")
+        stamp(invoice, "finalized_at", account.stamp)
         account.emit("invoice.finalized", invoice, None)
 
     def _plan_overdue(self, invoice: Thing) -> None:
@@ -228,112 +212,15 @@ class Invoices:
         def overdue() -> None:
             if invoice["status"] == "open":
                 self._account.emit("invoice.overdue", invoice, None)
-                self.on_failed(invoice)
+                self._collection.on_failed(invoice)
 
         self._account.agenda.plan(due_at, overdue)
 
-    def intent_of(self, invoice: Thing) -> Thing:
-        """Return the payment intent of an invoice; there is one for all of its tries."""
-        for payment in self._paid_by[invoice["id"]]:
-            return self._account.tables["payment_intent"][payment["payment"]["payment_intent"]]
-        intent = self._payments.intend(
-            invoice["amount_remaining"],
-            invoice["currency"],
-            customer=invoice["customer"],
-            description="Subscription update",
-        )
-        self._add_payment(invoice, intent)
-        return intent
-
-    def _add_payment(self, invoice: Thing, intent: Thing) -> None:
-        account = self._account
-        payment: Thing = {
-            "id": account.new_id("inpay"),
-            "object": "invoice_payment",
-            "amount_paid": None,
-            "amount_requested": invoice["amount_remaining"],
-            "created": account.stamp,
-            "currency": invoice["currency"],
-            "invoice": invoice["id"],
-            "is_default": True,
-            "livemode": False,
-            "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
-            "status": "open",
-            "status_transitions": {"canceled_at": None, "paid_at": None},
-        }
-        self._paid_by[invoice["id"]].append(account.add("invoice_payment", payment))
-
-    def _payments_of(self, invoice: Thing) -> Thing:
-        return list_object("/v1/invoice_payments", self._paid_by[invoice["id"]])
-
-    def _default_method(self, invoice: Thing) -> Thing | None:
-        tables = self._account.tables
-        billed = self._billed.get(invoice["id"])
-        customer = tables["customer"].get(invoice["customer"], {})
-        name = (
-            invoice["default_payment_method"]
-            or (billed and billed.subscription["default_payment_method"])
-            or customer.get("invoice_settings", {}).get("default_payment_method")
-        )
-        method = tables["payment_method"].get(name or "")
-        return method if method and method["customer"] == invoice["customer"] else None
-
-    def _hear(self, invoice: Thing, intent: Thing) -> None:
-        if intent["status"] == "succeeded":
-            self._mark_paid(invoice)
-        else:
-            self._fail(invoice)
-
-    def _fail(self, invoice: Thing) -> None:
-        account = self._account
-        pauses = account.settings.retry_after
-        number = invoice["attempt_count"]
-        retries = invoice["auto_advance"] and number <= len(pauses)
-        again_at = account.at + pauses[number - 1] if retries else None
-        invoice["next_payment_attempt"] = int(again_at.timestamp()) if again_at else None
-        account.emit("invoice.payment_failed", invoice, None)
-        self.on_failed(invoice)
-        if again_at:
-            account.agenda.plan(again_at, lambda: self._retry(invoice, number))
-        elif number > len(pauses):
-            self.on_given_up(invoice)
-
-    def _retry(self, invoice: Thing, number: int) -> None:
-        if (
-            invoice["status"] == "open"
-            and invoice["auto_advance"]
-            and invoice["attempt_count"] == number
-        ):
-            self.attempt(invoice)
-
-    def _mark_paid(self, invoice: Thing) -> Thing:
-        account = self._account
-        invoice |= {
-            "amount_paid": invoice["amount_due"],
-            "amount_remaining": 0,
-            "attempted": True,
-            "next_payment_attempt": None,
-            "status": "paid",
-        }
-        self._stamp(invoice, "paid_at")
-        for payment in self._paid_by[invoice["id"]]:
-            payment |= {"status": "paid", "amount_paid": payment["amount_requested"]}
-            payment["status_transitions"] = {"canceled_at": None, "paid_at": account.stamp}
-        account.emit("invoice.paid", invoice, None)
-        account.emit("invoice.payment_succeeded", invoice, None)
-        self.on_paid(invoice)
-        return invoice
-
     def _end(self, invoice: Thing, status: str, instant: str, event: str) -> Thing:
         invoice |= {"status": status, "next_payment_attempt": None}
-        self._stamp(invoice, instant)
+        stamp(invoice, instant, self._account.stamp)
         self._account.emit(event, invoice, None)
         return invoice
-
-    def _stamp(self, invoice: Thing, instant: str) -> None:
-        transitions = copy.copy(invoice["status_transitions"])
-        transitions[instant] = self._account.stamp
-        invoice["status_transitions"] = transitions
 
     def _require(self, invoice: Thing, *statuses: str) -> None:
         if invoice["status"] not in statuses:
@@ -341,12 +228,3 @@ class Invoices:
                 f"The invoice is {invoice['status']}; it must be {' or '.join(statuses)}.",
                 code="invoice_not_editable",
             )
-
-
-def subscription_of(invoice: Thing) -> str | None:
-    details = (invoice["parent"] or {}).get("subscription_details") or {}
-    return details.get("subscription")
-
-
-def _nobody(_invoice: Thing) -> None:
-    """Nobody listens yet."""

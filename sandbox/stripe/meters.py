@@ -78,7 +78,9 @@ class Meters:
 
     def _list(self, call: Call) -> Thing:
         wanted = owned(status=call.form.get("status"))
-        return page(call, [m for m in self._account.all("billing.meter") if wanted(m)])
+        return page(
+            self._account, call, [m for m in self._account.all("billing.meter") if wanted(m)]
+        )
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("billing.meter", call.id)

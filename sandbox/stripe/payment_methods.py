@@ -21,6 +21,8 @@ class PaymentMethods:
     def __init__(self, account: Account) -> None:
         self._account = account
         self.declining: set[str] = set()
+        self.challenged: set[str] = set()
+        """Cards whose bank wants to see the payer, who is not there."""
 
     def routes(self) -> list[Route]:
         path = "/v1/payment_methods"
@@ -44,6 +46,11 @@ class PaymentMethods:
     def attach(self, method: Thing, customer_id: str) -> Thing:
         """Give a method to a customer; it does not become anybody's default."""
         return self._account.change(method, "payment_method.attached", customer=customer_id)
+
+    def renew(self, method: Thing) -> Thing:
+        """Let the bank send a new card: same method, later expiry."""
+        card = method["card"] | {"exp_year": method["card"]["exp_year"] + 4}
+        return self._account.change(method, "payment_method.automatically_updated", card=card)
 
     def detach(self, method: Thing) -> Thing:
         """Take a method from its customer for good, and out of every default that names it."""
@@ -87,11 +94,13 @@ class PaymentMethods:
 
     def _list(self, call: Call) -> Thing:
         wanted = owned(customer=call.form.get("customer"), type=call.form.get("type"))
-        return page(call, self._attached(wanted))
+        return page(self._account, call, self._attached(wanted))
 
     def _of_customer(self, call: Call) -> Thing:
         self._account.get("customer", call.id)
-        return page(call, self._attached(owned(customer=call.id, type=call.form.get("type"))))
+        return page(
+            self._account, call, self._attached(owned(customer=call.id, type=call.form.get("type")))
+        )
 
     def _attached(self, wanted: Any) -> list[Thing]:
         methods = self._account.all("payment_method")

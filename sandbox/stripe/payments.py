@@ -8,9 +8,10 @@ from sandbox.stripe.errors import StripeError, declined
 from sandbox.stripe.form import boolean, integer, merge_metadata, required
 from sandbox.stripe.page import list_object, page, within
 from sandbox.stripe.payment_methods import DELAYED, PaymentMethods
+from sandbox.stripe.payment_shape import DECLINED, new_charge, new_intent
 from sandbox.stripe.route import PAGING, Call, Route, owned
 
-DECLINED = "Your card was declined."
+CHALLENGED = "Your card was declined. This transaction requires authentication."
 MINIMUM_CENTS = 50
 DELAYED_AFTER = timedelta(days=4)
 """When a direct debit is settled, unless somebody decides it before."""
@@ -56,7 +57,7 @@ class Payments:
         description: str | None = None,
     ) -> Thing:
         """Make a payment intent that waits for a payment method."""
-        intent = _new_intent(self._account, amount, currency)
+        intent = new_intent(self._account, amount, currency)
         intent |= {
             "customer": customer,
             "metadata": dict(metadata or {}),
@@ -78,6 +79,9 @@ class Payments:
             self._begin_delayed(intent, method)
         elif method["id"] in self._methods.declining:
             self._fail(intent, self._add_charge(intent, method, "failed"), DECLINED)
+        elif method["id"] in self._methods.challenged:
+            charge = self._add_charge(intent, method, "failed")
+            self._fail(intent, charge, CHALLENGED, "authentication_required")
         else:
             self._succeed(intent, self._add_charge(intent, method, "succeeded"))
         return intent
@@ -121,14 +125,15 @@ class Payments:
         self._account.emit("payment_intent.succeeded", intent, None)
         self._tell(intent)
 
-    def _fail(self, intent: Thing, charge: Thing | None, why: str) -> None:
+    def _fail(
+        self, intent: Thing, charge: Thing | None, why: str, code: str = "card_declined"
+    ) -> None:
         error: Thing = {"type": "invalid_request_error", "message": why}
         if charge:
             error = {
                 "charge": charge["id"],
-                "code": "card_declined",
-                "decline_code": "generic_decline",
-                "doc_url": "https://stripe.com/docs/error-codes/card-declined",
+                "code": code,
+                "decline_code": "generic_decline" if code == "card_declined" else code,
                 "message": why,
                 "type": "card_error",
             }
@@ -147,7 +152,7 @@ class Payments:
             hears(intent)
 
     def _add_charge(self, intent: Thing, method: Thing, status: str) -> Thing:
-        charge = _new_charge(self._account, intent, method, status)
+        charge = new_charge(self._account, intent, method, status)
         self._account.add("charge", charge)
         intent["latest_charge"] = charge["id"]
         return charge
@@ -201,114 +206,8 @@ class Payments:
             for thing in self._account.all(kind)
             if wanted(thing) and within(call.form, "created", thing["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _refunds(self, charge: Thing) -> Thing:
         own = [one for one in self._account.all("refund") if one["charge"] == charge["id"]]
         return list_object(f"/v1/charges/{charge['id']}/refunds", own[::-1])
-
-
-def _new_intent(account: Account, amount: int, currency: str) -> Thing:
-    name = account.new_id("pi")
-    return {
-        "id": name,
-        "object": "payment_intent",
-        "amount": amount,
-        "amount_capturable": 0,
-        "amount_details": {"tip": {}},
-        "amount_received": 0,
-        "application": None,
-        "application_fee_amount": None,
-        "automatic_payment_methods": None,
-        "canceled_at": None,
-        "cancellation_reason": None,
-        "capture_method": "automatic",
-        "client_secret": f"{name}_secret_{account.secret(25)}",
-        "confirmation_method": "automatic",
-        "created": account.stamp,
-        "currency": currency,
-        "customer": None,
-        "customer_account": None,
-        "description": None,
-        "last_payment_error": None,
-        "latest_charge": None,
-        "livemode": False,
-        "metadata": {},
-        "next_action": None,
-        "on_behalf_of": None,
-        "payment_method": None,
-        "payment_method_configuration_details": None,
-        "payment_method_options": {},
-        "payment_method_types": ["card"],
-        "processing": None,
-        "receipt_email": None,
-        "review": None,
-        "setup_future_usage": None,
-        "shipping": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
-        "status": "requires_payment_method",
-        "transfer_data": None,
-        "transfer_group": None,
-    }
-
-
-def _new_charge(account: Account, intent: Thing, method: Thing, status: str) -> Thing:
-    failed = status == "failed"
-    name = account.new_id("ch")
-    return {
-        "id": name,
-        "object": "charge",
-        "amount": intent["amount"],
-        "amount_captured": 0,
-        "amount_refunded": 0,
-        "application": None,
-        "application_fee": None,
-        "application_fee_amount": None,
-        "balance_transaction": None,
-        "billing_details": dict(method["billing_details"]),
-        "calculated_statement_descriptor": "HOPSMETER",
-        "captured": False,
-        "created": account.stamp,
-        "currency": intent["currency"],
-        "customer": intent["customer"],
-        "description": intent["description"],
-        "disputed": False,
-        "failure_balance_transaction": None,
-        "failure_code": "card_declined" if failed else None,
-        "failure_message": DECLINED if failed else None,
-        "fraud_details": {},
-        "livemode": False,
-        "metadata": dict(intent["metadata"]),
-        "on_behalf_of": None,
-        "outcome": {
-            "network_status": "declined_by_network" if failed else "approved_by_network",
-            "reason": "generic_decline" if failed else None,
-            "risk_level": "normal",
-            "seller_message": "The bank declined." if failed else "Payment complete.",
-            "type": "issuer_declined" if failed else "authorized",
-        },
-        "paid": status == "succeeded",
-        "payment_intent": intent["id"],
-        "payment_method": method["id"],
-        "payment_method_details": {"type": method["type"], method["type"]: _details(method)},
-        "receipt_email": None,
-        "receipt_number": None,
-        "receipt_url": f"https://pay.stripe.com/receipts/payment/{name}",
-        "refunded": False,
-        "review": None,
-        "shipping": None,
-        "source_transfer": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
-        "status": status,
-        "transfer_data": None,
-        "transfer_group": None,
-    }
-
-
-def _details(method: Thing) -> Thing:
-    """Return what a charge keeps of the method that it used."""
-    kept = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
-    details = method[method["type"]]
-    return {name: details[name] for name in kept if name in details}

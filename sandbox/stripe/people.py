@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from sandbox.stripe.account import Account, Thing
 from sandbox.stripe.checkout import Checkout
+from sandbox.stripe.collection import Collection
 from sandbox.stripe.disputes import Disputes
 from sandbox.stripe.endpoints import Endpoints
 from sandbox.stripe.events import Events
@@ -27,6 +28,7 @@ class People:
         checkout: Checkout,
         methods: PaymentMethods,
         invoices: Invoices,
+        collection: Collection,
         refunds: Refunds,
         disputes: Disputes,
         subscriptions: Subscriptions,
@@ -35,7 +37,8 @@ class People:
         thin: ThinEvents,
     ) -> None:
         self._account, self._checkout, self._methods = account, checkout, methods
-        self._invoices, self._refunds, self._disputes = invoices, refunds, disputes
+        self._invoices, self._collection = invoices, collection
+        self._refunds, self._disputes = refunds, disputes
         self._subscriptions, self._endpoints = subscriptions, endpoints
         self._events, self._thin = events, thin
 
@@ -94,6 +97,39 @@ class People:
 
         return self._do(turn)
 
+    def challenge_cards(self, customer: str, *, challenged: bool = True) -> list[Thing]:
+        """Let the banks of a customer's cards want to see him: payments without him fail."""
+
+        def turn() -> list[Thing]:
+            cards = self._of_customer(customer)
+            names = {card["id"] for card in cards}
+            if challenged:
+                self._methods.challenged |= names
+            else:
+                self._methods.challenged -= names
+            return cards
+
+        return self._do(turn)
+
+    def renew_cards(self, customer: str) -> list[Thing]:
+        """Let the banks of a customer's cards tell Stripe of new ones in their place."""
+        return self._do(
+            lambda: [
+                self._methods.renew(one)
+                for one in self._of_customer(customer)
+                if one["type"] == "card"
+            ]
+        )
+
+    def block_invoice(self, invoice: str) -> dict[str, str]:
+        """Let the next finalisation of a draft fail; it stays draft until finalised by API."""
+
+        def block() -> dict[str, str]:
+            self._invoices.stuck.add(self._account.get("invoice", invoice)["id"])
+            return {"blocked": invoice}
+
+        return self._do(block)
+
     def pay_invoice(self, invoice: str) -> Thing:
         """Pay an open invoice on its hosted page, with a card that is used once."""
 
@@ -101,7 +137,7 @@ class People:
             owed = self._account.get("invoice", invoice)
             method = self._methods.make()
             method["customer"] = owed["customer"]
-            self._invoices.attempt(owed, method)
+            self._collection.attempt(owed, method)
             method["customer"] = None
             return owed
 

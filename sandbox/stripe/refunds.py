@@ -74,7 +74,7 @@ class Refunds:
             for refund in self._account.all("refund")
             if wanted(refund) and within(form, "created", refund["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("refund", call.id)

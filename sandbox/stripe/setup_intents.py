@@ -70,7 +70,7 @@ class SetupIntents:
             for one in self._account.all("setup_intent")
             if wanted(one) and within(call.form, "created", one["created"])
         ]
-        return page(call, found)
+        return page(self._account, call, found)
 
     def _retrieve(self, call: Call) -> Thing:
         return self._account.get("setup_intent", call.id)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sandbox.stripe.account import Account, Thing
-from sandbox.stripe.form import Form, boolean, integer, merge_metadata, one_of
+from sandbox.stripe.form import Form, boolean, hash_of, integer, merge_metadata, one_of
 from sandbox.stripe.invoice_shape import SELF
 
 COLLECTIONS = ("charge_automatically", "send_invoice")
@@ -60,7 +60,9 @@ def new_subscription(
         "payment_settings": {
             "payment_method_options": None,
             "payment_method_types": None,
-            "save_default_payment_method": "off",
+            "save_default_payment_method": hash_of(form, "payment_settings").get(
+                "save_default_payment_method", "off"
+            ),
         },
         "pending_invoice_item_interval": None,
         "pending_setup_intent": None,

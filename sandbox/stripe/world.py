@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-import copy
 from types import TracebackType
 from typing import Any, Self
 
 from core.clock import Clock
 from sandbox.clock import WorldClock
 from sandbox.loop import LoopThread
-from sandbox.stripe.account import Account, Settings, Thing
+from sandbox.stripe.account import Account, Settings, Thing, copied
 from sandbox.stripe.api import Api
 from sandbox.stripe.catalogue import Catalogue
 from sandbox.stripe.checkout import Checkout
+from sandbox.stripe.collection import Collection
 from sandbox.stripe.customers import Customers
 from sandbox.stripe.deliveries import Deliveries
 from sandbox.stripe.disputes import Disputes
@@ -28,6 +28,7 @@ from sandbox.stripe.people import People
 from sandbox.stripe.portal import Portal
 from sandbox.stripe.refunds import Refunds
 from sandbox.stripe.setup_intents import SetupIntents
+from sandbox.stripe.subscription_routes import SubscriptionRoutes
 from sandbox.stripe.subscriptions import Subscriptions
 from sandbox.stripe.summaries import Summaries
 from sandbox.stripe.thin import ThinEvents
@@ -63,8 +64,9 @@ class StripeWorld:
         self.usage = Usage(account, self.meters, self.thin)
         self.methods = PaymentMethods(account)
         self.payments = Payments(account, self.methods)
-        self.invoices = Invoices(account, self.usage, self.payments)
-        self.subscriptions = Subscriptions(account, self.customers, self.invoices)
+        self.collection = Collection(account, self.payments)
+        self.invoices = Invoices(account, self.usage, self.collection)
+        self.subscriptions = Subscriptions(account, self.customers, self.invoices, self.collection)
         self.refunds, self.disputes = Refunds(account), Disputes(account)
         self.setups = SetupIntents(account, self.methods)
         self.checkout = Checkout(
@@ -107,7 +109,7 @@ class StripeWorld:
         """Every object of a kind ("customer", "invoice", "event"), oldest first, as they are now."""
         with self.account.lock:
             self.account.agenda.catch_up()
-            return copy.deepcopy(self.account.all(kind))
+            return copied(self.account.all(kind))
 
     def catch_up(self) -> int:
         """Let happen what is due by the world's clock; return how much it was."""
@@ -143,6 +145,7 @@ class StripeWorld:
             self.checkout,
             self.methods,
             self.invoices,
+            self.collection,
             self.refunds,
             self.disputes,
             self.subscriptions,
@@ -158,8 +161,8 @@ class StripeWorld:
             self.meters,
             self.usage,
             Summaries(self.account, self.usage),
-            self.subscriptions,
-            InvoiceRoutes(self.account, self.invoices),
+            SubscriptionRoutes(self.account, self.subscriptions, self.invoices),
+            InvoiceRoutes(self.account, self.invoices, self.collection),
             self.checkout,
             self.setups,
             self.methods,
