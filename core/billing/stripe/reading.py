@@ -42,7 +42,7 @@ def read_event(document: Any, *, live: bool, came: Came = "delivered") -> Delive
     if kind not in ("event", "v2.core.event"):
         raise InputFault("The body is no event of Stripe's (its `object` says something else).")
     event_id, type_ = document.get("id"), document.get("type")
-    if not (_fits(_EVENT_ID, event_id) and _fits(_TYPE, type_)):
+    if not _fits(event_id, _EVENT_ID) or not _fits(type_, _TYPE):
         raise InputFault("The body is no event of Stripe's (its `id` or `type` is none).")
     about = _about_thin(document) if kind == "v2.core.event" else _about_snapshot(document)
     mode, version = document.get("livemode"), document.get("api_version")
@@ -55,7 +55,7 @@ def read_event(document: Any, *, live: bool, came: Came = "delivered") -> Delive
         created_at=_instant(document.get("created")),
         about=about,
         livemode=mode if isinstance(mode, bool) else None,
-        api_version=version if _fits(_VERSION, version) else None,
+        api_version=version if _fits(version, _VERSION) else None,
         note=note or (None if type_ in KNOWN else f"nothing is done for {type_}"),
         known=type_ in KNOWN and not note,
         came=came,
@@ -112,15 +112,15 @@ def _ids(found: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: value
         for name, value in bare.items()
-        if value and (name == "object_type" or _fits(_ID, value))
+        if value and (name == "object_type" or _fits(value, _ID))
     }
 
 
 def _word(value: Any) -> str:
-    return value if _fits(_TYPE, value) else ""
+    return value if _fits(value, _TYPE) else ""
 
 
-def _fits(pattern: re.Pattern[str], value: Any) -> TypeGuard[str]:
+def _fits(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
