@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from core.commands.effects import accounts, clusters, credit, hours, months, people, rates
+from core.commands.effects import accounts, clusters, credit, hours, months, people, rates, webhooks
 from core.commands.kinds import Kind
 
 KINDS: Final[dict[str, Kind[Any]]] = {
@@ -31,4 +31,5 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "collect": Kind("have hours collected", hours.collect),
     # All statements of a month: minutes, in which nobody else shall wait.
     "books.close": Kind("close months", months.close, lane="slow", why_needed=True),
+    "webhooks.replay": Kind("have events handled again", webhooks.again),
 }

@@ -73,3 +73,23 @@ WHERE id = %(id)s AND lease_token = %(token)s;
 UPDATE hopsmeter.webhook_events
 SET state = 'given up', error = %(said)s, lease_token = NULL, lease_until = NULL
 WHERE id = %(id)s AND lease_token = %(token)s;
+
+-- name: replay_events
+-- Make due again what is chosen and nobody works on; return the state that each was in.
+WITH chosen AS (
+    SELECT id, state FROM hopsmeter.webhook_events
+    WHERE (%(event_id)s::text IS NULL OR event_id = %(event_id)s)
+      AND (%(state)s::text IS NULL OR state = %(state)s)
+      AND (%(type)s::text IS NULL OR type LIKE %(type)s)
+      AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)
+      AND coalesce(lease_until <= clock_timestamp(), true)
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE hopsmeter.webhook_events e
+SET state = 'due', tries = 0, next_try_at = clock_timestamp(), error = NULL, done_at = NULL,
+    lease_token = NULL, lease_until = NULL
+FROM chosen WHERE e.id = chosen.id RETURNING chosen.state;
+
+-- name: event_there
+-- Whether there is an event of this id.
+SELECT FROM hopsmeter.webhook_events WHERE event_id = %(event_id)s;

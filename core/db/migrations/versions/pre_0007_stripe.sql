@@ -240,4 +240,5 @@ CREATE TABLE hopsmeter.webhook_events (
     UNIQUE (source, event_id)
 );
 CREATE INDEX webhook_events_due ON hopsmeter.webhook_events (next_try_at) WHERE state = 'due';
+CREATE INDEX webhook_events_open ON hopsmeter.webhook_events (state, received_at) WHERE state <> 'done';
 CREATE INDEX webhook_events_held ON hopsmeter.webhook_events (subject) WHERE lease_token IS NOT NULL;
