@@ -17,6 +17,10 @@ class WebhookEvent(Table, table=True):
     __table_args__ = (
         UniqueConstraint("source", "event_id"),
         Index("webhook_events_due", "next_try_at", postgresql_where=text("state = 'due'")),
+        Index(
+            *("webhook_events_open", "state", "received_at"),
+            postgresql_where=text("state <> 'done'"),
+        ),
         Index("webhook_events_held", "subject", postgresql_where=text("lease_token IS NOT NULL")),
     )
 
