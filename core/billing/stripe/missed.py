@@ -26,7 +26,7 @@ KEPT_BY_STRIPE: Final = timedelta(days=30)
 EDGE: Final = timedelta(minutes=10)
 """Read again before the last mark: an event may be listed a moment after it happened. Also how much
 younger than thirty days the oldest is that is still asked for."""
-SLICE: Final = timedelta(hours=6)
+SLICE: Final = timedelta(days=1)
 PAGE: Final = 100
 TYPES_MAX: Final = 20
 """In one question; Stripe takes no more."""
