@@ -12,35 +12,17 @@ import pytest
 from psycopg import sql
 
 from core.clock import utc_now
-from core.db.roles import DAEMON, ensure_roles
 from tests.core.webhooks.sender import SECRET, Sender, bytes_of, signature, snapshot, thin
-from tests.daemon.process import Daemon, environment, state_folder
+from tests.daemon.hooked import around_of, private, sender_to
+from tests.daemon.process import Daemon
 from tests.database import Connection, Database, administer
 
 HUGE = 256 * 1024 + 1
 
 
-def private(path: Path, content: str) -> Path:
-    path.unlink(missing_ok=True)
-    path.write_text(content)
-    path.chmod(0o400)
-    return path
-
-
 @pytest.fixture
 def around(database: Database, tmp_path: Path) -> dict[str, str]:
-    ensure_roles(database.connect())
-    key = private(tmp_path / "stripe-key", "sk_test_nothing\n")
-    signing = private(tmp_path / "signing", f"{SECRET}\n")
-    return environment(
-        state_folder(tmp_path / "state"),
-        database_url=database.url_for(DAEMON),
-        hooks_listen="127.0.0.1:0",
-        stripe_key_file=str(key),
-        stripe_signing_file=str(signing),
-        stripe_url="http://127.0.0.1:9",
-        loopback_clusters="true",
-    )
+    return around_of(database, tmp_path)
 
 
 @pytest.fixture
@@ -51,7 +33,7 @@ def daemon(around: dict[str, str]) -> Iterator[Daemon]:
 
 @pytest.fixture
 def sender(daemon: Daemon) -> Sender:
-    return Sender(f"http://{daemon.wait_for('taking webhooks')['address']}/webhooks/stripe")
+    return sender_to(daemon)
 
 
 @pytest.fixture
