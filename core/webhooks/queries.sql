@@ -1,19 +1,21 @@
 -- name: store
--- Keep events that are new, count deliveries of those that are not, and say how many were new.
+-- Keep events that are new, count deliveries of those that are not, and say how many were new. Sorted:
+-- two who store the same events at once wait for each other, and never in a circle.
 WITH given AS (
-    SELECT * FROM unnest(%(sources)s::text[], %(event_ids)s::text[], %(types)s::text[],
-        %(subjects)s::text[], %(created)s::timestamptz[], %(came)s::text[], %(livemodes)s::boolean[],
-        %(versions)s::text[], %(abouts)s::text[], %(digests)s::bytea[], %(notes)s::text[],
-        %(known)s::boolean[], %(times)s::int[])
-        AS g (source, event_id, type, subject, created_at, came, livemode, api_version, about,
-              body_sha256, note, known, times)
+    SELECT DISTINCT ON (source, event_id) *,
+           count(*) FILTER (WHERE came = 'delivered') OVER (PARTITION BY source, event_id) AS times
+    FROM json_to_recordset(%(given)s::json)
+        AS g (source text, event_id text, type text, subject text, created_at timestamptz, came text,
+              livemode boolean, api_version text, about jsonb, body_sha256 text, note text,
+              known boolean)
+    ORDER BY source, event_id
 ), kept AS (
     INSERT INTO hopsmeter.webhook_events AS e
         (source, event_id, type, subject, created_at, came, livemode, api_version, about,
          body_sha256, note, state, deliveries)
-    SELECT source, event_id, type, subject, created_at, came, livemode, api_version, about::jsonb,
-           body_sha256, note, CASE WHEN known THEN 'due' ELSE 'unknown' END, times
-    FROM given
+    SELECT source, event_id, type, subject, created_at, came, livemode, api_version, about,
+           decode(body_sha256, 'base64'), note, CASE WHEN known THEN 'due' ELSE 'unknown' END, times
+    FROM given ORDER BY source, event_id
     ON CONFLICT (source, event_id) DO UPDATE SET deliveries = e.deliveries + excluded.deliveries
         WHERE excluded.deliveries > 0
     RETURNING xmax = 0 AS is_new

@@ -6,10 +6,11 @@ answer, and what is not verified is neither stored nor told of by more than its 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from core.billing.stripe.gateway import door_of
+from core.billing.stripe.reading import SOURCE
 from core.billing.stripe.signature import (
     BODY_BYTES_MAX,
     Refusal,
@@ -18,25 +19,26 @@ from core.billing.stripe.signature import (
     verify,
 )
 from core.clock import Clock, monotonic_s
+from core.settings.checks import address
 from core.webhooks.event import Delivery
 from daemon import log
 from daemon.deps import Deps
 from daemon.tally import Tally
 from daemon.web.keeper import Keeper
-from daemon.web.server import Listener
+from daemon.web.line import Answer, Lines, Request
+from daemon.web.server import bind
 
-PATH: Final = "/webhooks/stripe"
-BODY_MAX_S: Final = 10.0
-"""For a body to come whole: who dribbles holds a place no longer."""
+PATH: Final = b"/webhooks/stripe"
 RETRY_AFTER_S: Final = 30
-CONNECTIONS_MAX: Final = 256
+LINES_MAX: Final = 256
 TOLD_MAX, TOLD_WITHIN_S = 20, 60.0
 """Refusals that the log tells of, one by one, in a minute; anybody can send what is refused."""
-
-Message = dict[str, Any]
-Receive = Callable[[], Any]
-Send = Callable[[Message], Any]
-_PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
+_STORED: Final = Answer(204)
+_AGAIN: Final = Answer(
+    503,
+    "It could not be stored now; send it again.",
+    ((b"retry-after", b"%d" % RETRY_AFTER_S),),
+)
 
 
 @contextlib.asynccontextmanager
@@ -47,14 +49,25 @@ async def receiving(deps: Deps) -> AsyncIterator[str]:
         yield ""
         return
     keeper = Keeper(lambda: deps.connect("webhooks kept"), deps.arrived.set)
-    app = Hooks(secrets, keeper, deps.clock, deps.tally, live=door.is_live)
-    where = deps.settings.hooks_listen
-    async with Listener(app, where, "HOPSMETER_HOOKS_LISTEN", CONNECTIONS_MAX) as listener:
-        keeper.begin()
-        try:
-            yield listener.address
-        finally:
-            keeper.end()
+    hooks = Hooks(secrets, keeper, deps.clock, deps.tally, live=door.is_live)
+    async with listening(hooks, keeper, deps.settings.hooks_listen) as where:
+        yield where
+
+
+@contextlib.asynccontextmanager
+async def listening(hooks: "Hooks", keeper: Keeper, where: tuple[str, int]) -> AsyncIterator[str]:
+    """Serve for as long as the block runs; what was taken before its end is answered."""
+    lines = Lines(hooks.take, hooks.refused, body_max=BODY_BYTES_MAX, lines_max=LINES_MAX)
+    listener = bind(*where, "HOPSMETER_HOOKS_LISTEN")
+    listener.setblocking(False)
+    server = await asyncio.get_running_loop().create_server(lines.make, sock=listener)
+    keeper.begin()
+    try:
+        yield address(*listener.getsockname()[:2])
+    finally:
+        server.close()
+        await keeper.drain()
+        lines.close()
 
 
 def _tell_file(why: str) -> None:
@@ -62,97 +75,53 @@ def _tell_file(why: str) -> None:
 
 
 class Hooks:
-    """The application, in plain ASGI: one route, no framework between the socket and the commit."""
+    """What is done with a request: it is taken, or told why not."""
 
     def __init__(
         self, secrets: SigningSecrets, keeper: Keeper, clock: Clock, tally: Tally, *, live: bool
     ) -> None:
         self._secrets, self._keeper, self._clock, self._live = secrets, keeper, clock, live
-        self._tally = tally
+        self._counts = {
+            answer: tally.deliveries.labels(SOURCE, answer)
+            for answer in ("stored", "refused", "away")
+        }
         self._told = _Told()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request; uvicorn, without lifespan and websockets, brings no other scope."""
-        if scope["path"] != PATH:
-            await _answer(send, 404, "There is nothing here but /webhooks/stripe.")
-        elif scope["method"] != "POST":
-            await _answer(send, 405, "Only POST is answered here.", [(b"allow", b"POST")])
+    def take(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Answer a request: at once where it is refused, else when what it brought is durable."""
+        if request.path != PATH:
+            answer(Answer(404, "There is nothing here but /webhooks/stripe."))
+        elif request.method != b"POST":
+            answer(Answer(405, "Only POST is answered here.", ((b"allow", b"POST"),)))
         else:
-            await self._take(scope["headers"], receive, send)
+            self._take(request, answer)
 
-    async def _take(
-        self, headers: Iterable[tuple[bytes, bytes]], receive: Receive, send: Send
-    ) -> None:
-        found = await self._read(headers, receive)
+    def refused(self, answer: Answer) -> None:
+        """Count a refusal, and tell the log of it."""
+        self._counts["refused"].inc()
+        self._told.refusal(answer)
+
+    def _take(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        given = request.headers.get(b"stripe-signature")
+        header = given.decode("latin-1") if given is not None else None
+        secrets, now = self._secrets.current(), self._clock()
+        found = verify(request.body, header, secrets, now, live=self._live)
         if isinstance(found, Refusal):
-            self._count("refused")
-            self._told.refusal(found)
-            await _answer(send, found.status, found.why)
+            refusal = Answer(found.status, found.why)
+            self.refused(refusal)
+            answer(refusal)
             return
-        if not await self._keeper.keep(found):
-            self._count("away")
-            again = [(b"retry-after", str(RETRY_AFTER_S).encode())]
-            await _answer(send, 503, "It could not be stored now; send it again.", again)
-            return
-        self._count("stored")
-        if found.note is None:
-            await _answer(send, 204, "")
-            return
-        self._told.odd(found)
-        await _answer(send, 200, f"Stored, but {found.note}.")
+        self._keeper.keep(found, lambda durable: answer(self._answer(found, durable=durable)))
 
-    async def _read(
-        self, headers: Iterable[tuple[bytes, bytes]], receive: Receive
-    ) -> Delivery | Refusal:
-        named = dict(headers)
-        size = named.get(b"content-length", b"")
-        if size.isdigit() and len(size) < 20 and int(size) > BODY_BYTES_MAX:
-            return Refusal(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
-        body = await _body(receive)
-        if isinstance(body, Refusal):
-            return body
-        header = named.get(b"stripe-signature")
-        text = header.decode("latin-1") if header is not None else None
-        return verify(body, text, self._secrets.current(), self._clock(), live=self._live)
-
-    def _count(self, answer: str) -> None:
-        self._tally.deliveries.labels("stripe", answer).inc()
-
-
-async def _body(receive: Receive) -> bytes | Refusal:
-    """Return the body; no more of it is read than may be taken."""
-    message = await _next(receive)
-    if not message.get("more_body"):
-        whole: bytes = message.get("body", b"")
-        return whole
-    parts, size = [message.get("body", b"")], len(message.get("body", b""))
-    try:
-        async with asyncio.timeout(BODY_MAX_S):
-            while message.get("more_body"):
-                message = await _next(receive)
-                size += len(message.get("body", b""))
-                if size > BODY_BYTES_MAX:
-                    return Refusal(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
-                parts.append(message.get("body", b""))
-    except TimeoutError:
-        return Refusal(408, f"The body did not come within {BODY_MAX_S:g} s.")
-    return b"".join(parts)
-
-
-async def _next(receive: Receive) -> Message:
-    message: Message = await receive()
-    return message if message["type"] == "http.request" else {"body": b""}
-
-
-async def _answer(
-    send: Send, status: int, said: str, more: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    headers = [*more, _PLAIN] if said else [*more]
-    body = f"{said}\n".encode() if said else b""
-    if status != 204:
-        headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    def _answer(self, delivery: Delivery, *, durable: bool) -> Answer:
+        if not durable:
+            self._counts["away"].inc()
+            return _AGAIN
+        self._counts["stored"].inc()
+        if delivery.note is None:
+            return _STORED
+        self._told.odd(delivery)
+        return Answer(200, f"Stored, but {delivery.note}.")
 
 
 class _Told:
@@ -162,8 +131,8 @@ class _Told:
         self._since_s = float("-inf")
         self._count = 0
 
-    def refusal(self, refusal: Refusal) -> None:
-        self._tell("a delivery was refused", status=refusal.status, why=refusal.why)
+    def refusal(self, refusal: Answer) -> None:
+        self._tell("a delivery was refused", status=refusal.status, why=refusal.said)
 
     def odd(self, delivery: Delivery) -> None:
         event = {"event_id": delivery.event_id, "type": delivery.type}

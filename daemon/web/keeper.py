@@ -8,11 +8,14 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 
+from core.clock import monotonic_s
 from core.errors import DatabaseFault
 from core.webhooks.event import Delivery
 from core.webhooks.store import store
@@ -22,15 +25,26 @@ WAITING_MAX: Final = 1_000
 BATCH_MAX: Final = 256
 KEEP_MAX_S: Final = 5.0
 """Within it a delivery is durable, or its sender is told to come again."""
+SWEEP_S: Final = 0.5
+DRAIN_MAX_S, DRAIN_LOOK_S = 2.0, 0.01
 STATEMENT_MAX_MS: Final = 3_000
 LOCK_MAX_MS: Final = 1_000
 """An event that comes again while its mark is being written waits that long at most."""
 
-Kept = asyncio.Future[bool]
+Answer = Callable[[bool], None]
+
+
+@dataclass(slots=True)
+class _Letter:
+    """A delivery that waits; `answer` is None once it was given."""
+
+    delivery: Delivery
+    answer: Answer | None
+    since_s: float
 
 
 class Keeper:
-    """`begin` and `end` in the loop that `keep` is awaited in."""
+    """All but the storing itself runs in the loop that it was made in."""
 
     def __init__(
         self, open_line: Callable[[], psycopg.Connection[Any]], kept: Callable[[], None]
@@ -38,59 +52,77 @@ class Keeper:
         """`kept` is called, in the thread, after each commit."""
         self._open, self._kept = open_line, kept
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[tuple[Delivery, Kept] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Letter | None] = queue.SimpleQueue()
+        self._waiting: deque[_Letter] = deque()
         self._thread = threading.Thread(target=self._work, name="webhooks kept", daemon=True)
         self._line: psycopg.Connection[Any] | None = None
+        self._sweep: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         self._thread.start()
+        self._sweep = self._loop.call_later(SWEEP_S, self._give_up_old)
 
-    def end(self) -> None:
-        """Let the thread leave, once it has stored what waits; nobody waits for it."""
-        self._waiting.put(None)
+    async def drain(self) -> None:
+        """Store and answer what waits, within a limit, and let the thread leave."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._inbox.put(None)
+        until_s = monotonic_s() + DRAIN_MAX_S
+        while self._waiting and monotonic_s() < until_s:  # noqa: ASYNC110 - the end, once, and short
+            await asyncio.sleep(DRAIN_LOOK_S)
 
-    async def keep(self, delivery: Delivery) -> bool:
-        """Return True once it is durable; False where it may not be, and is to be sent again."""
-        if self._waiting.qsize() >= WAITING_MAX:
-            return False
-        kept: Kept = self._loop.create_future()
-        self._waiting.put((delivery, kept))
-        try:
-            async with asyncio.timeout(KEEP_MAX_S):
-                return await kept
-        except TimeoutError:
-            return False
+    def keep(self, delivery: Delivery, answer: Answer) -> None:
+        """Answer True once it is durable; False where it may not be, and is to be sent again."""
+        if len(self._waiting) >= WAITING_MAX:
+            answer(False)
+            return
+        letter = _Letter(delivery, answer, monotonic_s())
+        self._waiting.append(letter)
+        self._inbox.put(letter)
+
+    def _give_up_old(self) -> None:
+        """Who waited too long is told so; it may be stored all the same, and coming again is safe."""
+        now_s = monotonic_s()
+        while self._waiting and now_s - self._waiting[0].since_s > KEEP_MAX_S:
+            _answer(self._waiting.popleft(), good=False)
+        self._sweep = self._loop.call_later(SWEEP_S, self._give_up_old)
+
+    def _settle(self, batch: Sequence[_Letter], durable: Sequence[bool]) -> None:
+        for letter, good in zip(batch, durable, strict=True):
+            _answer(letter, good=good)
+        while self._waiting and self._waiting[0].answer is None:
+            self._waiting.popleft()
+
+    # ── in the thread ───────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
-        while True:
-            first = self._waiting.get()
-            if first is None:
-                break
-            batch, last = self._gather(first)
-            self._settle(batch, self._store(batch))
-            if last:
-                break
+        last = False
+        while not last:
+            batch, last = self._gather()
+            if batch:
+                durable = self._store([letter.delivery for letter in batch])
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    self._loop.call_soon_threadsafe(self._settle, batch, durable)
         if self._line is not None:
             self._line.close()
 
-    def _gather(self, first: tuple[Delivery, Kept]) -> tuple[list[tuple[Delivery, Kept]], bool]:
-        """Take what waits beside the first; tell whether it was the last that will come."""
-        batch = [first]
+    def _gather(self) -> tuple[list[_Letter], bool]:
+        """Wait for the first, take what waits beside it; tell whether it was the last to come."""
+        batch: list[_Letter] = []
         with contextlib.suppress(queue.Empty):
             while len(batch) < BATCH_MAX:
-                more = self._waiting.get_nowait()
-                if more is None:
+                letter = self._inbox.get(block=not batch)
+                if letter is None:
                     return batch, True
-                batch.append(more)
+                batch.append(letter)
         return batch, False
 
-    def _store(self, batch: Sequence[tuple[Delivery, Kept]]) -> list[bool]:
+    def _store(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Return of each whether it is durable; where all of them fail together, one by one."""
-        deliveries = [delivery for delivery, _ in batch]
         if self._store_these(deliveries):
-            return [True] * len(batch)
-        if len(batch) == 1 or self._line is None:
-            return [False] * len(batch)
+            return [True] * len(deliveries)
+        if len(deliveries) == 1:
+            return [False]
         return [self._line is not None and self._store_these([each]) for each in deliveries]
 
     def _store_these(self, deliveries: Sequence[Delivery]) -> bool:
@@ -105,7 +137,7 @@ class Keeper:
                 deliveries=len(deliveries),
                 why=type(fault).__name__,
             )
-            if isinstance(fault, DatabaseFault) or self._line is None or self._line.closed:
+            if self._line is not None and self._line.closed:
                 self._line = None
             return False
         self._kept()
@@ -119,11 +151,8 @@ class Keeper:
         )
         return line
 
-    def _settle(self, batch: Sequence[tuple[Delivery, Kept]], durable: Sequence[bool]) -> None:
-        def settle() -> None:
-            for (_, kept), good in zip(batch, durable, strict=True):
-                if not kept.done():
-                    kept.set_result(good)
 
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
-            self._loop.call_soon_threadsafe(settle)
+def _answer(letter: _Letter, *, good: bool) -> None:
+    answer, letter.answer = letter.answer, None
+    if answer is not None:
+        answer(good)
