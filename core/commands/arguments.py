@@ -270,6 +270,18 @@ class BooksClose(Arguments, frozen=True):
     month: str
 
 
+class WebhooksReplay(Arguments, frozen=True):
+    """Events that shall be handled again: one by its id, or all that fit the rest.
+
+    `type` may end with `*`; `since` is when they came, as text.
+    """
+
+    event: str | None = None
+    state: str | None = None
+    type: str | None = None
+    since: str | None = None
+
+
 ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "cluster.add": ClusterAdd,
     "cluster.edit": ClusterEdit,
@@ -304,6 +316,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "hours.gap": HourDecide,
     "collect": Collect,
     "books.close": BooksClose,
+    "webhooks.replay": WebhooksReplay,
 }
 
 SEALED: Final[dict[str, frozenset[str]]] = {

@@ -12,6 +12,7 @@ from core.commands.effects import (
     rates,
     stripe,
     stripe_days,
+    webhooks,
 )
 from core.commands.kinds import Kind
 
@@ -56,4 +57,5 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "collect": Kind("have hours collected", hours.collect),
     # All statements of a month: minutes, in which nobody else shall wait.
     "books.close": Kind("close months", months.close, lane="slow", why_needed=True),
+    "webhooks.replay": Kind("have events handled again", webhooks.again),
 }
