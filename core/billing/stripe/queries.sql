@@ -80,3 +80,76 @@ SELECT parked_why FROM parked;
 -- name: prices_kept
 -- Prices by meter and currency.
 SELECT kind || ' ' || currency, price_id FROM hopsmeter.stripe_prices ORDER BY 1;
+
+-- name: account_of_customer
+-- Whose customer it is, with the subscription that counts; nobody else changes it until this ends.
+SELECT u.no AS account_no, u.id, u.stripe_subscription_id AS subscription_id
+FROM hopsmeter.users u JOIN hopsmeter.stripe_accounts a ON a.account_no = u.no
+WHERE u.stripe_customer_id = %(customer)s FOR UPDATE OF a;
+
+-- name: keep_invoice
+-- An invoice as last fetched; where what it bills changed, it is to be compared again.
+INSERT INTO hopsmeter.stripe_invoices AS i
+    (id, account_no, subscription_id, number, status, currency, usage_start, usage_end, units,
+     line_minor, total_minor, paid_minor, created_at, finalized_at, attempted, fetched_at)
+VALUES (%(id)s, %(account)s, %(subscription)s, %(number)s, %(status)s, %(currency)s,
+        %(usage_start)s, %(usage_end)s, %(units)s, %(line_minor)s, %(total_minor)s,
+        %(paid_minor)s, %(created_at)s, %(finalized_at)s, %(attempted)s, %(at)s)
+ON CONFLICT (id) DO UPDATE
+SET number = excluded.number, status = excluded.status, usage_start = excluded.usage_start,
+    usage_end = excluded.usage_end, units = excluded.units, line_minor = excluded.line_minor,
+    total_minor = excluded.total_minor, paid_minor = excluded.paid_minor,
+    finalized_at = excluded.finalized_at, attempted = excluded.attempted,
+    fetched_at = excluded.fetched_at,
+    compared_at = CASE WHEN (i.units, i.finalized_at)
+                            IS NOT DISTINCT FROM (excluded.units, excluded.finalized_at)
+                       THEN i.compared_at END
+WHERE i.fetched_at <= excluded.fetched_at;
+
+-- name: keep_account
+-- An account as last fetched; since when something is so stays as long as it is.
+UPDATE hopsmeter.stripe_accounts a
+SET item_id = %(item)s, subscription_status = %(status)s, billed_from = %(billed_from)s,
+    period_start = %(period_start)s, period_end = %(period_end)s,
+    collection_paused = %(collection_paused)s, has_card = %(has_card)s,
+    customer_deleted = %(deleted)s, fetched_at = %(at)s,
+    ended_since = CASE WHEN %(ended)s THEN coalesce(%(ended_at)s, a.ended_since, %(at)s) END,
+    paused_since = CASE WHEN %(paused)s THEN coalesce(a.paused_since, %(at)s) END,
+    no_card_since = CASE WHEN %(no_card)s THEN coalesce(a.no_card_since, %(at)s) END,
+    unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
+                    FROM hopsmeter.stripe_invoices i
+                    JOIN hopsmeter.users u ON u.no = a.account_no
+                                          AND u.stripe_subscription_id = i.subscription_id
+                    WHERE i.account_no = a.account_no AND i.attempted
+                      AND i.status IN ('open', 'uncollectible') AND i.total_minor > i.paid_minor)
+WHERE a.account_no = %(account)s AND (a.fetched_at IS NULL OR a.fetched_at <= %(at)s);
+
+-- name: standings_to_judge
+-- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day.
+SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpaid_since,
+       a.ended_since, a.paused_since, a.no_card_since,
+       EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
+               WHERE d.account_no = a.account_no AND d.day < %(today)s
+                 AND d.reason IN ('to report', 'to move'))
+       OR a.parked_at IS NULL AND a.ended_since IS NULL
+          AND EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                      WHERE r.account_no = a.account_no AND r.day < %(today)s
+                        AND r.state IN ('due', 'in flight', 'unknown')) AS waits
+FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE (%(accounts)s::int[] IS NULL OR a.account_no = ANY (%(accounts)s))
+  AND (a.standing <> 'good'
+       OR num_nonnulls(a.unpaid_since, a.ended_since, a.paused_since, a.no_card_since) > 0)
+ORDER BY a.account_no FOR UPDATE OF a SKIP LOCKED;
+
+-- name: mark_standing
+-- How an account stands, why, and since when.
+UPDATE hopsmeter.stripe_accounts
+SET standing = %(word)s, standing_why = %(why)s, standing_since = %(since)s
+WHERE account_no = %(account)s;
+
+-- name: accounts_to_fetch
+-- Accounts that were not fetched of late, the oldest first.
+SELECT u.id, u.stripe_customer_id FROM hopsmeter.stripe_accounts a
+JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE u.stripe_customer_id IS NOT NULL AND coalesce(a.fetched_at <= %(before)s, true)
+ORDER BY a.fetched_at NULLS FIRST, a.account_no LIMIT %(limit)s;

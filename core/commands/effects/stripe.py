@@ -9,6 +9,7 @@ from core.billing.stripe.catalogue import Found
 from core.billing.stripe.linking import Linked, Wish
 from core.billing.stripe.overview import Overview
 from core.billing.stripe.site import mode_word
+from core.billing.stripe.state import keep_account
 from core.commands.arguments import AccountNamed, StripeLink, StripeSetup, StripeShow
 from core.commands.kinds import Result, Task
 
@@ -86,6 +87,8 @@ def go(task: Task[StripeLink]) -> Linked:
 def link(task: Task[StripeLink]) -> Result:
     """Say where the account stands at Stripe."""
     done: Linked = task.gathered
+    if done.seen is not None:
+        keep_account(task.connection, done.seen, task.works.stripe.grace)
     subscription = done.subscription
     if task.dry_run and (done.customer_id is None or subscription is None):
         made = "a customer and a subscription" if done.customer_id is None else "a subscription"

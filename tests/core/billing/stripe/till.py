@@ -14,6 +14,7 @@ from core.billing.stripe.catalogue import SetUp
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.linking import Linked, Wish, link
 from core.billing.stripe.site import MeterKind
+from core.billing.stripe.state import Refreshed, keep_account, refresh
 from core.identity.principal import Principal
 from core.secret import Secret
 from sandbox.clock import WorldClock
@@ -22,6 +23,7 @@ from tests import factories
 from tests.core.metering.site import Site
 
 TRIES = 2
+GRACE = timedelta(days=7)
 RETURN_URL = "https://example.test/thanks"
 T = TypeVar("T")
 
@@ -68,7 +70,7 @@ class Till:
 
     def link(self, who: factories.User, *, dry_run: bool = False, **wish: Any) -> Linked:
         asker = self.asker()
-        return self.run(
+        done = self.run(
             lambda it: link(
                 it,
                 self.site.connection,
@@ -78,6 +80,41 @@ class Till:
                 why="signed up",
                 now=self.clock(),
                 dry_run=dry_run,
+            )
+        )
+        if done.seen is not None:
+            keep_account(self.site.connection, done.seen, GRACE)
+        return done
+
+    def refresh(self) -> Refreshed:
+        """As the hourly job does."""
+        return self.run(lambda it: refresh(self.site.connection, it, self.clock(), GRACE))
+
+    def standing(self, who: factories.User) -> tuple[str, str]:
+        (row,) = self.site.all(
+            "SELECT standing, standing_why FROM stripe_accounts WHERE account_no = %s", who.no
+        )
+        return row["standing"], row["standing_why"]
+
+    def told(self) -> list[str]:
+        """Types of events to the outside, in their order."""
+        rows = self.site.all("SELECT type FROM outgoing_events ORDER BY id")
+        return [row["type"] for row in rows]
+
+    def use(self, linked: Linked, units: int) -> None:
+        """Let Stripe hear of usage at this moment."""
+        self.run(
+            lambda it: it.ask(
+                lambda client: client.v1.billing.meter_events.create_async(
+                    {
+                        "event_name": f"hopsmeter_{linked.meter}",
+                        "payload": {
+                            "stripe_customer_id": linked.customer_id or "",
+                            "value": str(units),
+                        },
+                        "timestamp": int(self.clock().timestamp()),
+                    }
+                )
             )
         )
 
