@@ -95,6 +95,8 @@ def _wake(deps: Deps, carried: Carried) -> None:
         deps.collecting.asked.set()
     if carried.name in MOVING:
         deps.collecting.stored.set()
+    if carried.name == "webhooks.replay":
+        deps.arrived.set()
 
 
 class Inbox:

@@ -166,6 +166,18 @@ class CreditsAdjust(Arguments, frozen=True):
     key: str | None = None
 
 
+class CreditsBuy(Arguments, frozen=True):
+    """Credits to be paid for on Stripe's page; `amount` is text in units of the account's currency.
+
+    They will pay the days before `expires_on`. The same `key` again is the same purchase.
+    """
+
+    account: str
+    amount: str
+    expires_on: str | None = None
+    key: str | None = None
+
+
 class CreditsExpire(Arguments, frozen=True):
     """One lot that shall expire now; the same `key` again is the same expiry."""
 
@@ -237,6 +249,18 @@ class BooksClose(Arguments, frozen=True):
     month: str
 
 
+class WebhooksReplay(Arguments, frozen=True):
+    """Events that shall be handled again: one by its id, or all that fit the rest.
+
+    `type` may end with `*`; `since` is when they came, as text.
+    """
+
+    event: str | None = None
+    state: str | None = None
+    type: str | None = None
+    since: str | None = None
+
+
 ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "cluster.add": ClusterAdd,
     "cluster.edit": ClusterEdit,
@@ -253,6 +277,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "rates.unassign": RatesUnassign,
     "credits.grant": CreditsGrant,
     "credits.adjust": CreditsAdjust,
+    "credits.buy": CreditsBuy,
     "credits.expire": CreditsExpire,
     "account.mode": AccountMode,
     "account.policy": AccountPolicy,
@@ -266,6 +291,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "hours.gap": HourDecide,
     "collect": Collect,
     "books.close": BooksClose,
+    "webhooks.replay": WebhooksReplay,
 }
 
 SEALED: Final[dict[str, frozenset[str]]] = {

@@ -2,7 +2,17 @@
 
 from typing import Any, Final
 
-from core.commands.effects import accounts, clusters, credit, hours, months, people, rates, stripe
+from core.commands.effects import (
+    accounts,
+    clusters,
+    credit,
+    hours,
+    months,
+    people,
+    rates,
+    stripe,
+    webhooks,
+)
 from core.commands.kinds import Kind
 
 KINDS: Final[dict[str, Kind[Any]]] = {
@@ -21,6 +31,9 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "rates.unassign": Kind("assign plans", rates.unassign),
     "credits.grant": Kind("grant credits", credit.grant, why_needed=True),
     "credits.adjust": Kind("adjust credits", credit.adjust, why_needed=True),
+    "credits.buy": Kind(
+        "sell credits", stripe.bought, gather=stripe.buy, lane="slow", why_needed=True
+    ),
     "credits.expire": Kind("let credits expire", credit.expire, why_needed=True),
     "account.mode": Kind("change how accounts pay", accounts.mode, why_needed=True),
     "account.policy": Kind("change policies", accounts.policy, why_needed=True),
@@ -37,4 +50,5 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "collect": Kind("have hours collected", hours.collect),
     # All statements of a month: minutes, in which nobody else shall wait.
     "books.close": Kind("close months", months.close, lane="slow", why_needed=True),
+    "webhooks.replay": Kind("have events handled again", webhooks.again),
 }

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "statement": "tui.cli.statement:statement",
     "books": "tui.cli.proof:books",
     "opencost": "tui.cli.proof:opencost",
+    "webhooks": "tui.cli.webhooks:webhooks",
     "admin": "tui.cli.setup:admin",
     "db": "tui.cli.setup:db",
     "secrets": "tui.cli.setup:secrets",

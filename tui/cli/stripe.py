@@ -1,18 +1,16 @@
 """`hopsmeter stripe …`"""
 
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import click
 
 from core.commands.arguments import AccountNamed, Meter, StripeLink, StripeSetup, StripeShow
 from core.commands.submit import Outcome
-from tui.cli.asking import ask, writing
+from tui.cli.asking import STRIPE_WAIT_S, ask, writing
 from tui.cli.output import pairs, show_json
 from tui.cli.session import Session
 from tui.format import clean
 
-ASK_WAIT_S: Final = 300.0
-"""Stripe is asked several times for it, and each may be tried again."""
 METER = click.option(
     "--meter",
     type=click.Choice(["daily", "sum"]),
@@ -48,7 +46,7 @@ def setup(
     get from now on.
     """
     given = StripeSetup(currencies=[*currencies], meter=cast("Meter | None", meter))
-    ask(session, "stripe.setup", given, dry_run=dry_run, why=why, wait_s=ASK_WAIT_S)
+    ask(session, "stripe.setup", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 
 @stripe.command(epilog="\b\nExample:\n  hopsmeter stripe show")
@@ -64,7 +62,7 @@ def show(session: Session, as_json: bool) -> None:
         else:
             _tell_overview(result)
 
-    ask(session, "stripe.show", StripeShow(), wait_s=ASK_WAIT_S, tell=tell)
+    ask(session, "stripe.show", StripeShow(), wait_s=STRIPE_WAIT_S, tell=tell)
 
 
 @stripe.command(
@@ -100,7 +98,7 @@ def link(
         subscription=subscription,
         meter=cast("Meter | None", meter),
     )
-    ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=ASK_WAIT_S)
+    ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 
 @stripe.command(epilog="\b\nExample:\n  hopsmeter stripe unpark anna@example.com --reason mended")

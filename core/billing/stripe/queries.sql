@@ -153,3 +153,86 @@ SELECT u.id, u.stripe_customer_id FROM hopsmeter.stripe_accounts a
 JOIN hopsmeter.users u ON u.no = a.account_no
 WHERE u.stripe_customer_id IS NOT NULL AND coalesce(a.fetched_at <= %(before)s, true)
 ORDER BY a.fetched_at NULLS FIRST, a.account_no LIMIT %(limit)s;
+
+-- name: events_read_to
+-- Since when Stripe's events are ours, and up to where its list of them was read; no row before set-up.
+SELECT set_up_at, events_read_to FROM hopsmeter.stripe_site;
+
+-- name: set_events_read_to
+-- Only ahead: another daemon may have read further.
+UPDATE hopsmeter.stripe_site SET events_read_to = %(to)s
+WHERE coalesce(events_read_to < %(to)s, true);
+
+
+-- name: begin_purchase
+-- Write a purchase down before Stripe is asked for its page; nothing where the key is known.
+INSERT INTO hopsmeter.stripe_purchases
+    (key, account_no, currency, asked_minor, lot_expires_on, created_at, created_by)
+VALUES (%(key)s, %(account)s, %(currency)s, %(minor)s, %(expires)s, %(now)s, %(by)s)
+ON CONFLICT (key) DO NOTHING RETURNING *;
+
+-- name: purchase_of_key
+-- The purchase that a key stands for.
+SELECT * FROM hopsmeter.stripe_purchases WHERE key = %(key)s;
+
+-- name: keep_session
+-- The page on which a purchase is paid.
+UPDATE hopsmeter.stripe_purchases SET session_id = %(session)s, expires_at = %(until)s
+WHERE id = %(id)s AND coalesce(session_id = %(session)s, true);
+
+-- name: purchase_of_session
+-- The purchase of a session, held.
+SELECT p.*, u.id AS account_id FROM hopsmeter.stripe_purchases p
+JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE p.session_id = %(session)s FOR UPDATE OF p;
+
+-- name: purchase_without_session
+-- The purchase that a session says it is of, where the answer that would have named it was lost.
+SELECT p.*, u.id AS account_id FROM hopsmeter.stripe_purchases p
+JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE p.id = %(purchase)s AND p.session_id IS NULL AND u.stripe_customer_id = %(customer)s
+  AND p.currency = %(currency)s AND p.asked_minor = %(minor)s FOR UPDATE OF p;
+
+-- name: another_session
+-- A session of ours that no purchase has, of one of our customers.
+INSERT INTO hopsmeter.stripe_purchases
+    (key, account_no, currency, asked_minor, session_id, created_at, created_by)
+SELECT 'session:' || %(session)s, no, %(currency)s, %(minor)s, %(session)s, %(at)s, 'daemon'
+FROM hopsmeter.users WHERE stripe_customer_id = %(customer)s AND %(minor)s > 0
+ON CONFLICT DO NOTHING;
+
+-- name: keep_purchase
+-- A purchase as last fetched; one that is paid stays so.
+UPDATE hopsmeter.stripe_purchases
+SET state = %(state)s, session_id = %(session)s, payment_intent_id = %(intent)s,
+    expires_at = %(until)s, amount_nano = %(amount_nano)s, entry_id = %(entry)s,
+    refunded_nano = %(refunded)s, fetched_at = %(at)s
+WHERE id = %(id)s;
+
+-- name: entry_of_ref
+-- The entry that a key stands for.
+SELECT id FROM hopsmeter.ledger_entries WHERE account_no = %(account)s AND ref = %(ref)s;
+
+-- name: lot_of_entry
+-- The lot that came with an entry.
+SELECT id FROM hopsmeter.credit_lots WHERE entry_id = %(entry)s;
+
+-- name: posted_of_claim
+-- What a refund or dispute took, and whether it was given back.
+SELECT coalesce(-sum(amount_nano) FILTER (WHERE ref IN (%(ref)s, %(ref)s || ':arrears')), 0)::bigint,
+       coalesce(bool_or(ref = %(ref)s || ':returned'), false)
+FROM hopsmeter.ledger_entries
+WHERE account_no = %(account)s
+  AND ref IN (%(ref)s, %(ref)s || ':arrears', %(ref)s || ':returned');
+
+-- name: open_purchases
+-- Purchases that are open since before a moment, those not looked at for the longest first.
+SELECT p.*, u.stripe_customer_id AS customer_id FROM hopsmeter.stripe_purchases p
+JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE p.state IN ('open', 'processing') AND p.created_at <= %(before)s
+ORDER BY p.fetched_at NULLS FIRST, p.id LIMIT %(limit)s;
+
+-- name: purchase_lost
+-- A purchase that never got a page is none.
+UPDATE hopsmeter.stripe_purchases SET state = 'expired', fetched_at = %(now)s
+WHERE id = %(id)s AND session_id IS NULL AND state = 'open';
