@@ -20,6 +20,7 @@ from daemon.jobs import (
     post,
     retention,
     stripe,
+    stripe_state,
     webhooks,
 )
 
@@ -55,8 +56,18 @@ AGENDA = (
     Job("events", 10, 120, events.run, "Tell of accounts, and deliver to the webhook."),
     WEBHOOKS,
     Job("missed", 3600, 600, webhooks.fetch_missed, "Fetch the events that never came."),
-    Job("stripe-state", 3600, 1800, stripe.accounts, "Fetch how accounts stand at Stripe."),
-    Job("stripe-purchases", 3600, 1800, stripe.purchases, "Ask about purchases that are open."),
+    Job("stripe-state", 3600, 1800, stripe_state.accounts, "Fetch how accounts stand at Stripe."),
+    Job(
+        "stripe-purchases", 3600, 1800, stripe_state.purchases, "Ask about purchases that are open."
+    ),
+    Job("stripe", 3600, 1800, stripe.run, "Tell Stripe what is owed."),
+    Job(
+        "stripe-compare",
+        3600,
+        1800,
+        stripe.compare,
+        "Fetch once a day what Stripe says it has, and tell what differs.",
+    ),
     Job("books", 6 * 3600, 1800, books.run, "Prove the books of this month.", patient=True),
     Job("retention", 6 * 3600, 600, retention.run, "Drop raw answers past their time."),
 )

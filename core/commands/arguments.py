@@ -243,6 +243,39 @@ class Collect(Arguments, frozen=True):
     since: str | None = None
 
 
+class StripeReport(Arguments, frozen=True):
+    """Tell Stripe now what is due; it is told each hour anyway."""
+
+
+class StripeSettle(Arguments, frozen=True):
+    """What is due of a day, or of all that wait for a person: outside of Stripe, or on the open day."""
+
+    account: str
+    how: Literal["outside", "open-day"]
+    day: str | None = None
+
+
+class StripeAgain(Arguments, frozen=True):
+    """A day of which Stripe has something else than it accepted."""
+
+    account: str
+    day: str
+
+
+class StripeDecide(Arguments, frozen=True):
+    """Whether the report of a day, whose outcome nobody knows, arrived."""
+
+    account: str
+    day: str
+    arrived: bool
+
+
+class StripeFetch(Arguments, frozen=True):
+    """Fetch what Stripe says it has, of all accounts or of one."""
+
+    account: str | None = None
+
+
 class BooksClose(Arguments, frozen=True):
     """A month, as `2026-03`, that nothing shall be posted in any more."""
 
@@ -286,6 +319,11 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "stripe.show": StripeShow,
     "stripe.link": StripeLink,
     "stripe.unpark": AccountNamed,
+    "stripe.report": StripeReport,
+    "stripe.settle": StripeSettle,
+    "stripe.again": StripeAgain,
+    "stripe.decide": StripeDecide,
+    "stripe.fetch": StripeFetch,
     "hours.accept": HourDecide,
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,

@@ -11,6 +11,7 @@ from core.commands.effects import (
     people,
     rates,
     stripe,
+    stripe_days,
     webhooks,
 )
 from core.commands.kinds import Kind
@@ -44,6 +45,15 @@ KINDS: Final[dict[str, Kind[Any]]] = {
         "link accounts to Stripe", stripe.link, gather=stripe.go, lane="slow", why_needed=True
     ),
     "stripe.unpark": Kind("unpark accounts", stripe.unpark, why_needed=True),
+    "stripe.report": Kind(
+        "report to Stripe", stripe_days.reported, gather=stripe_days.report_now, lane="slow"
+    ),
+    "stripe.settle": Kind("settle what is due", stripe_days.settle, why_needed=True),
+    "stripe.again": Kind("have days told again", stripe_days.again, why_needed=True),
+    "stripe.decide": Kind("decide about reports", stripe_days.decide, why_needed=True),
+    "stripe.fetch": Kind(
+        "compare with Stripe", stripe_days.fetched, gather=stripe_days.fetch, lane="slow"
+    ),
     "hours.accept": Kind("decide about hours", hours.deciding("accept"), why_needed=True),
     "hours.keep": Kind("decide about hours", hours.deciding("keep"), why_needed=True),
     "hours.gap": Kind("decide about hours", hours.deciding("gap"), why_needed=True),

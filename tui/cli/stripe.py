@@ -7,10 +7,11 @@ import click
 from core.commands.arguments import AccountNamed, Meter, StripeLink, StripeSetup, StripeShow
 from core.commands.submit import Outcome
 from core.identity.accounts import find_account
-from core.reports.stripe import StripeLine, stripe_accounts, stripe_purchases
+from core.reports.stripe.accounts import StripeLine, stripe_accounts, stripe_purchases
 from tui.cli.asking import STRIPE_WAIT_S, ask, writing
 from tui.cli.output import Column, Form, cost, instant, listing, pairs, show, show_json
 from tui.cli.session import Session
+from tui.cli.stripe_days import COMMANDS
 from tui.format import clean
 
 METER = click.option(
@@ -22,12 +23,17 @@ METER = click.option(
 
 @click.group()
 def stripe() -> None:
-    """What is billed through Stripe: set-up, linked accounts, what is due there."""
+    """What is billed through Stripe."""
+
+
+for _command in COMMANDS:
+    stripe.add_command(_command)
 
 
 @stripe.command(
+    short_help="Make at Stripe what billing needs.",
     epilog="\b\nExamples:\n  hopsmeter stripe setup --dry-run\n"
-    "  hopsmeter stripe setup --currency EUR --currency USD"
+    "  hopsmeter stripe setup --currency EUR --currency USD",
 )
 @click.option(
     "--currency",
@@ -68,9 +74,10 @@ def show_(session: Session, as_json: bool) -> None:
 
 
 @stripe.command(
+    short_help="Have an account billed through Stripe.",
     epilog="\b\nExamples:\n  hopsmeter stripe link anna@example.com --reason 'signed up'\n"
-    "  hopsmeter stripe link anna@example.com --customer cus_1 --subscription sub_1 \\\n"
-    "    --reason 'billed there before' --dry-run"
+    "  hopsmeter stripe link anna@example.com --customer cus_1 \\\n"
+    "    --subscription sub_1 --reason 'billed there before' --dry-run",
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--customer", metavar="ID", help="An existing customer, cus_…; else one is made.")

@@ -163,7 +163,6 @@ SELECT set_up_at, events_read_to FROM hopsmeter.stripe_site;
 UPDATE hopsmeter.stripe_site SET events_read_to = %(to)s
 WHERE coalesce(events_read_to < %(to)s, true);
 
-
 -- name: begin_purchase
 -- Write a purchase down before Stripe is asked for its page; nothing where the key is known.
 INSERT INTO hopsmeter.stripe_purchases
@@ -236,3 +235,31 @@ ORDER BY p.fetched_at NULLS FIRST, p.id LIMIT %(limit)s;
 -- A purchase that never got a page is none.
 UPDATE hopsmeter.stripe_purchases SET state = 'expired', fetched_at = %(now)s
 WHERE id = %(id)s AND session_id IS NULL AND state = 'open';
+
+-- name: customers_to_compare
+-- Accounts of which something was told lately, with the meter that it was told to.
+SELECT a.account_no, u.stripe_customer_id AS customer, m.meter_id, min(r.day) AS first_day
+FROM hopsmeter.stripe_accounts a
+JOIN hopsmeter.users u ON u.no = a.account_no
+JOIN hopsmeter.stripe_meters m ON m.kind = a.meter
+JOIN hopsmeter.stripe_reports r ON r.account_no = a.account_no AND r.day >= %(since)s
+    AND r.sent_at IS NOT NULL
+WHERE u.stripe_customer_id IS NOT NULL
+  AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s)
+GROUP BY a.account_no, u.stripe_customer_id, m.meter_id ORDER BY a.account_no;
+
+-- name: keep_summaries
+-- What Stripe says of an account's days; of days that were told, or had something before, and are not listed
+-- it says that there is nothing.
+INSERT INTO hopsmeter.stripe_summaries AS s (account_no, day, units, fetched_at)
+SELECT %(account_no)s, k.day, k.units, %(now)s
+FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, units)
+      UNION ALL
+      SELECT day, 0 FROM (
+          SELECT day FROM hopsmeter.stripe_reports
+          WHERE account_no = %(account_no)s AND day >= %(since)s AND sent_at IS NOT NULL
+          UNION
+          SELECT day FROM hopsmeter.stripe_summaries
+          WHERE account_no = %(account_no)s AND day >= %(since)s) known
+      WHERE day <> ALL (%(days)s::date[])) k
+ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;

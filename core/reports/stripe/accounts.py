@@ -63,7 +63,16 @@ def stripe_accounts(connection: Connection, principal: Principal) -> tuple[Strip
     """Return every account that is, or begins to be, a customer at Stripe; worst standing first."""
     principal.require_admin("see how accounts stand at Stripe")
     with connection.cursor(row_factory=class_row(StripeLine)) as cursor:
-        return tuple(cursor.execute(_SQL["stripe_accounts"], {"limit": LINES_MAX}))
+        return tuple(cursor.execute(_SQL["stripe_accounts"], {"account": None, "limit": LINES_MAX}))
+
+
+def stripe_line(connection: Connection, principal: Principal, account_id: str) -> StripeLine | None:
+    """Return one account at Stripe, None where it is no customer there."""
+    principal.require_reader(account_id)
+    with connection.cursor(row_factory=class_row(StripeLine)) as cursor:
+        return cursor.execute(
+            _SQL["stripe_accounts"], {"account": account_id, "limit": 1}
+        ).fetchone()
 
 
 def stripe_purchases(

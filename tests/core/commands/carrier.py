@@ -43,7 +43,11 @@ def works(
 
 @contextlib.contextmanager
 def carrying(
-    database: Database, keyring: Keyring, role: str = "", shop: Shop | None = None
+    database: Database,
+    keyring: Keyring,
+    role: str = "",
+    shop: Shop | None = None,
+    clock: Callable[[], datetime] = lambda: NOW,
 ) -> Iterator[list[Carried]]:
     """Carry commands out beside the test, quick and slow; yield what ended until now."""
     carried: list[Carried] = []
@@ -57,7 +61,9 @@ def carrying(
             ready.set()
             while not stop.is_set():
                 for lane in ("quick", "slow"):
-                    carried.extend(carry_out(connection, works(keyring, shop=shop), lane=lane))
+                    carried.extend(
+                        carry_out(connection, works(keyring, clock, shop=shop), lane=lane)
+                    )
                 notify.wait(connection, HEAR_S)
 
     thread = threading.Thread(target=work)
