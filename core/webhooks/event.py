@@ -1,12 +1,13 @@
 """What comes from outside, and what is done about it: the frame that handlers are written against."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import psycopg
+from msgspec import Struct
 
 Connection = psycopg.Connection[Any]
 Outside = TypeVar("Outside")
@@ -14,8 +15,7 @@ Fetched = TypeVar("Fetched")
 Came = Literal["delivered", "fetched"]
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A verified delivery, as it is kept: ids alone, since a body holds secrets of clients.
 
     Events of one `subject` are handled one after the other. `note` says to people what is odd of it;
@@ -27,7 +27,7 @@ class Delivery:
     type: str
     subject: str
     created_at: datetime | None = None
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = {}
     livemode: bool | None = None
     api_version: str | None = None
     body_sha256: bytes | None = None

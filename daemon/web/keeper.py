@@ -52,7 +52,10 @@ class Keeper:
         """`kept` is called, in the thread, after each commit."""
         self._open, self._kept = open_line, kept
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[_Letter | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[_Letter] | None] = queue.SimpleQueue()
+        self._gathered: list[_Letter] = []
+        self._busy = False
+        """Whether the thread has a batch; what comes meanwhile is the next one."""
         self._waiting: deque[_Letter] = deque()
         self._thread = threading.Thread(target=self._work, name="webhooks kept", daemon=True)
         self._line: psycopg.Connection[Any] | None = None
@@ -66,10 +69,10 @@ class Keeper:
         """Store and answer what waits, within a limit, and let the thread leave."""
         if self._sweep is not None:
             self._sweep.cancel()
-        self._inbox.put(None)
         until_s = monotonic_s() + DRAIN_MAX_S
         while self._waiting and monotonic_s() < until_s:  # noqa: ASYNC110 - the end, once, and short
             await asyncio.sleep(DRAIN_LOOK_S)
+        self._batches.put(None)
 
     def keep(self, delivery: Delivery, answer: Answer) -> None:
         """Answer True once it is durable; False where it may not be, and is to be sent again."""
@@ -78,7 +81,16 @@ class Keeper:
             return
         letter = _Letter(delivery, answer, monotonic_s())
         self._waiting.append(letter)
-        self._inbox.put(letter)
+        self._gathered.append(letter)
+        if len(self._gathered) == 1 and not self._busy:
+            # Not yet: what else this turn of the loop reads goes with it.
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._gathered and not self._busy:
+            batch, self._gathered = self._gathered[:BATCH_MAX], self._gathered[BATCH_MAX:]
+            self._busy = True
+            self._batches.put(batch)
 
     def _give_up_old(self) -> None:
         """Who waited too long is told so; it may be stored all the same, and coming again is safe."""
@@ -88,6 +100,8 @@ class Keeper:
         self._sweep = self._loop.call_later(SWEEP_S, self._give_up_old)
 
     def _settle(self, batch: Sequence[_Letter], durable: Sequence[bool]) -> None:
+        self._busy = False
+        self._hand_over()
         for letter, good in zip(batch, durable, strict=True):
             _answer(letter, good=good)
         while self._waiting and self._waiting[0].answer is None:
@@ -96,26 +110,12 @@ class Keeper:
     # ── in the thread ───────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
-        last = False
-        while not last:
-            batch, last = self._gather()
-            if batch:
-                durable = self._store([letter.delivery for letter in batch])
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                    self._loop.call_soon_threadsafe(self._settle, batch, durable)
+        while (batch := self._batches.get()) is not None:
+            durable = self._store([letter.delivery for letter in batch])
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._settle, batch, durable)
         if self._line is not None:
             self._line.close()
-
-    def _gather(self) -> tuple[list[_Letter], bool]:
-        """Wait for the first, take what waits beside it; tell whether it was the last to come."""
-        batch: list[_Letter] = []
-        with contextlib.suppress(queue.Empty):
-            while len(batch) < BATCH_MAX:
-                letter = self._inbox.get(block=not batch)
-                if letter is None:
-                    return batch, True
-                batch.append(letter)
-        return batch, False
 
     def _store(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Return of each whether it is durable; where all of them fail together, one by one."""
@@ -123,7 +123,11 @@ class Keeper:
             return [True] * len(deliveries)
         if len(deliveries) == 1:
             return [False]
-        return [self._line is not None and self._store_these([each]) for each in deliveries]
+        until_s = monotonic_s() + KEEP_MAX_S
+        return [
+            self._line is not None and monotonic_s() < until_s and self._store_these([each])
+            for each in deliveries
+        ]
 
     def _store_these(self, deliveries: Sequence[Delivery]) -> bool:
         try:

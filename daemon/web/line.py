@@ -129,7 +129,19 @@ class Line(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
             raise
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
+            self._end_after(fault)
+
+    def _end_after(self, fault: Exception) -> None:
+        """What follows is no request: first comes the answer to the one before it, if one is owed.
+
+        Who wishes for another protocol has his request answered, and no other protocol.
+        """
+        if self._answering:
+            self._last = True
+        elif isinstance(fault, httptools.HttpParserUpgrade):
+            self.close()
+        else:
             self._refuse(Answer(400, "That is no HTTP/1.1 request."))
 
     def eof_received(self) -> bool:

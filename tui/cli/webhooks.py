@@ -16,20 +16,21 @@ LINES: Final = 50
 
 
 @click.group(
-    short_help="Events from Stripe: what came, what became of it.",
+    short_help="What Stripe told, and what became of it.",
     epilog="\b\nExamples:\n  hopsmeter webhooks list --state 'given up'\n"
     "  hopsmeter webhooks show evt_1Qx…\n  hopsmeter webhooks replay evt_1Qx…",
 )
 def webhooks() -> None:
     """Events from Stripe: verified, stored under their id, then handled once.
 
-    due: to be handled, or to be tried again. done: handled. unknown: of a type, mode or account for
-    which nothing is done. given up: tried for a week in vain.
+    They are due (to be handled, or tried again), done, unknown (nothing is done for their type, mode
+    or account) or given up (tried for a week in vain).
     """
 
 
 @webhooks.command(
     "list",
+    short_help="The newest events, and what became of each.",
     epilog="\b\nExamples:\n  hopsmeter webhooks list --type 'invoice.*' --since 2026-03-01\n"
     "  hopsmeter webhooks list --state due --json",
 )
@@ -60,7 +61,11 @@ def list_(
     show(form, found, _COLUMNS, empty="No such event came.")
 
 
-@webhooks.command("show", epilog="\b\nExample:\n  hopsmeter webhooks show evt_1Qx…")
+@webhooks.command(
+    "show",
+    short_help="All that is kept of an event.",
+    epilog="\b\nExample:\n  hopsmeter webhooks show evt_1Qx…",
+)
 @click.argument("event", metavar="EVENT")
 @listing
 @click.pass_obj
@@ -78,6 +83,7 @@ def show_(session: Session, event: str, form: Form) -> None:
 
 @webhooks.command(
     "replay",
+    short_help="Have events handled again.",
     epilog="\b\nExamples:\n  hopsmeter webhooks replay evt_1Qx…\n"
     "  hopsmeter webhooks replay --state 'given up' --dry-run",
 )

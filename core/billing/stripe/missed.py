@@ -144,7 +144,7 @@ def _deliveries(things: Sequence[dict[str, Any]], *, live: bool) -> list[Deliver
     found = []
     for thing in things:
         try:
-            found.append(read_event(thing, live=live, came="fetched"))
+            found.append(read_event(thing, live=live))
         except InputFault:
             continue
     return found

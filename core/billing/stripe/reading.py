@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeGuard
 
+import msgspec
+from msgspec import Struct
+
 from core.billing.stripe.event_types import KNOWN
 from core.errors import InputFault
 from core.webhooks.event import Came, Delivery
 
 SOURCE: Final = "stripe"
+SNAPSHOT_KIND, THIN_KIND = "event", "v2.core.event"
 _EVENT_ID: Final = re.compile(r"evt_[A-Za-z0-9_]{1,200}")
 _TYPE: Final = re.compile(r"[a-z0-9_.]{1,120}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -25,99 +29,173 @@ _KINDS: Final = {
     "checkout.session": "session",
 }
 """By which name an object's own id is kept; the same names hold the ids of others in it."""
-_NAMED: Final = tuple(name for name in _KINDS.values() if name != "session")
 _SUBJECTS: Final = ("customer", "customer_before", "payment_intent", "charge", "object")
 
-Thing = Mapping[str, Any]
+
+class Thing(Struct, frozen=True):
+    """Of an object its ids, whatever they turn out to be; the rest of it is not even built."""
+
+    id: Any = None
+    object: Any = None
+    type: Any = None
+    customer: Any = None
+    subscription: Any = None
+    invoice: Any = None
+    charge: Any = None
+    payment_intent: Any = None
+    payment_method: Any = None
+    setup_intent: Any = None
+    parent: Any = None
 
 
-def read_event(document: Any, *, live: bool, came: Came = "delivered") -> Delivery:
-    """Return what is kept of an event, snapshot or thin; InputFault where it is none.
+class Data(Struct, frozen=True):
+    object: Thing | None = None
+    previous_attributes: Any = None
+
+
+class Letter(Struct, frozen=True):
+    """An event, snapshot (`data`) or thin (`related_object`)."""
+
+    id: Any = None
+    object: Any = None
+    type: Any = None
+    created: Any = None
+    livemode: Any = None
+    api_version: Any = None
+    account: Any = None
+    context: Any = None
+    data: Data | None = None
+    related_object: Thing | None = None
+
+
+_LETTERS: Final = msgspec.json.Decoder(Letter)
+
+
+def read_body(body: bytes, *, live: bool, digest: bytes, our_version: str) -> Delivery:
+    """Return what is kept of a delivery; InputFault says what it is not, and shows nothing of it.
 
     `live` is whether our key is: events of the other mode are kept and left alone.
     """
-    if not isinstance(document, Mapping):
-        raise InputFault("The body is no JSON object.")
-    kind = document.get("object")
-    if kind not in ("event", "v2.core.event"):
+    try:
+        # The decoder skips what it does not build, and would let bytes pass there that are no text.
+        letter = _LETTERS.decode(body.decode())
+    except UnicodeDecodeError:
+        raise InputFault("The body is not UTF-8.") from None
+    except msgspec.ValidationError:
+        raise InputFault(
+            "The body is no event of Stripe's (its parts are of other kinds)."
+        ) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise InputFault("The body is no JSON.") from None
+    return _delivery(letter, live=live, came="delivered", digest=digest, our_version=our_version)
+
+
+def read_event(document: Mapping[str, Any], *, live: bool) -> Delivery:
+    """Return what is kept of an event out of Stripe's list; InputFault where it is none."""
+    try:
+        letter = msgspec.convert(document, Letter)
+    except msgspec.ValidationError:
+        raise InputFault("What Stripe lists is no event.") from None
+    return _delivery(letter, live=live, came="fetched")
+
+
+def _delivery(
+    letter: Letter,
+    *,
+    live: bool,
+    came: Came,
+    digest: bytes | None = None,
+    our_version: str | None = None,
+) -> Delivery:
+    event_id, type_, version = letter.id, letter.type, letter.api_version
+    if letter.object not in (SNAPSHOT_KIND, THIN_KIND):
         raise InputFault("The body is no event of Stripe's (its `object` says something else).")
-    event_id, type_ = document.get("id"), document.get("type")
     if not _fits(event_id, _EVENT_ID) or not _fits(type_, _TYPE):
         raise InputFault("The body is no event of Stripe's (its `id` or `type` is none).")
-    about = _about_thin(document) if kind == "v2.core.event" else _about_snapshot(document)
-    mode, version = document.get("livemode"), document.get("api_version")
-    note = _stranger(document, live=live)
+    about = _about(letter)
+    strange = _stranger(letter, live=live)
+    version = version if _fits(version, _VERSION) else None
     return Delivery(
         source=SOURCE,
         event_id=event_id,
         type=type_,
         subject=next((about[name] for name in _SUBJECTS if name in about), event_id),
-        created_at=_instant(document.get("created")),
+        created_at=_instant(letter.created),
         about=about,
-        livemode=mode if isinstance(mode, bool) else None,
-        api_version=version if _fits(version, _VERSION) else None,
-        note=note or (None if type_ in KNOWN else f"nothing is done for {type_}"),
-        known=type_ in KNOWN and not note,
+        livemode=letter.livemode if isinstance(letter.livemode, bool) else None,
+        api_version=version,
+        body_sha256=digest,
+        note=strange or _note(type_, version, our_version),
+        known=type_ in KNOWN and not strange,
         came=came,
     )
 
 
-def _stranger(document: Thing, *, live: bool) -> str:
+def _stranger(letter: Letter, *, live: bool) -> str:
     """Say why an event is not about what our key can see; empty where it is."""
-    mode = document.get("livemode")
-    if isinstance(mode, bool) and mode != live:
+    if isinstance(letter.livemode, bool) and letter.livemode != live:
         ours, its = ("live", "test") if live else ("test", "live")
         return f"it is of {its} mode, and our key of {ours} mode"
-    if document.get("account") or document.get("context"):
+    if letter.account or letter.context:
         return "it is about another account, connected to ours"
     return ""
 
 
-def _about_thin(document: Thing) -> dict[str, str]:
-    related = document.get("related_object")
-    found = related if isinstance(related, Mapping) else {}
-    return _ids({"object": found.get("id"), "object_type": _word(found.get("type"))})
+def _note(type_: str, version: str | None, our_version: str | None) -> str | None:
+    """Say what else is odd of it; a thin event has no version."""
+    if type_ not in KNOWN:
+        return f"nothing is done for {type_}"
+    if version is None or our_version is None or version == our_version:
+        return None
+    return (
+        f"its API version is {version}, and hopsmeter speaks {our_version}: make the endpoint anew"
+        " with that version (docs/stripe.md)"
+    )
 
 
-def _about_snapshot(document: Thing) -> dict[str, str]:
-    data = document.get("data")
-    thing = data.get("object") if isinstance(data, Mapping) else None
-    if not isinstance(thing, Mapping):
+def _about(letter: Letter) -> dict[str, str]:
+    if letter.object == THIN_KIND:
+        return _ids(letter.related_object, letter) if letter.related_object else {}
+    if letter.data is None or letter.data.object is None:
         raise InputFault("The body is no event of Stripe's (it has no `data.object`).")
-    assert isinstance(data, Mapping)
-    before = data.get("previous_attributes")
-    found: dict[str, Any] = {name: thing.get(name) for name in _NAMED}
-    found["subscription"] = found["subscription"] or _subscription_of(thing)
-    kind = _word(thing.get("object"))
+    return _ids(letter.data.object, letter)
+
+
+def _ids(thing: Thing, letter: Letter) -> dict[str, str]:
+    # A related object of a thin event says its kind by `type`.
+    said = thing.object or thing.type
+    kind = said if _fits(said, _TYPE) else ""
+    found = {
+        "object": thing.id,
+        "customer": thing.customer,
+        "subscription": thing.subscription or _subscription_of(thing),
+        "invoice": thing.invoice,
+        "charge": thing.charge,
+        "payment_intent": thing.payment_intent,
+        "payment_method": thing.payment_method,
+        "setup_intent": thing.setup_intent,
+        # Of a card that was detached the object names no customer any more.
+        "customer_before": letter.data and _of(letter.data.previous_attributes, "customer"),
+    }
     if kind in _KINDS:
-        found[_KINDS[kind]] = thing.get("id")
-    found |= {"object": thing.get("id"), "object_type": kind}
-    # Of a card that was detached the object names no customer any more.
-    found["customer_before"] = before.get("customer") if isinstance(before, Mapping) else None
-    return _ids(found)
+        found[_KINDS[kind]] = thing.id
+    about = {}
+    for name, value in found.items():
+        # A field that names another object may also hold all of it.
+        bare = value if isinstance(value, str) else _of(value, "id")
+        if _fits(bare, _ID):
+            about[name] = bare
+    if kind:
+        about["object_type"] = kind
+    return about
 
 
 def _subscription_of(invoice: Thing) -> Any:
-    parent = invoice.get("parent")
-    details = parent.get("subscription_details") if isinstance(parent, Mapping) else None
-    return details.get("subscription") if isinstance(details, Mapping) else None
+    return _of(_of(invoice.parent, "subscription_details"), "subscription")
 
 
-def _ids(found: Mapping[str, Any]) -> dict[str, str]:
-    """Keep what is an id, of what may also be the whole object that it names."""
-    bare = {
-        name: value.get("id") if isinstance(value, Mapping) else value
-        for name, value in found.items()
-    }
-    return {
-        name: value
-        for name, value in bare.items()
-        if value and (name == "object_type" or _fits(value, _ID))
-    }
-
-
-def _word(value: Any) -> str:
-    return value if _fits(value, _TYPE) else ""
+def _of(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _fits(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:

@@ -7,15 +7,13 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from core.billing.stripe.gateway import API_VERSION
-from core.billing.stripe.reading import read_event
+from core.billing.stripe.reading import read_body
 from core.clock import monotonic_s
 from core.errors import InputFault, SettingsFault
 from core.secret import Secret, bare_refusals
@@ -32,10 +30,6 @@ SIGNATURES_MAX: Final = 16
 SECRET_PREFIX: Final = b"whsec_"
 LOOK_EVERY_S: Final = 1.0
 _STAMP_DIGITS_MAX = 12
-_ANOTHER_VERSION = (
-    "its API version is {its}, and hopsmeter speaks {ours}: make the endpoint anew with that version"
-    " (docs/stripe.md)"
-)
 
 
 @dataclass(frozen=True)
@@ -89,26 +83,18 @@ def _is_signed(stamp: str, codes: Sequence[str], body: bytes, secrets: Sequence[
     signed = stamp.encode() + b"." + body
     fits = False
     for secret in secrets:
-        code = hmac.new(secret.reveal(), signed, hashlib.sha256).hexdigest()
+        code = hmac.digest(secret.reveal(), signed, "sha256").hex()
         for given in codes:
             fits |= hmac.compare_digest(code, given)
     return fits
 
 
 def _read(body: bytes, *, live: bool) -> Delivery | Refusal:
+    digest = hashlib.sha256(body).digest()
     try:
-        delivery = read_event(msgspec.json.decode(body.decode()), live=live)
-    except UnicodeDecodeError:
-        return Refusal(400, "The body is not UTF-8.")
-    except (msgspec.DecodeError, RecursionError):
-        return Refusal(400, "The body is no JSON.")
+        return read_body(body, live=live, digest=digest, our_version=API_VERSION)
     except InputFault as fault:
         return Refusal(400, fault.message)
-    version = delivery.api_version
-    if version is not None and version != API_VERSION and delivery.note is None:
-        note = _ANOTHER_VERSION.format(its=version, ours=API_VERSION)
-        delivery = replace(delivery, note=note)
-    return replace(delivery, body_sha256=hashlib.sha256(body).digest())
 
 
 class SigningSecrets:
