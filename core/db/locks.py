@@ -25,6 +25,8 @@ class Lock(IntEnum):
     CLOSING = 0x686F7005
     """Shared by every post (`posting_date` of the schema takes it), exclusive for the closing of a
     month: no entry comes into a month behind its closing."""
+    REPORTING = 0x686F7006
+    """One decides at a time what Stripe is told next; sending is apart, under leases."""
     WEBHOOKS = 0x686F7009
     """One claim of events from outside at a time: of one subject, one event is in work."""
 

@@ -13,7 +13,7 @@ import msgspec
 
 from core.clock import Clock
 from sandbox.stripe.agenda import Agenda
-from sandbox.stripe.errors import missing_object
+from sandbox.stripe.errors import StripeError, missing_object
 
 API_VERSION = "2026-10-28.endive"
 ID_LETTERS = 24
@@ -108,9 +108,6 @@ class Account:
     def number(self, below: int) -> int:
         return self._random.randrange(below)
 
-    def shuffle(self, what: list[Any]) -> None:
-        self._random.shuffle(what)
-
     def add(self, kind: str, thing: Thing) -> Thing:
         self.tables[kind][thing["id"]] = thing
         self.born.setdefault(thing["id"], len(self.born))
@@ -123,8 +120,10 @@ class Account:
             raise missing_object(_noun(kind), name)
         return thing
 
-    def named(self, kind: str, name: str, param: str) -> Thing:
+    def named(self, kind: str, name: object, param: str) -> Thing:
         """Return the object that a parameter names, or refuse with 400."""
+        if not isinstance(name, str):
+            raise StripeError(f"Invalid string: {name}", param=param)
         thing = self.tables[kind].get(name)
         if thing is None or thing.get("deleted"):
             raise missing_object(_noun(kind), name, param, 400)

@@ -36,6 +36,7 @@ class Exchange:
     form: Form
     headers: dict[str, str] = field(repr=False)
     status: int
+    """0 where a fault cut it off before anything was decided."""
     body: bytes = field(repr=False)
     replayed: bool
     fault: str | None
@@ -68,6 +69,7 @@ class Api:
         """Answer a request, or leave it unanswered where a fault has it so."""
         path, fault = request.path, self._fault(request)
         if fault and fault.kind.endswith("_before") and fault.kind != "error_500_before":
+            self._note(request, {}, 0, b"{}", {}, fault)
             if fault.kind == "hang_before":
                 await asyncio.sleep(fault.seconds)
             return SILENCE

@@ -14,6 +14,7 @@ from sandbox.stripe.form import (
     merge_metadata,
     one_of,
     required,
+    word,
 )
 from sandbox.stripe.page import page, within
 from sandbox.stripe.route import PAGING, Call, Route, owned
@@ -65,7 +66,7 @@ class Catalogue:
             "active": boolean(form, "active", True),
             "billing_scheme": "per_unit",
             "created": account.stamp,
-            "currency": required(form, "currency").lower(),
+            "currency": word(form, "currency").lower(),
             "custom_unit_amount": None,
             "livemode": False,
             "lookup_key": None,

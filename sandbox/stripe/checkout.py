@@ -7,7 +7,7 @@ from sandbox.stripe.catalogue import Catalogue
 from sandbox.stripe.checkout_shape import new_line, new_session
 from sandbox.stripe.customers import Customers, new_customer
 from sandbox.stripe.errors import StripeError, missing_param
-from sandbox.stripe.form import Form, hash_of, integer, list_of, merge_metadata, one_of, required
+from sandbox.stripe.form import Form, hash_of, hashes_of, integer, merge_metadata, one_of, required
 from sandbox.stripe.invoices import Invoices
 from sandbox.stripe.page import list_object, page, page_of, within
 from sandbox.stripe.payment_methods import PaymentMethods
@@ -113,7 +113,7 @@ class Checkout:
         return session
 
     def _price_up(self, session: Thing, form: Form) -> None:
-        entries = list_of(form, "line_items")
+        entries = hashes_of(form, "line_items")
         if not entries:
             raise missing_param("line_items")
         lines = [self._line(entry, at) for at, entry in enumerate(entries)]

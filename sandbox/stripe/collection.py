@@ -9,6 +9,8 @@ from sandbox.stripe.invoice_shape import stamp, subscription_of
 from sandbox.stripe.page import list_object
 from sandbox.stripe.payments import Payments
 
+PAYABLE = ("open", "uncollectible")
+
 Hears = Callable[[Thing], None]
 
 
@@ -25,11 +27,7 @@ class Collection:
 
     def attempt(self, invoice: Thing, method: Thing | None = None) -> Thing:
         """Try to collect an open invoice, by its own default method unless one is given."""
-        if invoice["status"] not in {"open", "uncollectible"}:
-            raise StripeError(
-                f"Invoice is {invoice['status']}: only open invoices can be paid.",
-                code="invoice_not_editable",
-            )
+        _require_payable(invoice)
         intent = self.intent_of(invoice)
         if intent["status"] == "processing":
             raise StripeError("A payment of this invoice is already under way.")
@@ -43,6 +41,7 @@ class Collection:
 
     def pay_elsewhere(self, invoice: Thing) -> Thing:
         """Take an invoice for paid outside of Stripe."""
+        _require_payable(invoice)
         invoice["amount_paid_off_stripe"] = invoice["amount_due"]
         return self.mark_paid(invoice)
 
@@ -113,6 +112,8 @@ class Collection:
         return method if method and method["customer"] == invoice["customer"] else None
 
     def _hear(self, invoice: Thing, intent: Thing) -> None:
+        if invoice["status"] not in PAYABLE:
+            return
         if intent["status"] == "succeeded":
             self.mark_paid(invoice)
         else:
@@ -142,6 +143,14 @@ class Collection:
             and invoice["attempt_count"] == number
         ):
             self.attempt(invoice)
+
+
+def _require_payable(invoice: Thing) -> None:
+    if invoice["status"] not in PAYABLE:
+        raise StripeError(
+            f"Invoice is {invoice['status']}: only open invoices can be paid.",
+            code="invoice_not_editable",
+        )
 
 
 def _nobody(_invoice: Thing) -> None:

@@ -107,6 +107,8 @@ class StripeControl:
         """Set what is named; durations in seconds (`invoice_grace`, `retry_after`, …)."""
         settings = self._stripe.settings
         for name, value in json.loads(request.body).items():
+            if not hasattr(settings, name):
+                raise ValueError(f"there is no setting {name!r}")
             setattr(settings, name, _like(getattr(settings, name), value))
         return self._settings()
 

@@ -20,8 +20,8 @@ from sandbox.stripe.account import Account
 from sandbox.stripe.endpoints import Endpoints
 
 PUMP_S = 0.01
-SHUFFLE_S = 0.15
-"""How long shuffled deliveries gather before they leave in another order."""
+SHUFFLE_S = 0.3
+"""Shuffled deliveries leave at any time within it."""
 LOG_MAX = 20_000
 AT_ONCE_MAX = 16
 IDLE_POLL_S = 0.005
@@ -85,9 +85,10 @@ class Deliveries:
             drop.left -= 1
             self.on_outcome(endpoint_id, event_id, drop.believed)
             return
-        wait_s = self.delay_s + (SHUFFLE_S if self.shuffled else 0)
         for _ in range(2 if self.doubled else 1):
-            due_s = time.monotonic() + wait_s
+            due_s = time.monotonic() + self.delay_s
+            if self.shuffled:
+                due_s += SHUFFLE_S * self.account.number(1_000) / 1_000
             self._waiting.append(
                 _Parcel(next(self._numbers), endpoint_id, event_id, kind, body, due_s)
             )
@@ -106,6 +107,14 @@ class Deliveries:
             self.paused = False
             for parcel in self._waiting:
                 parcel.due_s = 0
+
+    def collect(self) -> list[tuple[bytes, str]]:
+        """Take what waits instead of sending it: bodies with their signatures, as delivered."""
+        with self.account.lock:
+            parcels, self._waiting = self._waiting, []
+            for parcel in parcels:
+                self.on_outcome(parcel.endpoint_id, parcel.event_id, True)
+        return [(one.body, self.signature(one.endpoint_id, one.body)) for one in parcels]
 
     def reset(self) -> None:
         """Deliver as Stripe does on a good day."""
@@ -150,8 +159,6 @@ class Deliveries:
             if self.paused:
                 return []
             due = [parcel for parcel in self._waiting if parcel.due_s <= now_s]
-            if self.shuffled:
-                self.account.shuffle(due)
             due = due[: AT_ONCE_MAX - self._flying]
             taken = {parcel.number for parcel in due}
             self._waiting = [p for p in self._waiting if p.number not in taken]

@@ -87,7 +87,8 @@ class Events:
         return bool(event["created"] >= oldest.timestamp())
 
     def _list(self, call: Call) -> Thing:
-        types = list_of(call.form, "types")[:TYPES_MAX] or [call.form.get("type", "*")]
+        types = [str(one) for one in list_of(call.form, "types")[:TYPES_MAX]]
+        types = types or [call.form.get("type", "*")]
         asked = call.form.get("delivery_success")
         success = boolean(call.form, "delivery_success")
         found = [

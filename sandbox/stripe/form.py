@@ -9,6 +9,9 @@ from sandbox.stripe.errors import StripeError, missing_param
 
 Form = dict[str, Any]
 
+INTEGER_MAX = 10**11
+"""More than any amount in cents, and any instant, that Stripe takes."""
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _KEYS = re.compile(r"\[([^\]]*)\]")
 
 
@@ -45,24 +48,30 @@ def required(form: Form, name: str) -> Any:
     return form[name]
 
 
+def word(form: Form, name: str) -> str:
+    """Return a text that must be there."""
+    value = required(form, name)
+    if not isinstance(value, str):
+        raise StripeError(f"Invalid string: {value}", code="parameter_invalid_string", param=name)
+    return value
+
+
 def integer(form: Form, name: str, default: int | None = None, *, within: str = "") -> int | None:
     text = form.get(name)
     if text in (None, ""):
         return default
-    try:
-        return int(text)
-    except (ValueError, TypeError):
+    number = int(text) if _WHOLE.fullmatch(str(text)) else None
+    if number is None or abs(number) > INTEGER_MAX:
         param = f"{within}[{name}]" if within else name
-        raise StripeError(
-            f"Invalid integer: {text}", code="parameter_invalid_integer", param=param
-        ) from None
+        raise StripeError(f"Invalid integer: {text}", code="parameter_invalid_integer", param=param)
+    return number
 
 
 def boolean(form: Form, name: str, default: bool = False) -> bool:
     text = form.get(name)
     if text in (None, ""):
         return default
-    if text not in {"true", "false"}:
+    if text not in ("true", "false"):  # what stands there may be no text at all
         raise StripeError(f"Invalid boolean: {text}", param=name)
     return bool(text == "true")
 
@@ -97,6 +106,13 @@ def list_of(form: Form, name: str) -> list[Any]:
     if not isinstance(value, list):
         raise StripeError("Invalid array", code="parameter_invalid_array", param=name)
     return value
+
+
+def hashes_of(form: Form, name: str) -> list[Form]:
+    entries = list_of(form, name)
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise StripeError("Invalid array", code="parameter_invalid_array", param=name)
+    return entries
 
 
 def merge_metadata(old: dict[str, str], form: Form) -> dict[str, str]:

@@ -13,7 +13,8 @@ KEY_LETTERS_MAX = 255
 
 @dataclass
 class _Kept:
-    print: str
+    asked: str
+    """What was asked under the key, as a digest."""
     at: datetime
     status: int | None = None
     """None while the first call is still under way."""
@@ -29,13 +30,13 @@ class IdempotencyKeys:
         """Return the answer that is kept for a key; None once the caller is to make it."""
         if len(key) > KEY_LETTERS_MAX:
             raise StripeError(f"Idempotency keys have at most {KEY_LETTERS_MAX} characters.")
-        now, mine = self._account.now(), _print(request)
+        now, mine = self._account.now(), _digest(request)
         self._prune(now)
         kept = self._kept.get(key)
         if kept is None:
             self._kept[key] = _Kept(mine, now)
             return None
-        if kept.print != mine:
+        if kept.asked != mine:
             raise StripeError(
                 "Keys for idempotent requests can only be used with the same parameters they were"
                 " first used with. Try using a key other than"
@@ -71,6 +72,6 @@ class IdempotencyKeys:
         self._kept.pop(key, None)
 
 
-def _print(request: Request) -> str:
+def _digest(request: Request) -> str:
     digest = hashlib.sha256(request.body).hexdigest()
     return f"{request.method} {request.target} {digest}"

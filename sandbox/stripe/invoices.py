@@ -183,12 +183,15 @@ class Invoices:
         account = self._account
         customer = account.tables["customer"].get(invoice["customer"], {})
         number = customer.get("next_invoice_sequence", 1)
-        balance = customer.get("balance", 0)
+        # A receipt is for what was paid; balances are a matter of invoices that ask for something.
+        asks = invoice["id"] in self._billed
+        balance = customer.get("balance", 0) if asks else 0
         due = max(0, invoice["total"] + balance)
         # What is too small to charge is owed with the next invoice.
-        left = due if due < MINIMUM_CENTS and invoice["id"] in self._billed else 0
+        left = due if due < MINIMUM_CENTS and asks else 0
         if customer and not customer.get("deleted"):
-            customer |= {"next_invoice_sequence": number + 1, "balance": left}
+            customer["next_invoice_sequence"] = number + 1
+            customer["balance"] += left - balance
         invoice |= {
             "amount_due": due - left,
             "amount_remaining": due - left,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sandbox.stripe.account import Account, Thing
 from sandbox.stripe.errors import StripeError, declined
-from sandbox.stripe.form import boolean, integer, merge_metadata, required
+from sandbox.stripe.form import boolean, integer, merge_metadata, required, word
 from sandbox.stripe.page import list_object, page, within
 from sandbox.stripe.payment_methods import DELAYED, PaymentMethods
 from sandbox.stripe.payment_shape import DECLINED, new_charge, new_intent
@@ -172,7 +172,7 @@ class Payments:
             account.named("customer", customer, "customer")
         intent = self.intend(
             amount,
-            required(form, "currency").lower(),
+            word(form, "currency").lower(),
             customer=customer,
             metadata=merge_metadata({}, form),
             description=form.get("description"),

@@ -3,6 +3,7 @@
 import calendar
 from datetime import UTC, datetime, timedelta
 
+from sandbox.stripe.errors import StripeError, missing_param
 from sandbox.stripe.form import Form, integer
 
 MONTHS_AHEAD_MAX = 24
@@ -12,11 +13,13 @@ def anchor_of(config: Form | None, at: datetime) -> datetime:
     """Return the first instant after `at` that a `billing_cycle_anchor_config` names."""
     if not config:
         return at
-    hour = integer(config, "hour", at.hour) or 0
-    minute = integer(config, "minute", at.minute) or 0
-    second = integer(config, "second", at.second) or 0
-    day = integer(config, "day_of_month", at.day) or at.day
-    month = integer(config, "month")
+    hour = _part(config, "hour", at.hour, (0, 23))
+    minute = _part(config, "minute", at.minute, (0, 59))
+    second = _part(config, "second", at.second, (0, 59))
+    if not config.get("day_of_month"):
+        raise missing_param("billing_cycle_anchor_config[day_of_month]")
+    day = _part(config, "day_of_month", at.day, (1, 31))
+    month = _part(config, "month", 0, (1, 12)) or None
     for ahead in range(MONTHS_AHEAD_MAX):
         anchor = _month(at, ahead, day).replace(
             hour=hour, minute=minute, second=second, microsecond=0
@@ -24,6 +27,18 @@ def anchor_of(config: Form | None, at: datetime) -> datetime:
         if anchor > at and month in (None, anchor.month):
             return anchor
     raise AssertionError(f"no anchor within {MONTHS_AHEAD_MAX} months of {at}")
+
+
+def _part(config: Form, name: str, default: int, bounds: tuple[int, int]) -> int:
+    value = integer(config, name)
+    if value is None:
+        return default
+    if not bounds[0] <= value <= bounds[1]:
+        raise StripeError(
+            f"Invalid integer: must be {bounds[0]} to {bounds[1]}",
+            param=f"billing_cycle_anchor_config[{name}]",
+        )
+    return value
 
 
 def period_end(anchor: datetime, start: datetime, recurring: Form) -> datetime:

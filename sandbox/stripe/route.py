@@ -10,6 +10,49 @@ from sandbox.stripe.errors import StripeError
 from sandbox.stripe.form import Form
 
 _PLACE = re.compile(r"\{(\w+)\}")
+EITHER = frozenset({"created"})
+"""An instant, or a hash of bounds."""
+HASHES = frozenset(
+    [
+        "address",
+        "bill_for",
+        "billing_cycle_anchor",
+        "billing_cycle_anchor_config",
+        "billing_details",
+        "billing_mode",
+        "cancellation_details",
+        "card",
+        "customer_mapping",
+        "default_aggregation",
+        "invoice_creation",
+        "invoice_settings",
+        "metadata",
+        "pause_collection",
+        "payload",
+        "payment_intent_data",
+        "payment_settings",
+        "recurring",
+        "sepa_debit",
+        "setup_intent_data",
+        "value_settings",
+        "webhook_endpoint",
+    ]
+)
+LISTS = frozenset(
+    [
+        "enabled_events",
+        "events_from",
+        "expand",
+        "ids",
+        "include",
+        "items",
+        "line_items",
+        "lookup_keys",
+        "payment_method_types",
+        "types",
+    ]
+)
+"""What no parameter of these names is otherwise; all others are plain values."""
 PAGING = "limit starting_after ending_before"
 
 
@@ -51,6 +94,22 @@ class Route:
                 code="parameter_unknown",
                 param=unknown[0],
             )
+        for name, value in form.items():
+            _check_shape(name, value)
+
+
+def _check_shape(name: str, value: Any) -> None:
+    """Refuse a hash where a word is meant, and the other way round; nothing at all passes."""
+    if value == "" or name in EITHER:
+        return
+    meant: type = str
+    word = "string"
+    if name in HASHES:
+        meant, word = dict, "hash"
+    elif name in LISTS:
+        meant, word = list, "array"
+    if not isinstance(value, meant):
+        raise StripeError(f"Invalid {word}: {value}", code=f"parameter_invalid_{word}", param=name)
 
 
 def find_route(routes: Iterable[Route], method: str, path: str, form: Form) -> tuple[Route, Call]:

@@ -9,7 +9,7 @@ from sandbox.stripe.errors import StripeError, missing_param
 from sandbox.stripe.form import (
     Form,
     hash_of,
-    list_of,
+    hashes_of,
     required,
 )
 from sandbox.stripe.invoice_shape import Billed, subscription_of
@@ -45,7 +45,7 @@ class Subscriptions:
         end = anchor if anchor > at else period_end(anchor, at, prices[0]["recurring"])
         items = [
             new_item(account, subscription, price, entry, (at, end))
-            for price, entry in zip(prices, list_of(form, "items"), strict=True)
+            for price, entry in zip(prices, hashes_of(form, "items"), strict=True)
         ]
         subscription["items"]["data"] = items
         subscription["default_payment_method"] = method
@@ -112,7 +112,7 @@ class Subscriptions:
         return subscription
 
     def _prices(self, form: Form) -> list[Thing]:
-        entries = list_of(form, "items")
+        entries = hashes_of(form, "items")
         if not entries:
             raise missing_param("items")
         prices = []

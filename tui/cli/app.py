@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "rates": "tui.cli.rates:rates",
     "account": "tui.cli.account:account",
     "credits": "tui.cli.credit:credits_",
+    "stripe": "tui.cli.stripe:stripe",
     "hours": "tui.cli.hours:hours",
     "collect": "tui.cli.hours:collect",
     "usage": "tui.cli.usage:usage",

@@ -18,13 +18,14 @@ class Shop:
     now: Callable[[], datetime]
     window: str | None = "day"
     unit_amount_decimal: Decimal = Decimal("0.0001")
+    event_name: str = EVENT
     sent: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         v1 = self.client.v1
         meter: Any = {
             "display_name": "Usage",
-            "event_name": EVENT,
+            "event_name": self.event_name,
             "default_aggregation": {"formula": "sum"},
         }
         if self.window:
@@ -63,7 +64,7 @@ class Shop:
         identifier = name or f"event-{self.sent}"
         self.client.v1.billing.meter_events.create(
             {
-                "event_name": EVENT,
+                "event_name": self.event_name,
                 "payload": {"stripe_customer_id": customer, "value": str(value)},
                 "identifier": identifier,
                 "timestamp": int((at or self.now()).timestamp()),

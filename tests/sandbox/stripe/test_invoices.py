@@ -27,6 +27,28 @@ def subscription(shop: Shop, ada: str) -> Subscription:
     return shop.subscribe(ada)
 
 
+def buy_credits(client: StripeClient, stripe: StripeWorld, customer: str) -> None:
+    session = client.v1.checkout.sessions.create(
+        {
+            "mode": "payment",
+            "customer": customer,
+            "success_url": "https://example.org/done",
+            "line_items": [
+                {
+                    "price_data": {
+                        "currency": "usd",
+                        "unit_amount": 5_000,
+                        "product_data": {"name": "Credits"},
+                    },
+                    "quantity": 1,
+                }
+            ],
+            "invoice_creation": {"enabled": True},
+        }
+    )
+    stripe.people.pay(session.id)
+
+
 def kinds(stripe: StripeWorld) -> list[str]:
     return [event["type"] for event in stripe.all("event")]
 
@@ -196,6 +218,37 @@ def test_canceling_bills_open_usage_only_when_asked_to(
     assert totals == {silent.id: [0], billed.id: [100, 0]}
 
 
+def test_subscription_that_ends_with_its_period_bills_it_and_begins_no_other(
+    shop: Shop, ada: str, subscription: Subscription, client: StripeClient, clock: WorldClock
+) -> None:
+    client.v1.subscriptions.update(subscription.id, {"cancel_at_period_end": True})
+    shop.use(ada, 1_000_000)
+    clock.freeze(MAY + timedelta(days=2))
+    assert [(one.status, one.total) for one in shop.invoices(subscription.id)] == [("paid", 100)]
+    ended = client.v1.subscriptions.retrieve(subscription.id)
+    assert (ended.status, ended.ended_at) == ("canceled", APRIL.timestamp())
+
+
+def test_deleting_a_customer_ends_his_subscriptions(
+    ada: str, subscription: Subscription, client: StripeClient, stripe: StripeWorld
+) -> None:
+    client.v1.customers.delete(ada)
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "canceled"
+    assert kinds(stripe)[-2:] == ["customer.subscription.deleted", "customer.deleted"]
+    assert client.v1.customers.retrieve(ada).deleted
+
+
+def test_pause_of_collection_ends_by_itself_when_told_to(
+    subscription: Subscription, client: StripeClient, clock: WorldClock
+) -> None:
+    until = int((clock() + timedelta(days=3)).timestamp())
+    client.v1.subscriptions.update(
+        subscription.id, {"pause_collection": {"behavior": "keep_as_draft", "resumes_at": until}}
+    )
+    clock.advance(timedelta(days=4))
+    assert client.v1.subscriptions.retrieve(subscription.id).pause_collection is None
+
+
 def test_collection_may_be_paused_and_its_invoices_voided(
     shop: Shop, ada: str, subscription: Subscription, client: StripeClient, clock: WorldClock
 ) -> None:
@@ -230,10 +283,11 @@ def test_second_subscription_bills_the_same_usage_a_second_time(
 
 
 def test_amount_too_small_to_charge_is_owed_with_the_next_invoice(
-    shop: Shop, ada: str, subscription: Subscription, clock: WorldClock
+    shop: Shop, ada: str, subscription: Subscription, stripe: StripeWorld, clock: WorldClock
 ) -> None:
     shop.use(ada, 300_000)
     clock.freeze(APRIL + timedelta(days=1))
+    buy_credits(shop.client, stripe, ada)  # its receipt leaves the balance alone
     shop.use(ada, 1_000_000)
     clock.freeze(MAY + timedelta(hours=2))
     second, first = shop.invoices(subscription.id)

@@ -184,6 +184,47 @@ CREATE TABLE hopsmeter.stripe_invoices (
 );
 CREATE INDEX stripe_invoices_account ON hopsmeter.stripe_invoices (account_no, usage_start);
 
+-- The metered invoice that a day of an account is on, once that is final.
+CREATE FUNCTION hopsmeter.stripe_final_invoice(account int, on_day date) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT id FROM hopsmeter.stripe_invoices
+        WHERE account_no = account AND finalized_at IS NOT NULL AND units IS NOT NULL
+          AND on_day >= (usage_start AT TIME ZONE 'UTC')::date
+          AND on_day < (usage_end AT TIME ZONE 'UTC')::date
+        ORDER BY usage_start LIMIT 1);
+
+-- What an account's days come to that are on no final invoice yet: more cannot be taken off there.
+CREATE FUNCTION hopsmeter.stripe_open_nano(account int) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT coalesce(sum(posted_nano + moved_nano), 0)::bigint FROM hopsmeter.stripe_days
+        WHERE account_no = account
+          AND day >= coalesce((SELECT max((usage_end AT TIME ZONE 'UTC')::date)
+                               FROM hopsmeter.stripe_invoices
+                               WHERE account_no = account AND finalized_at IS NOT NULL
+                                 AND units IS NOT NULL), '-infinity'));
+
+-- What of each account's day Stripe was not told, and why not: "to report" and "to move" go by themselves,
+-- all others are for a person. `oldest`: the first day of which Stripe still takes events.
+CREATE FUNCTION hopsmeter.stripe_due(oldest date)
+RETURNS TABLE (account_no int, day date, due_nano bigint, reason text)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT d.account_no, d.day, d.due_nano,
+       CASE WHEN a.billed_from IS NULL OR u.stripe_subscription_id IS NULL THEN 'not linked'
+            WHEN a.ended_since IS NOT NULL OR a.customer_deleted THEN 'ended'
+            WHEN a.parked_at IS NOT NULL THEN 'parked'
+            WHEN d.day < (a.billed_from AT TIME ZONE 'UTC')::date THEN 'before'
+            WHEN hopsmeter.stripe_final_invoice(d.account_no, d.day) IS NOT NULL THEN
+                CASE WHEN hopsmeter.stripe_open_nano(d.account_no) + d.due_nano < 0 THEN 'below zero'
+                     ELSE 'to move' END
+            WHEN d.day < oldest THEN 'too old'
+            ELSE 'to report' END
+FROM hopsmeter.stripe_days d
+JOIN hopsmeter.users u ON u.no = d.account_no
+LEFT JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
+WHERE d.posted_nano + d.moved_nano <> d.snapshot_nano;
+END;
+
 -- ── credits bought ──────────────────────────────────────────────────────────────────────────
 
 -- One row per Checkout session. open · processing: paid by a way that takes days · paid: credited ·

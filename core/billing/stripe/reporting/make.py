@@ -1,0 +1,200 @@
+"""What is told next: the ledger read by day, days that are final moved, reports written down.
+
+All of it in short transactions under the lock REPORTING, before anything is sent: whoever is killed
+leaves either nothing or a row that says what was about to be said.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from core.billing.stripe.units import UNIT_NANO
+from core.clock import day_of
+from core.db.locks import Lock, take
+from core.db.queries import queries_beside
+
+_SQL = queries_beside(__file__)
+REPORTABLE = timedelta(days=34)
+"""Stripe takes events of the last 35 days; a day less, since a run may last over midnight."""
+DAYS_MAX = 31
+"""Added up in one statement."""
+READS_MAX = 400
+MOVES_MAX = 10_000
+INVOICES_MAX = 10_000
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How many days were added up anew, invoices that had not heard all, and days moved."""
+
+    days: int = 0
+    late: int = 0
+    moved: int = 0
+
+
+def prepare(connection: Connection, now: datetime) -> Prepared:
+    """Read the ledger, hold final invoices against it, and bring what is final to the open day."""
+    days = 0
+    for _ in range(READS_MAX):
+        with connection.transaction():
+            take(connection, Lock.REPORTING)
+            row = connection.execute(_SQL["read_days"], {"limit": DAYS_MAX}).fetchone()
+        assert row is not None
+        days += row[0]
+        if row[0] < DAYS_MAX:
+            break
+    return Prepared(days, _compare(connection, now), _move_final(connection, now))
+
+
+def make_reports(connection: Connection, now: datetime) -> int:
+    """Write down the next report of each account that owes one; return how many."""
+    today = day_of(now)
+    values = {"unit": UNIT_NANO, "now": now, "today": today, "oldest": today - REPORTABLE}
+    with connection.transaction():
+        take(connection, Lock.REPORTING)
+        row = connection.execute(_SQL["make_reports"], values).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@dataclass(frozen=True)
+class _Final:
+    account_no: int
+    day: date
+    due_nano: int
+    posted_nano: int
+    seq: int
+    invoice_id: str
+    open_nano: int
+
+
+def _move_final(connection: Connection, now: datetime) -> int:
+    """Take what is owed of days on final invoices to the open day.
+
+    One that would bring the open cycle below zero, where Stripe bills nothing, waits.
+    """
+    today = day_of(now)
+    moved = 0
+    with connection.transaction():
+        take(connection, Lock.REPORTING)
+        with connection.cursor(row_factory=class_row(_Final)) as cursor:
+            values = {"oldest": today - REPORTABLE, "today": today, "limit": MOVES_MAX}
+            found = cursor.execute(_SQL["final_due"], values).fetchall()
+        left: dict[int, int] = {}
+        for each in found:
+            room = left.setdefault(each.account_no, each.open_nano)
+            if room + each.due_nano < 0:
+                continue
+            left[each.account_no] = room + each.due_nano
+            move = {
+                "account_no": each.account_no,
+                "from_day": each.day,
+                "to_day": today,
+                "amount_nano": each.due_nano,
+                "kind": "final",
+                "ref": f"final {each.day} {each.posted_nano} {each.seq} {today}",
+                "invoice_id": each.invoice_id,
+                "by": "daemon",
+                "why": f"{each.day} is on invoice {each.invoice_id}, which is final",
+            }
+            connection.execute(_SQL["move"], move)
+            moved += 1
+    return moved
+
+
+def _compare(connection: Connection, now: datetime) -> int:
+    """Hold each final invoice's quantity against what is counted for its days, once.
+
+    Returns how many invoices had not heard all. One that fits no way is left to reconciliation.
+    """
+    late = 0
+    with connection.transaction():
+        take(connection, Lock.REPORTING)
+        found = connection.execute(_SQL["to_compare"], {"limit": INVOICES_MAX}).fetchall()
+        for invoice_id, account_no, units, since, until in found:
+            values = {"account_no": account_no, "since": since, "until": until}
+            steps = connection.execute(_SQL["accepted_steps"], values).fetchall()
+            unheard = not_billed(steps, units)
+            if unheard:
+                _take_back(connection, account_no, unheard, invoice_id, now)
+                late += 1
+            connection.execute(_SQL["compared"], {"id": invoice_id, "now": now})
+    return late
+
+
+def not_billed(steps: list[tuple[date, int]], billed: int) -> dict[date, int] | None:
+    """Return by day the units that Stripe accepted and an invoice of `billed` did not count.
+
+    `steps` are what each report added, the newest first. Reports of an account go one after the other,
+    so what came too late are the last of them. Less than nothing is billed as nothing: then what is
+    below it was not billed either. None where no number of late reports explains the invoice.
+    """
+    counted = sum(step for _, step in steps)
+    late: dict[date, int] = defaultdict(int)
+    for day, step in [*steps, (date.max, 0)]:
+        if max(counted, 0) == billed:
+            if counted < 0:
+                late[day if day != date.max else steps[-1][0]] += counted
+            return {day: units for day, units in late.items() if units}
+        counted -= step
+        late[day] += step
+    return None
+
+
+def _take_back(
+    connection: Connection,
+    account_no: int,
+    unheard: dict[date, int],
+    invoice_id: str,
+    now: datetime,
+) -> None:
+    """Count units of days as unreported again: their invoice did not hear of them."""
+    why = f"late {invoice_id}"
+    take_back(connection, account_no, unheard, why, f"too late for invoice {invoice_id}", now)
+
+
+def take_back(
+    connection: Connection,
+    account_no: int,
+    unheard: dict[date, int],
+    ref: str,
+    memo: str,
+    now: datetime,
+) -> None:
+    """Count units of days as unreported again, under the lock REPORTING; the next run goes on from there.
+
+    A report that is not sent says so, and what was posted as accepted is taken back.
+    """
+    values = {"account_no": account_no, "days": sorted(unheard)}
+    posted_on = posting_date(connection, day_of(now))
+    for day, seq, meter, unit, remainder, entry_id in connection.execute(
+        _SQL["newest_reports"], values
+    ).fetchall():
+        late = {
+            "account_no": account_no,
+            "day": day,
+            "late": unheard[day],
+            "unit": unit,
+            "remainder": remainder,
+            "meter": meter,
+            "ref": f"{ref} {day} {account_no}:{seq + 1}",
+            "memo": memo,
+            "reverses": entry_id,
+            "posted_on": posted_on,
+            "now": now,
+        }
+        connection.execute(_SQL["take_back"], late)
+
+
+def posting_date(connection: Connection, today: date) -> date:
+    """Return the date on which what is posted today stands."""
+    row = connection.execute("SELECT hopsmeter.posting_date(%s, %s)", [today, today]).fetchone()
+    assert row is not None
+    on: date = row[0]
+    return on

@@ -1,0 +1,328 @@
+-- Reporting: what the ledger moved into receivables, what of it Stripe was told, and what it is told next.
+
+-- name: read_days
+-- Adds up, of the days that were posted since they were read (some, oldest first), what the ledger moved into
+-- each account's receivable; and of the days on which something was moved there by hand, always. One
+-- statement, so that the postings that are marked as read are those that were added up.
+WITH newest AS (
+    SELECT day, max(no) AS no FROM hopsmeter.postings GROUP BY day),
+changed AS MATERIALIZED (
+    SELECT n.day, n.no FROM newest n LEFT JOIN hopsmeter.stripe_days_read r ON r.day = n.day
+    WHERE n.no > coalesce(r.posting_no, 0) ORDER BY n.day LIMIT %(limit)s),
+charged AS (
+    SELECT e.account_no, e.usage_day AS day,
+           sum(CASE WHEN e.book = 2 THEN -e.amount_nano ELSE e.amount_nano END)::bigint AS nano
+    FROM hopsmeter.ledger_entries e
+    WHERE e.usage_day = ANY (ARRAY(SELECT day FROM changed)) AND e.posting_no IS NOT NULL
+      AND (e.book = 2 OR e.contra = 2)
+    GROUP BY e.account_no, e.usage_day),
+by_hand AS (
+    SELECT account_no, posted_on AS day, sum(amount_nano)::bigint AS nano
+    FROM hopsmeter.ledger_entries WHERE posting_no IS NULL AND contra = 2
+    GROUP BY account_no, posted_on),
+-- A day moved to by hand is whole only with its charges, read or not.
+beside AS (
+    SELECT h.account_no, h.day,
+           coalesce((SELECT sum(CASE WHEN e.book = 2 THEN -e.amount_nano ELSE e.amount_nano END)
+                     FROM hopsmeter.ledger_entries e
+                     WHERE e.account_no = h.account_no AND e.usage_day = h.day
+                       AND e.posting_no IS NOT NULL AND (e.book = 2 OR e.contra = 2)), 0)::bigint
+               + h.nano AS nano
+    FROM by_hand h),
+totals AS (
+    SELECT * FROM beside
+    UNION ALL
+    SELECT * FROM charged c
+    WHERE NOT EXISTS (SELECT FROM by_hand h WHERE h.account_no = c.account_no AND h.day = c.day)),
+kept AS (
+    INSERT INTO hopsmeter.stripe_days AS d (account_no, day, posted_nano)
+    SELECT account_no, day, nano FROM totals ORDER BY account_no, day
+    ON CONFLICT (account_no, day) DO UPDATE SET posted_nano = excluded.posted_nano
+    WHERE d.posted_nano <> excluded.posted_nano
+    RETURNING 1),
+marked AS (
+    INSERT INTO hopsmeter.stripe_days_read (day, posting_no) SELECT day, no FROM changed
+    ON CONFLICT (day) DO UPDATE SET posting_no = excluded.posting_no)
+SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM kept);
+
+-- name: make_reports
+-- Of each account that may be reported, and has nothing under way, the report of its oldest day that is owed:
+-- written down, and with it what is thereby reported of the day, before anything is sent.
+WITH able AS MATERIALIZED (
+    SELECT a.account_no, a.meter, a.remainder_nano, u.stripe_customer_id AS customer,
+           (a.billed_from AT TIME ZONE 'UTC')::date AS since, a.billed_from
+    FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+    WHERE a.parked_at IS NULL AND NOT a.customer_deleted AND a.ended_since IS NULL
+      AND a.billed_from IS NOT NULL AND u.stripe_customer_id IS NOT NULL
+      AND u.stripe_subscription_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r WHERE r.account_no = a.account_no
+                      AND r.state IN ('due', 'in flight', 'unknown', 'refused'))),
+chosen AS (
+    SELECT DISTINCT ON (d.account_no) d.*, a.meter, a.customer, a.billed_from,
+           d.due_nano + a.remainder_nano AS rest
+    FROM hopsmeter.stripe_days d JOIN able a ON a.account_no = d.account_no
+    WHERE d.posted_nano + d.moved_nano <> d.snapshot_nano
+      AND d.day BETWEEN greatest(a.since, %(oldest)s::date)
+                    AND CASE a.meter WHEN 'daily' THEN %(today)s::date ELSE %(today)s::date - 1 END
+      AND hopsmeter.stripe_final_invoice(d.account_no, d.day) IS NULL
+    ORDER BY d.account_no, d.day),
+stepped AS (   -- divided towards minus infinity
+    SELECT *, rest - ((rest %% %(unit)s + %(unit)s) %% %(unit)s) AS whole FROM chosen),
+made AS (
+    INSERT INTO hopsmeter.stripe_reports
+        (account_no, day, seq, meter, snapshot_nano, units, units_before, remainder_nano, unit_nano,
+         identifier, event_at, state, ended_at, made_at, next_try_at)
+    SELECT account_no, day, seq + 1, meter, posted_nano + moved_nano, units + whole / %(unit)s, units,
+           rest - whole, %(unit)s,
+           concat_ws(':', customer, day, seq + 1, units + whole / %(unit)s),
+           greatest(least((day + 1)::timestamp AT TIME ZONE 'UTC' - interval '1 second', %(now)s),
+                    billed_from),
+           -- Less than a unit is nothing that could be told.
+           CASE WHEN whole = 0 THEN 'accepted' ELSE 'due' END,
+           CASE WHEN whole = 0 THEN %(now)s::timestamptz END, %(now)s, %(now)s
+    FROM stepped ORDER BY account_no
+    RETURNING account_no, day, seq, snapshot_nano, units, remainder_nano),
+counted AS (
+    UPDATE hopsmeter.stripe_days d
+    SET snapshot_nano = m.snapshot_nano, units = m.units, seq = m.seq
+    FROM made m WHERE d.account_no = m.account_no AND d.day = m.day),
+carried AS (
+    UPDATE hopsmeter.stripe_accounts a SET remainder_nano = m.remainder_nano
+    FROM made m WHERE a.account_no = m.account_no)
+SELECT count(*) FROM made;
+
+-- name: claim_reports
+-- Takes reports to be sent: those that are due, and those whose sender was lost, whose outcome nobody knows.
+-- Of the sum meter one that is unknown for too long is left: Stripe may have forgotten that it had it.
+WITH found AS (
+    SELECT r.id FROM hopsmeter.stripe_reports r
+    JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no AND a.parked_at IS NULL
+    WHERE r.state IN ('due', 'in flight', 'unknown') AND r.next_try_at <= %(now)s
+      AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
+      AND (r.meter = 'daily' OR r.sent_at IS NULL OR r.sent_at > %(forgotten)s)
+    ORDER BY r.next_try_at, r.id LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED)
+UPDATE hopsmeter.stripe_reports r
+SET state = 'in flight', sent_at = coalesce(r.sent_at, %(now)s), tries = r.tries + 1,
+    lease_token = %(token)s, lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM found, hopsmeter.users u, hopsmeter.stripe_meters m
+WHERE r.id = found.id AND u.no = r.account_no AND m.kind = r.meter
+RETURNING r.id, r.account_no, u.stripe_customer_id AS customer, m.event_name, r.identifier, r.event_at,
+          CASE r.meter WHEN 'daily' THEN r.units ELSE r.units - r.units_before END AS value,
+          r.tries, r.meter;
+
+-- name: accept_reports
+-- Stripe has these: their balances are locked in order, what was told stands against the receivable, and what
+-- the daily meter thereby forgot is marked.
+WITH ours AS MATERIALIZED (
+    SELECT r.* FROM hopsmeter.stripe_reports r
+    WHERE r.id = ANY (%(ids)s::bigint[]) AND r.lease_token = %(token)s AND r.state = 'in flight'),
+held AS MATERIALIZED (
+    SELECT b.account_no FROM hopsmeter.ledger_balances b
+    WHERE b.book = 2 AND b.account_no IN (SELECT account_no FROM ours)
+    ORDER BY b.account_no FOR UPDATE),
+entered AS (
+    INSERT INTO hopsmeter.ledger_entries
+        (account_no, book, contra, amount_nano, posted_on, ref, memo)
+    SELECT o.account_no, 2, 16, (o.units - o.units_before) * o.unit_nano, %(posted_on)s,
+           'stripe ' || o.identifier, 'reported for ' || o.day
+    FROM ours o JOIN held h ON h.account_no = o.account_no
+    ORDER BY o.account_no
+    RETURNING id, account_no, amount_nano, ref),
+booked AS (
+    UPDATE hopsmeter.ledger_balances b SET balance_nano = b.balance_nano + e.amount_nano
+    FROM entered e WHERE b.account_no = e.account_no AND b.book = 2),
+forgotten AS (
+    UPDATE hopsmeter.stripe_reports r SET state = 'superseded'
+    FROM ours o WHERE o.meter = 'daily' AND r.account_no = o.account_no AND r.day = o.day
+      AND r.seq < o.seq AND r.state = 'accepted')
+UPDATE hopsmeter.stripe_reports r
+SET state = 'accepted', ended_at = %(now)s, entry_id = e.id, error = NULL,
+    lease_token = NULL, lease_until = NULL
+FROM entered e WHERE e.account_no = r.account_no AND e.ref = 'stripe ' || r.identifier
+  AND r.id = ANY (%(ids)s::bigint[]);
+
+-- name: again_reports
+-- To be sent again after a pause: nobody knows whether Stripe has them, or it has surely not.
+UPDATE hopsmeter.stripe_reports r
+SET state = k.state, error = k.error, next_try_at = %(now)s::timestamptz + make_interval(secs => k.pause_s),
+    lease_token = NULL, lease_until = NULL
+FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(errors)s::text[], %(pauses)s::float8[])
+    AS k (id, state, error, pause_s)
+WHERE r.id = k.id AND r.lease_token = %(token)s AND r.state = 'in flight';
+
+-- name: refuse_report
+-- Stripe will not have it: the account is parked until somebody has looked.
+WITH refused AS (
+    UPDATE hopsmeter.stripe_reports
+    SET state = 'refused', error = %(error)s, lease_token = NULL, lease_until = NULL
+    WHERE id = %(id)s AND lease_token = %(token)s AND state = 'in flight'
+    RETURNING account_no)
+UPDATE hopsmeter.stripe_accounts a SET parked_at = %(now)s, parked_why = %(error)s
+FROM refused WHERE a.account_no = refused.account_no;
+
+-- name: final_due
+-- Owed days that are on a final invoice, with what their account's open cycle comes to; those with a report
+-- under way wait for its outcome.
+SELECT d.account_no, d.day, d.due_nano, t.posted_nano, t.seq,
+       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id,
+       hopsmeter.stripe_open_nano(d.account_no) AS open_nano
+FROM hopsmeter.stripe_due(%(oldest)s) d
+JOIN hopsmeter.stripe_days t ON t.account_no = d.account_no AND t.day = d.day
+WHERE d.reason IN ('to move', 'below zero') AND d.day < %(today)s
+  AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                  WHERE r.account_no = d.account_no AND r.day = d.day
+                    AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
+  AND NOT EXISTS (SELECT FROM hopsmeter.stripe_invoices i
+                  WHERE i.id = hopsmeter.stripe_final_invoice(d.account_no, d.day)
+                    AND i.compared_at IS NULL)
+ORDER BY d.account_no, d.due_nano < 0, d.day LIMIT %(limit)s;
+
+-- name: move
+-- Takes an amount from one day to another; again under the same reference does nothing.
+WITH moved AS (
+    INSERT INTO hopsmeter.stripe_moves
+        (account_no, from_day, to_day, amount_nano, kind, ref, invoice_id, by, why)
+    VALUES (%(account_no)s, %(from_day)s, %(to_day)s, %(amount_nano)s, %(kind)s, %(ref)s,
+            %(invoice_id)s, %(by)s, %(why)s)
+    ON CONFLICT (account_no, ref) DO NOTHING
+    RETURNING account_no, from_day, to_day, amount_nano)
+INSERT INTO hopsmeter.stripe_days AS d (account_no, day, moved_nano)
+SELECT account_no, from_day, -amount_nano FROM moved
+UNION ALL
+SELECT account_no, to_day, amount_nano FROM moved
+ON CONFLICT (account_no, day) DO UPDATE SET moved_nano = d.moved_nano + excluded.moved_nano;
+
+-- name: to_compare
+-- Final invoices whose quantity was not yet held against what was accepted for their days; those with a report
+-- under way wait for its outcome.
+SELECT i.id, i.account_no, i.units, (i.usage_start AT TIME ZONE 'UTC')::date AS since,
+       (i.usage_end AT TIME ZONE 'UTC')::date AS until
+FROM hopsmeter.stripe_invoices i
+WHERE i.finalized_at IS NOT NULL AND i.units IS NOT NULL AND i.compared_at IS NULL
+  AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                  WHERE r.account_no = i.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused')
+                    AND r.day >= (i.usage_start AT TIME ZONE 'UTC')::date
+                    AND r.day < (i.usage_end AT TIME ZONE 'UTC')::date)
+ORDER BY i.account_no, i.usage_start LIMIT %(limit)s;
+
+-- name: accepted_steps
+-- What each report that Stripe accepted added to what is counted of a cycle's days, the newest first: of one
+-- account they went one after the other.
+SELECT r.day, r.units - r.units_before AS step FROM hopsmeter.stripe_reports r
+WHERE r.account_no = %(account_no)s AND r.day >= %(since)s AND r.day < %(until)s
+  AND r.state IN ('accepted', 'superseded', 'settled')
+ORDER BY r.id DESC;
+
+-- name: newest_reports
+-- The newest report of each of these days.
+SELECT DISTINCT ON (r.day) r.day, r.seq, r.meter, r.unit_nano, r.remainder_nano, r.entry_id
+FROM hopsmeter.stripe_reports r
+WHERE r.account_no = %(account_no)s AND r.day = ANY (%(days)s) ORDER BY r.day, r.seq DESC;
+
+-- name: take_back
+-- Units of a day that came too late for its invoice count as unreported again: a report that is not sent says
+-- so, and the entry of their acceptance is taken back.
+WITH entered AS (
+    INSERT INTO hopsmeter.ledger_entries
+        (account_no, book, contra, amount_nano, posted_on, ref, memo, reverses)
+    VALUES (%(account_no)s, 2, 16, -(%(late)s::bigint * %(unit)s), %(posted_on)s, %(ref)s,
+            %(memo)s, %(reverses)s)
+    RETURNING id),
+booked AS (
+    UPDATE hopsmeter.ledger_balances
+    SET balance_nano = balance_nano - %(late)s::bigint * %(unit)s
+    WHERE account_no = %(account_no)s AND book = 2),
+made AS (
+    INSERT INTO hopsmeter.stripe_reports
+        (account_no, day, seq, meter, snapshot_nano, units, units_before, remainder_nano, unit_nano,
+         identifier, event_at, state, made_at, ended_at, entry_id)
+    SELECT account_no, day, seq + 1, %(meter)s, snapshot_nano - %(late)s::bigint * %(unit)s,
+           units - %(late)s, units, %(remainder)s, %(unit)s, %(ref)s, %(now)s, 'settled', %(now)s, %(now)s,
+           (SELECT id FROM entered)
+    FROM hopsmeter.stripe_days WHERE account_no = %(account_no)s AND day = %(day)s
+    RETURNING account_no, day, seq, snapshot_nano, units)
+UPDATE hopsmeter.stripe_days d SET snapshot_nano = m.snapshot_nano, units = m.units, seq = m.seq
+FROM made m WHERE d.account_no = m.account_no AND d.day = m.day;
+
+-- name: compared
+UPDATE hopsmeter.stripe_invoices SET compared_at = %(now)s WHERE id = %(id)s;
+
+-- name: settle
+-- A person settles what is due of a day outside of Stripe: it stands against the receivable.
+WITH entered AS (
+    SELECT hopsmeter.write_entry(%(account_no)s, 2::smallint, 17::smallint, %(amount_nano)s,
+                                 %(posted_on)s, NULL, NULL, %(ref)s, %(why)s, NULL) AS id),
+moved AS (
+    INSERT INTO hopsmeter.stripe_moves
+        (account_no, from_day, amount_nano, kind, ref, entry_id, by, why)
+    SELECT %(account_no)s, %(day)s, %(amount_nano)s, 'settled', %(ref)s, id, %(by)s, %(why)s FROM entered
+    RETURNING account_no, from_day, amount_nano)
+UPDATE hopsmeter.stripe_days d SET moved_nano = d.moved_nano - m.amount_nano
+FROM moved m WHERE d.account_no = m.account_no AND d.day = m.from_day;
+
+-- name: due_day
+-- What is due of an account's day, and whether something of the account is under way.
+SELECT d.due_nano,
+       EXISTS (SELECT FROM hopsmeter.stripe_reports r
+               WHERE r.account_no = d.account_no AND r.day = d.day
+                 AND r.state IN ('due', 'in flight', 'unknown')) AS under_way,
+       d.posted_nano, d.seq
+FROM hopsmeter.stripe_days d
+WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE;
+
+-- name: due_days
+-- The days of an account that are for a person to decide, oldest first.
+SELECT day, due_nano, reason FROM hopsmeter.stripe_due(%(oldest)s)
+WHERE account_no = %(account_no)s AND reason NOT IN ('to report', 'to move')
+ORDER BY day LIMIT %(limit)s;
+
+-- name: forgotten
+-- Of sum meters, reports whose outcome is unknown for so long that Stripe may not know their identifier any
+-- more; with what was counted of the day without them.
+SELECT r.id, r.account_no, r.day, r.units, r.units_before, u.stripe_customer_id AS customer, m.meter_id
+FROM hopsmeter.stripe_reports r
+JOIN hopsmeter.users u ON u.no = r.account_no
+JOIN hopsmeter.stripe_meters m ON m.kind = r.meter
+WHERE r.meter = 'sum' AND r.state IN ('due', 'in flight', 'unknown') AND r.sent_at <= %(forgotten)s
+  AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
+ORDER BY r.id LIMIT %(limit)s;
+
+-- name: decide_arrived
+-- Stripe has it: its acceptance is written by the same statement as any other.
+UPDATE hopsmeter.stripe_reports
+SET state = 'in flight', lease_token = %(token)s,
+    lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown')
+  AND (lease_until IS NULL OR lease_until < clock_timestamp());
+
+-- name: decide_lost
+-- Stripe never had it: it is sent as if for the first time, under an identifier that was never used.
+UPDATE hopsmeter.stripe_reports
+SET state = 'due', sent_at = NULL, next_try_at = %(now)s, identifier = identifier || ':again' || tries,
+    lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown')
+  AND (lease_until IS NULL OR lease_until < clock_timestamp());
+
+-- name: undecided
+-- What Stripe says fits neither: a person says what became of it.
+UPDATE hopsmeter.stripe_reports SET error = %(error)s WHERE id = %(id)s;
+
+-- name: said_of_day
+-- What Stripe says it has of an account's day, what it accepted, and the day's newest report.
+SELECT s.units AS said, s.fetched_at,
+       coalesce((SELECT r.units FROM hopsmeter.stripe_reports r
+                 WHERE r.account_no = d.account_no AND r.day = d.day
+                   AND r.state IN ('accepted', 'superseded') ORDER BY r.seq DESC LIMIT 1), 0) AS accepted,
+       EXISTS (SELECT FROM hopsmeter.stripe_reports r
+               WHERE r.account_no = d.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
+           AS under_way,
+       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id
+FROM hopsmeter.stripe_days d
+LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day = d.day
+WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE OF d;
+
+-- name: undecided_report
+-- The report of an account's day whose outcome is unknown.
+SELECT id FROM hopsmeter.stripe_reports
+WHERE account_no = %(account_no)s AND day = %(day)s AND state IN ('in flight', 'unknown')
+  AND sent_at IS NOT NULL;

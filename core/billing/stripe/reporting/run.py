@@ -1,0 +1,39 @@
+"""One run of reporting: what is owed is prepared, what was unknown for too long decided, all told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from core.billing.stripe.gateway import Door, Gateway
+from core.billing.stripe.reporting.decide import decide_forgotten
+from core.billing.stripe.reporting.make import Prepared, prepare
+from core.billing.stripe.reporting.send import Sent, report_due
+from core.clock import Clock
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a run prepared and sent; `undecided` reports of sum meters wait for a person."""
+
+    prepared: Prepared
+    sent: Sent
+    undecided: int
+
+
+async def report(
+    connection: Connection,
+    door: Door,
+    clock: Clock,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Reported:
+    """Bring what Stripe was told to what is owed; each part again, or after a crash, changes nothing."""
+    prepared = prepare(connection, clock())
+    async with Gateway(door) as gateway:
+        undecided = await decide_forgotten(connection, gateway, clock())
+        sent = await report_due(connection, gateway, clock, stopping=stopping)
+    return Reported(prepared, sent, undecided)

@@ -1,0 +1,122 @@
+"""What a person decides about a day that is not reported by itself: billed elsewhere, or on the open day."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import psycopg
+
+from core.audit.trail import record
+from core.billing.stripe.reporting.make import REPORTABLE, posting_date
+from core.clock import day_of
+from core.db.locks import Lock, take
+from core.db.queries import queries_beside
+from core.errors import Conflict
+from core.identity.accounts import find_account
+from core.identity.principal import Principal
+from core.money import exact_from_nano
+
+_SQL = queries_beside(__file__)
+DAYS_MAX = 4_000
+
+How = Literal["outside", "open-day"]
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Which days were settled and with how much, in nano-units of `currency`."""
+
+    account: str
+    currency: str
+    how: How
+    days: tuple[tuple[date, int], ...]
+
+    @property
+    def amount_nano(self) -> int:
+        return sum(amount for _, amount in self.days)
+
+
+def settle(
+    connection: Connection,
+    principal: Principal,
+    *,
+    account: str,
+    day: date | None,
+    how: How,
+    why: str,
+    now: datetime,
+) -> Settled:
+    """Settle one day, or all that wait for a person: outside of Stripe, or on the day that runs.
+
+    Outside: what is due stands against the receivable, and Stripe is never told. On the open day: it
+    is reported with that, and billed with its month.
+    """
+    principal.require_admin("settle what Stripe was not told")
+    payer = find_account(connection, account)
+    take(connection, Lock.REPORTING)
+    today = day_of(now)
+    if day is None:
+        values = {"account_no": payer.no, "oldest": today - REPORTABLE, "limit": DAYS_MAX}
+        days = [row[0] for row in connection.execute(_SQL["due_days"], values).fetchall()]
+    else:
+        days = [day]
+    done = [
+        (each, _settle_day(connection, principal, payer.no, each, how, why, now)) for each in days
+    ]
+    settled = Settled(payer.id, payer.currency or "", how, tuple(each for each in done if each[1]))
+    if not settled.days:
+        which = f"Of {day} nothing" if day else "Nothing"
+        raise Conflict(f"{which} is due of {payer.label}. Nothing was changed.")
+    record(
+        connection,
+        principal,
+        "stripe.settle",
+        f"account {payer.id}",
+        after={
+            "how": how,
+            "currency": settled.currency,
+            "amount_nano": settled.amount_nano,
+            "days": [f"{each} {exact_from_nano(amount)}" for each, amount in settled.days],
+        },
+        why=why,
+    )
+    return settled
+
+
+def _settle_day(
+    connection: Connection,
+    principal: Principal,
+    account_no: int,
+    day: date,
+    how: How,
+    why: str,
+    now: datetime,
+) -> int:
+    found = connection.execute(_SQL["due_day"], {"account_no": account_no, "day": day}).fetchone()
+    if found is None or not found[0]:
+        return 0
+    due_nano, under_way, posted_nano, seq = found
+    if under_way:
+        raise Conflict(
+            f"Of {day} a report is under way; settle what is left once its outcome is known."
+            " Nothing was changed."
+        )
+    today = day_of(now)
+    values = {
+        "account_no": account_no,
+        "day": day,
+        "amount_nano": due_nano,
+        "ref": f"settled {day} {posted_nano} {seq} {now.isoformat()}",
+        "by": principal.actor,
+        "why": why,
+        "posted_on": posting_date(connection, today),
+    }
+    if how == "outside":
+        connection.execute(_SQL["settle"], values)
+        return int(due_nano)
+    if day == today:
+        raise Conflict(f"{day} is the open day: it is reported by itself. Nothing was changed.")
+    move = {**values, "from_day": day, "to_day": today, "kind": "by hand", "invoice_id": None}
+    connection.execute(_SQL["move"], move)
+    return int(due_nano)
