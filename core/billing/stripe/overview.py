@@ -16,7 +16,7 @@ from core.errors import StripeRefused, StripeStopped
 _SQL = queries_beside(__file__)
 HOOK_PATH: Final = "/webhooks/stripe"
 WANTED: Final = frozenset(SNAPSHOT)
-"""Events that an endpoint is to be told of; each of them is answered by fetching what it is about."""
+"""Events that an endpoint is to be told of; each is answered by fetching what it is about."""
 
 Connection = psycopg.Connection[Any]
 
