@@ -1,5 +1,74 @@
-"""What a unit of the meter is worth: a millionth of the currency."""
+"""Units of the meter and the smallest units of currencies: the borders of our nano-units.
 
+A unit of the meter is a millionth of the currency, whatever the currency; Stripe prices it in the
+currency's smallest unit (cents, yen), and rounds once, on the invoice's line.
+"""
+
+from decimal import Decimal
 from typing import Final
 
+from core.errors import InputFault
+from core.money import NANO, exact_from_nano
+
 UNIT_NANO: Final = 1_000
+"""What one unit of the meter stands for."""
+UNITS: Final = NANO // UNIT_NANO
+"""Of the meter in one unit of the currency."""
+WITHOUT_DECIMALS: Final = frozenset(
+    {
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "JPY",
+        "KMF",
+        "KRW",
+        "MGA",
+        "PYG",
+        "RWF",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    }
+)
+"""Currencies whose smallest unit is the whole one; all others that are taken have cents."""
+NOT_TAKEN: Final = frozenset({"BHD", "ISK", "JOD", "KWD", "OMR", "TND", "UGX"})
+"""Stripe charges these in steps (of 10 or 100 of what it counts in), to which usage does not keep."""
+
+
+def require_billable(currency: str) -> str:
+    """Return a currency that usage can be invoiced in; InputFault for one that cannot."""
+    if currency in NOT_TAKEN:
+        raise InputFault(
+            f"{currency} cannot be billed through Stripe: it charges {currency} in steps that usage"
+            " does not keep to. Bill these accounts another way. Nothing was changed."
+        )
+    return currency
+
+
+def minor_nano(currency: str) -> int:
+    """Return what the smallest unit of a currency stands for in nano-units."""
+    return NANO if require_billable(currency) in WITHOUT_DECIMALS else NANO // 100
+
+
+def unit_price(currency: str) -> Decimal:
+    """Return the price of one unit of the meter in the currency's smallest unit, exactly."""
+    return Decimal(UNIT_NANO) / Decimal(minor_nano(currency))
+
+
+def nano_of_minor(minor: int, currency: str) -> int:
+    """Return an amount that Stripe names in the currency's smallest unit."""
+    return minor * minor_nano(currency)
+
+
+def minor_of_nano(nano: int, currency: str) -> int:
+    """Return an amount in the currency's smallest unit; InputFault where it is finer than that."""
+    minor, rest = divmod(nano, minor_nano(currency))
+    if rest:
+        raise InputFault(
+            f"{exact_from_nano(nano)} {currency} is finer than the smallest coin of {currency}, and"
+            " cannot be paid; name a rounder amount. Nothing was changed."
+        )
+    return minor
