@@ -48,8 +48,10 @@ def tills(admin: Connection, postgres: Server) -> Iterator[Tills]:
             without_pauses(),
         ):
             client = StripeClient(
-                world.api_key, base_addresses=world.base_addresses, http_client=http
-            )  # type: ignore[arg-type]  # a TypedDict of the same four names
+                world.api_key,
+                base_addresses=world.base_addresses,  # type: ignore[arg-type]  # a TypedDict of the same four names
+                http_client=http,
+            )
             yield Till(database.connect(), world, clock, client, meter)
 
     yield make

@@ -64,7 +64,7 @@ def _is_set_up(connection: Connection) -> bool:
 def _accounts(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
     """Return the sums by currency, and a sentence for each account that does not add up."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
-    wrong = []
+    wrong: list[str] = []
     for account, currency, *figures in _rows(connection, "accounts_told", span):
         posted, told, settled, due, rest = map(int, figures)
         sums[currency] = [
@@ -192,7 +192,8 @@ def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]
 
 
 def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
-    compared, waiting, wrong = 0, 0, []
+    wrong: list[str] = []
+    compared = waiting = 0
     for invoice, account, billed, counted, currency, line_minor, is_pending, _ in _rows(
         connection, "invoices_compared", span
     ):

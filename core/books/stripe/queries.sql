@@ -311,3 +311,40 @@ LEFT JOIN LATERAL (
 WHERE i.finalized_at IS NOT NULL AND i.units IS NOT NULL
   AND i.usage_start < %(until)s AND i.usage_end > %(since)s
 ORDER BY i.usage_start, i.account_no;
+
+-- name: reported_days
+-- Days of an account in a time: what was posted, moved and told of each, what Stripe said it has, and the final
+-- invoice that it is on.
+SELECT d.day, d.posted_nano, d.moved_nano, d.snapshot_nano, d.due_nano, d.units, s.units AS said_units,
+       s.fetched_at, hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id
+FROM hopsmeter.stripe_days d
+LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day = d.day
+WHERE d.account_no = %(account_no)s AND d.day >= %(first)s AND d.day < %(after)s
+ORDER BY d.day;
+
+-- name: reports_of_days
+-- Their reports, by day and number.
+SELECT day, seq, meter, state, units_before, units, unit_nano, snapshot_nano, remainder_nano, identifier,
+       made_at, sent_at, ended_at, entry_id, coalesce(error, '') AS error
+FROM hopsmeter.stripe_reports
+WHERE account_no = %(account_no)s AND day >= %(first)s AND day < %(after)s
+ORDER BY day, seq;
+
+-- name: moves_of_days
+-- What was taken from these days, brought to them, or settled by hand of them.
+SELECT id, from_day, to_day, amount_nano, kind, invoice_id, entry_id, at, by, why
+FROM hopsmeter.stripe_moves
+WHERE account_no = %(account_no)s
+  AND (from_day >= %(first)s AND from_day < %(after)s OR to_day >= %(first)s AND to_day < %(after)s)
+ORDER BY id;
+
+-- name: report_of_entry
+-- The report that an entry is of.
+SELECT day, seq, meter, state, units_before, units, unit_nano, snapshot_nano, remainder_nano, identifier,
+       made_at, sent_at, ended_at, entry_id, coalesce(error, '') AS error
+FROM hopsmeter.stripe_reports WHERE entry_id = %(entry)s ORDER BY id LIMIT 1;
+
+-- name: move_of_entry
+-- What was settled by hand with an entry.
+SELECT id, from_day, to_day, amount_nano, kind, invoice_id, entry_id, at, by, why
+FROM hopsmeter.stripe_moves WHERE entry_id = %(entry)s ORDER BY id LIMIT 1;
