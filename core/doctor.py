@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import psycopg
 
+from core.billing.stripe.gateway import API_VERSION
+from core.billing.stripe.signature import signing_of
 from core.billing.webhook import open_webhook
 from core.clock import utc_now
 from core.clusters.keys import check_keyring, may_check, open_keyring
@@ -28,6 +30,7 @@ from core.errors import HopsmeterError, SettingsFault
 from core.reports.clusters import ClusterLine, clusters, hours_text
 from core.reports.events import LATELY, outgoing
 from core.reports.session import daemons, life
+from core.reports.webhooks import waiting
 from core.settings import OPTIONS, Settings, client_url, load
 from core.settings.checks import without_path
 from core.settings.own import listens
@@ -37,6 +40,7 @@ ROOM_FAIL_BYTES = 200 * 2**20
 SKEW_WARN_S = 2.0
 SKEW_FAIL_S = 60.0
 NOTICE_LIMIT_S = 2.0
+EVENTS_WARN_S = 900.0
 EXPIRY_WARN = timedelta(days=14)
 
 _START = "Start it: systemctl start hopsmeterd, or `hopsmeterd run`."
@@ -69,7 +73,7 @@ def examine(
         suppress(HopsmeterError, psycopg.Error),
         connect(client_url(settings), name="hopsmeter doctor", read_only=True) as connection,
     ):
-        found += _look(connection, (*_WORK, _webhook_with(settings)))
+        found += _look(connection, (*_WORK, _webhook_with(settings), _stripe_events))
     if settings.own_database and not _own_runs(settings):
         found.append(Finding("daemon", "fail", "none runs on this state folder", _START))
     found.append(_kubernetes())
@@ -86,6 +90,8 @@ def examine_start(settings: Settings) -> list[Finding]:
     ]
     if settings.webhook_url:
         found.append(_checked("webhook secret", lambda: _webhook_secret(settings)))
+    if settings.stripe_signing_file is not None:
+        found.append(_checked("signing secrets", lambda: _signing_secrets(settings)))
     if settings.own_database:
         found.append(_checked("programs", lambda: _programs(settings)))
         if not _own_runs(settings):
@@ -162,13 +168,29 @@ def _keyring(settings: Settings) -> Finding:
 
 def _webhook_secret(settings: Settings) -> Finding:
     path = settings.webhook_secret_file
+    if shut := _shut("webhook secret", path):
+        return shut
+    open_webhook(settings)
+    return Finding("webhook secret", "ok", f"{path} can be signed with")
+
+
+def _signing_secrets(settings: Settings) -> Finding:
+    path = settings.stripe_signing_file
+    if shut := _shut("signing secrets", path):
+        return shut
+    signing = signing_of(settings)
+    number = len(signing.current()) if signing else 0
+    saw = f"{path} has {number}; Stripe's endpoint is to have the API version {API_VERSION}"
+    return Finding("signing secrets", "ok", saw)
+
+
+def _shut(name: str, path: Path | None) -> Finding | None:
+    """A secret that this account may not read is none of its faults."""
     with suppress(OSError):
         if path is not None and path.exists() and not os.access(path, os.R_OK):
             saw = f"{path} is not open to this account"
-            cure = "Run this as the daemon's account to check it."
-            return Finding("webhook secret", "warn", saw, cure)
-    open_webhook(settings)
-    return Finding("webhook secret", "ok", f"{path} can be signed with")
+            return Finding(name, "warn", saw, "Run this as the daemon's account to check it.")
+    return None
 
 
 def _held_by_daemon(finding: Finding, settings: Settings) -> Finding:
@@ -329,6 +351,21 @@ def _troubles(line: ClusterLine) -> Iterator[tuple[str, str]]:
         yield f"{hours_text(line.undecided)} to be decided by a person", look
     if line.hours.gap:
         yield f"{hours_text(line.hours.gap)} lost (gaps), of which no cost is known", look
+
+
+def _stripe_events(connection: Connection) -> Iterator[Finding]:
+    """Nothing is said where nothing ever came."""
+    found = {each.state: each for each in waiting(connection)}
+    due, given_up = found["due"], found["given up"]
+    if given_up.count:
+        saw = f"{_events_text(given_up.count)} of Stripe's given up"
+        cure = "See why: hopsmeter webhooks list --state 'given up'; then `webhooks replay`."
+        yield Finding("Stripe's events", "warn", saw, cure)
+    if due.oldest_s > EVENTS_WARN_S:
+        age = f"the oldest for {due.oldest_s / 60:.0f} minutes"
+        saw = f"{_events_text(due.count)} of Stripe's to be handled, {age}"
+        cure = "See why: hopsmeter webhooks list --state due."
+        yield Finding("Stripe's events", "warn", saw, cure)
 
 
 def _webhook_with(settings: Settings) -> Look:

@@ -111,9 +111,12 @@ class StripeAway(StripeFault):
         code: str = "",
         request: str = "",
         maybe_done: bool = True,
+        answered: bool = False,
     ) -> None:
         self.maybe_done = maybe_done
         """Whether it may have done what was asked all the same: its answer was lost."""
+        self.answered = answered
+        """Whether it said that it failed, which it says again to the same idempotency key."""
         super().__init__(message, code=code, request=request)
 
 

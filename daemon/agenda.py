@@ -10,7 +10,18 @@ from dataclasses import dataclass
 import schedule
 
 from daemon.deps import Deps, Report
-from daemon.jobs import books, commands, events, expiry, heartbeat, hours, post, retention
+from daemon.jobs import (
+    books,
+    commands,
+    events,
+    expiry,
+    heartbeat,
+    hours,
+    post,
+    retention,
+    stripe,
+    webhooks,
+)
 
 CLOCK_SLACK_S = 1.0
 
@@ -36,11 +47,22 @@ HEARTBEAT = Job(
 
 POST = Job("post", 60, 600, post.run, "Bring daily rows to what their hours say.")
 HOURS = Job("hours", 5, 60, hours.run, "Open what is due, and begin visits to clusters.")
+WEBHOOKS = Job("webhooks", 10, 300, webhooks.run, "Handle the events that came from outside.")
 AGENDA = (
     HOURS,
     POST,
     Job("expiry", 3600, 600, expiry.run, "Post the expiry of credits past their date."),
     Job("events", 10, 120, events.run, "Tell of accounts, and deliver to the webhook."),
+    Job("stripe", 3600, 1800, stripe.run, "Tell Stripe what is owed."),
+    Job(
+        "stripe-compare",
+        3600,
+        1800,
+        stripe.compare,
+        "Fetch once a day what Stripe says it has, and tell what differs.",
+    ),
+    WEBHOOKS,
+    Job("missed", 3600, 600, webhooks.fetch_missed, "Fetch the events that never came."),
     Job("books", 6 * 3600, 1800, books.run, "Prove the books of this month.", patient=True),
     Job("retention", 6 * 3600, 600, retention.run, "Drop raw answers past their time."),
 )

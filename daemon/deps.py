@@ -84,6 +84,8 @@ class Deps:
     collecting: "Collecting"
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when no new work shall be begun; long jobs look at it between two pieces of work."""
+    arrived: threading.Event = field(default_factory=threading.Event)
+    """Set when events from outside were stored: they are handled without delay."""
     lines: Lines = field(default_factory=Lines)
 
     def connect(self, purpose: str) -> psycopg.Connection[Any]:

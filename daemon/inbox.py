@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import psycopg
 
+from core.billing.stripe.shop import shop_of
 from core.clock import monotonic_s
 from core.clusters.connection import VisitLimits, visit
 from core.clusters.connection.access import CheckStep, ClusterAccess
@@ -61,6 +62,7 @@ def works_of(deps: Deps) -> Works:
         check_cluster=check,
         clock=deps.clock,
         allow_loopback=deps.settings.loopback_clusters,
+        stripe=shop_of(settings),
     )
 
 
@@ -93,6 +95,8 @@ def _wake(deps: Deps, carried: Carried) -> None:
         deps.collecting.asked.set()
     if carried.name in MOVING:
         deps.collecting.stored.set()
+    if carried.name == "webhooks.replay":
+        deps.arrived.set()
 
 
 class Inbox:

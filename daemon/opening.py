@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
+from core.billing.stripe.gateway import door_of
+from core.billing.stripe.signature import signing_of
 from core.billing.webhook import open_webhook
 from core.clock import utc_now
 from core.clusters.keys import open_keyring, prove_keyring
@@ -58,7 +60,7 @@ def require_keyring_and_port(settings: Settings) -> None:
     Each is met again where it is used, but there the first one would hide the others.
     """
     faults: list[str] = []
-    for look in (open_keyring, open_webhook, _free_port):
+    for look in (open_keyring, open_webhook, door_of, signing_of, _free_ports):
         try:
             look(settings)
         except HopsmeterError as fault:
@@ -67,8 +69,10 @@ def require_keyring_and_port(settings: Settings) -> None:
         raise SettingsFault("\n".join(faults))
 
 
-def _free_port(settings: Settings) -> None:
-    bind(*settings.listen).close()
+def _free_ports(settings: Settings) -> None:
+    bind(*settings.listen, "HOPSMETER_LISTEN").close()
+    if settings.stripe_signing_file is not None:
+        bind(*settings.hooks_listen, "HOPSMETER_HOOKS_LISTEN").close()
 
 
 def make_deps(

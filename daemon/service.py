@@ -9,7 +9,7 @@ from dataclasses import replace
 from core.clock import monotonic_s
 from core.errors import HopsmeterError, SchemaMismatch, SecretFault
 from daemon import log
-from daemon.agenda import AGENDA, HEARTBEAT, HOURS, POST, Alarm, Job
+from daemon.agenda import AGENDA, HEARTBEAT, HOURS, POST, WEBHOOKS, Alarm, Job
 from daemon.contact import Contact
 from daemon.database import Database
 from daemon.deps import Deps
@@ -19,7 +19,8 @@ from daemon.opening import first_contact, later_contact
 from daemon.runner import Runner
 from daemon.supervisor import Supervisor
 from daemon.threads import in_thread
-from daemon.web.server import Page
+from daemon.web.hooks import receiving
+from daemon.web.server import pages
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """SIGHUP as well: a terminal that is closed is no reason to leave without a farewell."""
@@ -53,8 +54,13 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
-        async with Page(self._deps, self._contact, self._runner) as page:
+        async with (
+            pages(self._deps, self._contact, self._runner) as page,
+            receiving(self._deps) as hooks,
+        ):
             log.get("service").info("listening", address=page.address)
+            if hooks:
+                log.get("service").info("taking webhooks", address=hooks)
             self._supervisor.ready("waiting for the database")
             cycle = [asyncio.create_task(self._keep_contact()), asyncio.create_task(self._tick())]
             await self._until_stopped(cycle)
@@ -94,6 +100,7 @@ class Service:
                 self._alarm.ring()
                 self._begin_if_told(self._stored, POST)
                 self._begin_if_told(self._deps.collecting.asked, HOURS)
+                self._begin_if_told(self._deps.arrived, WEBHOOKS)
             if watched_s and self._contact.alive and monotonic_s() - told_at_s >= watched_s / 3:
                 self._supervisor.alive()
                 told_at_s = monotonic_s()

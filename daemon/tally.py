@@ -35,6 +35,18 @@ class Tally:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.deliveries = Counter(
+            "hopsmeter_webhook_deliveries",
+            "Deliveries of events from outside, by what was answered: stored, refused, away.",
+            ("source", "answer"),
+            registry=self.registry,
+        )
+        self.handled = Counter(
+            "hopsmeter_webhook_tries",
+            "Tries to handle an event from outside, by how they ended.",
+            ("source", "end"),
+            registry=self.registry,
+        )
         self.books = Gauge(
             "hopsmeter_books_ok",
             "1 where the books' check held when last made, 0 where it did not.",

@@ -53,6 +53,7 @@ ROOMS_WITH_IDEAS = tuple(
         "opencost",
         "rates",
         "reports",
+        "webhooks",
     )
 )
 TESTS_THAT_MIRROR_NOTHING = {

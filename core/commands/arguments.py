@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from core.errors import InputFault
 
 Transport = Literal["exec", "proxy"]
+Meter = Literal["daily", "sum"]
 
 
 class Arguments(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -190,9 +191,29 @@ class AccountPolicy(Arguments, frozen=True):
 
 
 class AccountNamed(Arguments, frozen=True):
-    """One account: settle its arrears."""
+    """One account: settle its arrears, report it again."""
 
     account: str
+
+
+class StripeSetup(Arguments, frozen=True):
+    """Prices in these currencies beside those in use; `meter` is what accounts get by default."""
+
+    currencies: list[str] = []
+    meter: Meter | None = None
+
+
+class StripeShow(Arguments, frozen=True):
+    """What is set up at Stripe, and what is not."""
+
+
+class StripeLink(Arguments, frozen=True):
+    """An account to be billed through Stripe; `customer` and `subscription` where they exist."""
+
+    account: str
+    customer: str | None = None
+    subscription: str | None = None
+    meter: Meter | None = None
 
 
 class HourDecide(Arguments, frozen=True):
@@ -210,10 +231,55 @@ class Collect(Arguments, frozen=True):
     since: str | None = None
 
 
+class StripeReport(Arguments, frozen=True):
+    """Tell Stripe now what is due; it is told each hour anyway."""
+
+
+class StripeSettle(Arguments, frozen=True):
+    """What is due of a day, or of all that wait for a person: outside of Stripe, or on the open day."""
+
+    account: str
+    how: Literal["outside", "open-day"]
+    day: str | None = None
+
+
+class StripeAgain(Arguments, frozen=True):
+    """A day of which Stripe has something else than it accepted."""
+
+    account: str
+    day: str
+
+
+class StripeDecide(Arguments, frozen=True):
+    """Whether the report of a day, whose outcome nobody knows, arrived."""
+
+    account: str
+    day: str
+    arrived: bool
+
+
+class StripeFetch(Arguments, frozen=True):
+    """Fetch what Stripe says it has, of all accounts or of one."""
+
+    account: str | None = None
+
+
 class BooksClose(Arguments, frozen=True):
     """A month, as `2026-03`, that nothing shall be posted in any more."""
 
     month: str
+
+
+class WebhooksReplay(Arguments, frozen=True):
+    """Events that shall be handled again: one by its id, or all that fit the rest.
+
+    `type` may end with `*`; `since` is when they came, as text.
+    """
+
+    event: str | None = None
+    state: str | None = None
+    type: str | None = None
+    since: str | None = None
 
 
 ARGUMENTS: Final[dict[str, type[Arguments]]] = {
@@ -236,11 +302,21 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "account.mode": AccountMode,
     "account.policy": AccountPolicy,
     "account.settle-arrears": AccountNamed,
+    "stripe.setup": StripeSetup,
+    "stripe.show": StripeShow,
+    "stripe.link": StripeLink,
+    "stripe.unpark": AccountNamed,
+    "stripe.report": StripeReport,
+    "stripe.settle": StripeSettle,
+    "stripe.again": StripeAgain,
+    "stripe.decide": StripeDecide,
+    "stripe.fetch": StripeFetch,
     "hours.accept": HourDecide,
     "hours.keep": HourDecide,
     "hours.gap": HourDecide,
     "collect": Collect,
     "books.close": BooksClose,
+    "webhooks.replay": WebhooksReplay,
 }
 
 SEALED: Final[dict[str, frozenset[str]]] = {

@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import psycopg
 
+from core.billing.stripe.shop import Shop
 from core.clock import Clock, utc_now
 from core.clusters.connection.access import CheckStep, ClusterAccess
 from core.clusters.vault.keyring import Keyring
@@ -16,7 +17,7 @@ from core.metering.checkup import Patient
 from core.secret import Secret
 
 Lane = Literal["quick", "slow"]
-"""Slow commands wait for a cluster; apart from the others, they make nobody else wait."""
+"""Slow commands wait for a cluster, or for Stripe; apart from the others, they make nobody else wait."""
 
 A = TypeVar("A", bound=Arguments)
 
@@ -30,6 +31,7 @@ class Works:
     clock: Clock = utc_now
     allow_loopback: bool = False
     """Only the sandbox, whose clusters live on this host."""
+    stripe: Shop = field(default_factory=Shop)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Lock(IntEnum):
     month: no entry comes into a month behind its closing."""
     REPORTING = 0x686F7006
     """One decides at a time what Stripe is told next; sending is apart, under leases."""
+    WEBHOOKS = 0x686F7009
+    """One claim of events from outside at a time: of one subject, one event is in work."""
 
 
 def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:

@@ -476,3 +476,32 @@ JOIN hopsmeter.users u ON u.no = k.account_no
 JOIN hopsmeter.hopsworks_clusters c ON c.id = k.cluster_id
 GROUP BY u.id, u.email, c.currency
 ORDER BY abs(sum(k.then_nano - k.now_nano)) DESC, u.id;
+
+-- name: webhook_event
+-- One event from outside, by its sender's id.
+SELECT event_id, source, type, state, subject, about, created_at, received_at, done_at, came,
+       deliveries, tries, CASE WHEN state = 'due' THEN next_try_at END AS next_try_at,
+       coalesce(said, '') AS said, coalesce(error, '') AS error, coalesce(note, '') AS note,
+       livemode, coalesce(api_version, '') AS api_version,
+       coalesce(encode(body_sha256, 'hex'), '') AS body_sha256
+FROM hopsmeter.webhook_events WHERE event_id = %(event_id)s ORDER BY id LIMIT 1;
+
+-- name: webhook_events
+-- The newest events from outside that are wanted.
+SELECT event_id, source, type, state, subject, about, created_at, received_at, done_at, came,
+       deliveries, tries, CASE WHEN state = 'due' THEN next_try_at END AS next_try_at,
+       coalesce(said, '') AS said, coalesce(error, '') AS error, coalesce(note, '') AS note,
+       livemode, coalesce(api_version, '') AS api_version,
+       coalesce(encode(body_sha256, 'hex'), '') AS body_sha256
+FROM hopsmeter.webhook_events
+WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(type)s::text IS NULL OR type LIKE %(type)s)
+  AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)
+ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: webhook_events_waiting
+-- Events from outside that are not done, by state, with the age of the oldest.
+SELECT s.state, count(e.id) AS count,
+       coalesce(extract(epoch FROM clock_timestamp() - min(e.received_at)), 0)::float8 AS oldest_s
+FROM (VALUES ('due'), ('unknown'), ('given up')) s (state)
+LEFT JOIN hopsmeter.webhook_events e ON e.state = s.state AND e.state <> 'done'
+GROUP BY s.state ORDER BY s.state;

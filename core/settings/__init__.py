@@ -190,6 +190,13 @@ class Settings:
             "How long an account goes on with an unpaid invoice, or no card, before it is to stop.",
         )
     )
+    stripe_return_url: str = field(
+        metadata=option(
+            check.webhook_url,
+            lambda _: "https://stripe.com",
+            "Where a person's browser goes after Stripe's page for a card or a payment.",
+        )
+    )
     hooks_listen: tuple[str, int] = field(
         metadata=option(
             check.listen,

@@ -17,12 +17,18 @@ class WebhookEvent(Table, table=True):
     __table_args__ = (
         UniqueConstraint("source", "event_id"),
         Index("webhook_events_due", "next_try_at", postgresql_where=text("state = 'due'")),
+        Index(
+            *("webhook_events_open", "state", "received_at"),
+            postgresql_where=text("state <> 'done'"),
+        ),
+        Index("webhook_events_held", "subject", postgresql_where=text("lease_token IS NOT NULL")),
     )
 
     id: int | None = numbered(big=True)
     source: Words
     event_id: Words
     type: Words
+    subject: Words
     created_at: dt.datetime | None = None
     received_at: dt.datetime | None = stamped("clock_timestamp()")
     deliveries: int = 1
@@ -31,6 +37,7 @@ class WebhookEvent(Table, table=True):
     api_version: Said = None
     about: Any = stamped("'{}'", sa_type=JSONB)
     body_sha256: Bytes = None
+    note: Said = None
     state: Words = "due"
     tries: int = 0
     next_try_at: dt.datetime | None = stamped("clock_timestamp()")

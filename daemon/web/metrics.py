@@ -1,6 +1,6 @@
 """The page for Prometheus: this process's counters, and what the database says at the scrape."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import psycopg
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from core.clock import monotonic_s
 from core.errors import DatabaseFault
 from core.reports.clusters import clusters
+from core.reports.webhooks import Waiting, waiting
 from daemon.deps import Deps
 
 AGE_MAX_S = 10.0
@@ -54,6 +55,7 @@ class Metrics:
         with self._deps.connect("metrics") as connection:
             lines = clusters(connection, now)
             queues = connection.execute(_QUEUES).fetchone()
+            events = waiting(connection)
         assert queues is not None
         hours = GaugeMetricFamily(
             "hopsmeter_hours", "Hours of a cluster by state.", labels=["cluster", "state"]
@@ -81,6 +83,21 @@ class Metrics:
             gauge = GaugeMetricFamily(name, says)
             gauge.add_metric([], value)
             yield gauge
+        yield from _events(events)
+
+
+def _events(found: Sequence[Waiting]) -> Iterator[Metric]:
+    counts = GaugeMetricFamily(
+        "hopsmeter_webhook_events", "Events from outside that are not done.", labels=["state"]
+    )
+    oldest = GaugeMetricFamily(
+        "hopsmeter_webhook_oldest_due_seconds", "Since the oldest event that is due came."
+    )
+    for each in found:
+        counts.add_metric([each.state], each.count)
+        if each.state == "due":
+            oldest.add_metric([], each.oldest_s)
+    yield from (counts, oldest)
 
 
 _QUEUE_NAMES = (

@@ -1,11 +1,11 @@
-"""One uvicorn on a loopback port, inside our own loop and under our own signals."""
+"""uvicorn on loopback ports, inside our own loop and under our own signals."""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
@@ -32,21 +32,23 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Page:
-    """The pages for machines, for as long as the block runs."""
+class Listener:
+    """An application on an address of ours, for as long as the block runs."""
 
-    def __init__(self, deps: Deps, contact: Contact, runner: Runner) -> None:
-        self._socket = bind(*deps.settings.listen)
+    def __init__(
+        self, app: Any, where: tuple[str, int], setting: str, connections_max: int
+    ) -> None:
+        self._socket = bind(*where, setting)
         self.address = address(*self._socket.getsockname()[:2])
         self._server = _Server(
             uvicorn.Config(
-                make_app(Pages(deps, contact, runner, Metrics(deps))),
+                app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 lifespan="off",
                 ws="none",
-                limit_concurrency=CONNECTIONS_MAX,
+                limit_concurrency=connections_max,
                 timeout_graceful_shutdown=CLOSE_LIMIT_S,
             )
         )
@@ -69,7 +71,13 @@ class Page:
         await self._task
 
 
-def bind(host: str, port: int) -> socket.socket:
+def pages(deps: Deps, contact: Contact, runner: Runner) -> Listener:
+    """Return the pages for machines."""
+    app = make_app(Pages(deps, contact, runner, Metrics(deps)))
+    return Listener(app, deps.settings.listen, "HOPSMETER_LISTEN", CONNECTIONS_MAX)
+
+
+def bind(host: str, port: int, setting: str) -> socket.socket:
     """Return a socket that has the address; SettingsFault where somebody else has it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -80,6 +88,6 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise SettingsFault(
             f"{address(host, port)} cannot be listened on: {fault.strerror}. Stop what uses it, or"
-            " name another port in HOPSMETER_LISTEN."
+            f" name another port in {setting}."
         ) from None
     return listener

@@ -26,6 +26,7 @@ from sandbox.stripe.payment_methods import PaymentMethods
 from sandbox.stripe.payments import Payments
 from sandbox.stripe.people import People
 from sandbox.stripe.portal import Portal
+from sandbox.stripe.profile import Profile
 from sandbox.stripe.refunds import Refunds
 from sandbox.stripe.setup_intents import SetupIntents
 from sandbox.stripe.subscription_routes import SubscriptionRoutes
@@ -156,6 +157,7 @@ class StripeWorld:
 
     def _api(self) -> Api:
         nouns: list[Any] = [
+            Profile(self.account),
             self.customers,
             self.catalogue,
             self.meters,

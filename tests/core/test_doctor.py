@@ -8,12 +8,15 @@ import pytest
 from psycopg import sql
 
 from core import doctor, settings
+from core.billing.stripe.gateway import API_VERSION
 from core.clock import HOUR, utc_now
 from core.clusters.keys import check_keyring, prove_keyring
 from core.clusters.vault import Keyring, init_keyring
 from core.db.roles import DAEMON, ensure_login_role, ensure_roles
 from core.doctor import Finding, examine, examine_start
 from core.errors import SecretFault
+from core.webhooks.store import store
+from tests.core.webhooks.effects import delivery
 from tests.database import Connection, Database
 from tests.factories import SINCE, add_cluster, add_user, add_window
 
@@ -262,3 +265,34 @@ def test_a_public_key_that_somebody_changed_stops_the_start(database: Database) 
     )
     with pytest.raises(SecretFault, match="somebody changed it"):
         prove_keyring(connection, keyring)
+
+
+def test_the_events_of_stripe_are_told_of_when_somebody_is_to_look(
+    around: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    connection = database.connect()
+    assert "Stripe's events" not in by_name(examine(around))
+    store(connection, [delivery("evt_1"), delivery("evt_2")])
+    assert "Stripe's events" not in by_name(examine(around))
+    connection.execute("UPDATE webhook_events SET received_at = now() - interval '1 hour'")
+    late = by_name(examine(around))["Stripe's events"]
+    assert (late.verdict, "2 events of Stripe's to be handled" in late.saw) == ("warn", True)
+    connection.execute("UPDATE webhook_events SET state = 'given up'")
+    assert "2 events of Stripe's given up" in by_name(examine(around))["Stripe's events"].saw
+
+
+def test_the_signing_secrets_are_counted_and_never_shown(
+    around: dict[str, str], tmp_path: Path
+) -> None:
+    signing, key = tmp_path / "signing", tmp_path / "key"
+    around |= {
+        "HOPSMETER_STRIPE_SIGNING_FILE": str(signing),
+        "HOPSMETER_STRIPE_KEY_FILE": str(key),
+    }
+    assert by_name(examine(around))["signing secrets"].verdict == "fail"
+    signing.write_text("whsec_hush_hush_hush\nwhsec_hush_hush_anew\n")
+    signing.chmod(0o400)
+    found = by_name(examine(around))["signing secrets"]
+    assert (found.verdict, "has 2;" in found.saw) == ("ok", True)
+    assert API_VERSION in found.saw
+    assert "hush" not in repr(found)

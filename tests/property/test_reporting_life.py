@@ -47,11 +47,8 @@ def tills(admin: Connection, postgres: Server) -> Iterator[Tills]:
             StripeWorld(now=clock, seed=7) as world,
             without_pauses(),
         ):
-            client = StripeClient(
-                world.api_key,
-                base_addresses=world.base_addresses,  # type: ignore[arg-type]  # a TypedDict of the same four names
-                http_client=http,
-            )
+            addresses = world.base_addresses
+            client = StripeClient(world.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
             yield Till(database.connect(), world, clock, client, meter)
 
     yield make

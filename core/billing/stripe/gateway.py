@@ -163,7 +163,12 @@ def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
             f"Stripe asks for patience: {said}", code=code, request=request, maybe_done=False
         )
     if status in (409, 0) or status >= 500:
-        return StripeAway(f"Stripe failed ({status}): {said}", code=code, request=request)
+        return StripeAway(
+            f"Stripe failed ({status}): {said}",
+            code=code,
+            request=request,
+            answered=status >= 500,
+        )
     return StripeRefused(f"Stripe refuses: {said}", code=code, request=request)
 
 

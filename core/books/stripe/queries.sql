@@ -1,6 +1,7 @@
 -- The proof of what was told to Stripe: each from the ledger, from reports and moves, and from Stripe's answers.
--- A report that is `settled` under a key of `late …` takes back what came too late for an invoice: it was
--- never sent, and leaves the account's remainder alone.
+-- A report that is `settled` takes units back: it was never sent, and leaves the account's remainder alone. Under
+-- `late …` Stripe has them, and its invoice did not hear of them; under `again …` Stripe said it has not, and a
+-- person has them told again.
 
 -- name: is_set_up
 -- Whether `stripe setup` was run, or something was reported or moved all the same.
@@ -97,7 +98,7 @@ WITH bounds AS MATERIALIZED (
     FROM hopsmeter.stripe_reports
     WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date),
 these AS (
-    SELECT r.*, r.state = 'settled' AND r.identifier LIKE 'late %%' AS is_late
+    SELECT r.*, r.state = 'settled' AS is_back
     FROM hopsmeter.stripe_reports r, bounds b WHERE r.id BETWEEN b.first AND b.last),
 chained AS (
     SELECT *,
@@ -105,8 +106,8 @@ chained AS (
            coalesce(lag(units) OVER of_day, 0) AS units_last,
            coalesce(lag(snapshot_nano) OVER of_day, 0) AS snapshot_last,
            -- Before the first of a part nothing is known, but before the very first there was nothing.
-           CASE WHEN NOT is_late THEN
-               coalesce(lag(remainder_nano) OVER (PARTITION BY account_no, is_late ORDER BY id),
+           CASE WHEN NOT is_back THEN
+               coalesce(lag(remainder_nano) OVER (PARTITION BY account_no, is_back ORDER BY id),
                         CASE WHEN (SELECT first = very_first FROM bounds) THEN 0 END)
                END AS remainder_last
     FROM these WINDOW of_day AS (PARTITION BY account_no, day ORDER BY seq)),
@@ -118,13 +119,13 @@ judged AS (
                          || units_last
                 WHEN remainder_nano >= unit_nano
                     THEN 'leaves ' || remainder_nano || ' nano, which is a unit and more'
-                WHEN CASE WHEN is_late THEN 0
+                WHEN CASE WHEN is_back THEN 0
                           ELSE remainder_nano - coalesce(remainder_last, remainder_nano) END
                      <> snapshot_nano - snapshot_last - (units - units_before) * unit_nano
-                     AND (is_late OR remainder_last IS NOT NULL)
+                     AND (is_back OR remainder_last IS NOT NULL)
                     THEN 'tells ' || units - units_before || ' units of '
                          || snapshot_nano - snapshot_last || ' nano'
-                         || CASE WHEN is_late THEN ''
+                         || CASE WHEN is_back THEN ''
                                  ELSE ', with ' || remainder_last || ' nano carried to it and '
                                       || remainder_nano || ' left' END
                 END AS fault
@@ -138,7 +139,7 @@ WHERE j.fault IS NOT NULL ORDER BY j.id LIMIT %(limit)s;
 -- Accounts whose remainder is not that of the newest report that was made of them.
 WITH newest AS (
     SELECT account_no, max(id) AS id FROM hopsmeter.stripe_reports
-    WHERE NOT (state = 'settled' AND identifier LIKE 'late %%') GROUP BY account_no),
+    WHERE state <> 'settled' GROUP BY account_no),
 told AS (
     SELECT n.account_no, r.day, r.seq, r.remainder_nano FROM newest n
     JOIN hopsmeter.stripe_reports r ON r.id = n.id)
@@ -191,15 +192,15 @@ ORDER BY account_no;
 -- Reports without the entry that their acceptance posts, or with another one; and those that were not accepted
 -- and have one.
 WITH these AS (
-    SELECT r.*, r.state = 'settled' AND r.identifier LIKE 'late %%' AS is_late
+    SELECT r.*, r.state = 'settled' AS is_back
     FROM hopsmeter.stripe_reports r
     WHERE r.day >= (%(since)s AT TIME ZONE 'UTC')::date AND r.day < (%(until)s AT TIME ZONE 'UTC')::date),
 judged AS (
     SELECT r.*, e.amount_nano,
            CASE WHEN r.entry_id IS NULL THEN
-                    CASE WHEN (r.is_late OR r.state IN ('accepted', 'superseded'))
+                    CASE WHEN (r.is_back OR r.state IN ('accepted', 'superseded'))
                               AND r.units <> r.units_before THEN 'no entry of it' END
-                WHEN NOT (r.is_late OR r.state IN ('accepted', 'superseded', 'settled'))
+                WHEN NOT (r.is_back OR r.state IN ('accepted', 'superseded'))
                     THEN 'entry ' || r.entry_id || ' of it, which is ' || r.state
                 WHEN e.id IS NULL THEN 'its entry ' || r.entry_id || ' is not there'
                 WHEN (e.account_no, e.book, e.contra) <> (r.account_no, 2, 16)
@@ -208,7 +209,7 @@ judged AS (
                     THEN 'entry ' || e.id || ' moves ' || e.amount_nano || ' nano, '
                          || r.units - r.units_before || ' units are '
                          || (r.units - r.units_before) * r.unit_nano
-                WHEN e.ref <> CASE WHEN r.is_late THEN '' ELSE 'stripe ' END || r.identifier
+                WHEN e.ref <> CASE WHEN r.is_back THEN '' ELSE 'stripe ' END || r.identifier
                     THEN 'entry ' || e.id || ' has another key'
                 WHEN e.reverses IS NOT NULL AND NOT EXISTS (
                     SELECT FROM hopsmeter.stripe_reports o
@@ -264,15 +265,15 @@ ORDER BY c.id LIMIT %(limit)s;
 -- What Stripe says it has of each account's day, as last fetched, beside what it accepted: how many days are
 -- equal, differ, wait (fetched before Stripe may have counted it, or something is under way whose outcome
 -- nobody knows) or were never fetched; when what is newest and oldest of them was fetched; and the first that
--- differ. A daily meter has the newest of a day, a sum meter all of them together.
+-- differ. Stripe has the units of the newest report that it accepted, or that a person took from what it said;
+-- not those of one that takes back what came too late.
 WITH accepted AS (
     SELECT account_no, day,
-           CASE (array_agg(meter ORDER BY seq DESC) FILTER (WHERE is_there))[1]
-               WHEN 'daily' THEN (array_agg(units ORDER BY seq DESC) FILTER (WHERE is_there))[1]
-               ELSE sum(units - units_before) FILTER (WHERE is_there AND meter = 'sum') END AS units,
+           (array_agg(units ORDER BY seq DESC) FILTER (WHERE is_there))[1] AS units,
            max(ended_at) FILTER (WHERE is_there) AS at,
            bool_or(sent_at IS NOT NULL AND state IN ('due', 'in flight', 'unknown')) AS is_open
-    FROM (SELECT *, sent_at IS NOT NULL AND state IN ('accepted', 'superseded') AS is_there
+    FROM (SELECT *, state IN ('accepted', 'superseded') AND sent_at IS NOT NULL
+                    OR state = 'settled' AND identifier NOT LIKE 'late %%' AS is_there
           FROM hopsmeter.stripe_reports
           WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date
             AND day < (%(until)s AT TIME ZONE 'UTC')::date) r

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from core.billing.stripe.reporting.again import tell_again
 from tests.core.billing.stripe.reporting.conftest import till
 from tests.core.billing.stripe.reporting.till import Till
 from tests.core.books.stripe_story import Told, by_hand, month, owner_without_triggers, proved
+from tests.core.metering.site import ADMIN
 from tests.database import Connection, Database, Templates
 
 __all__ = ["till"]
@@ -459,6 +461,36 @@ def test_what_a_refused_report_says_counts_as_told_until_a_person_decides(
     assert till.run().refused == 1
     lines = proved(till.connection, till.now)
     assert (lines[6].rows, lines[8].rows) == ((), ())
+
+
+@pytest.mark.parametrize(("meter", "lost"), [("daily", 3), ("sum", -2)])
+def test_a_day_that_stripe_lost_is_named_until_it_is_told_again(
+    till: Till, meter: str, lost: int
+) -> None:
+    anna = till.account(meter=meter)
+    till.charge(anna, till.day(0), 5_400)
+    till.at(1)
+    till.run()
+    till.shops[meter].use(till.customer(anna), lost, at_noon(till))
+    till.later(hours=2)
+    _fetched(till, till.now, till.told(anna, 0))
+    lines = proved(till.connection, till.now)
+    assert lines[8].rows == (f"{anna.id} 2026-03-01: Stripe says it has 3 units, 5 were accepted",)
+    with till.connection.transaction():
+        tell_again(
+            till.connection, ADMIN, account=anna.id, day=till.day(0), why="lost", now=till.now
+        )
+    assert all(line.ok for line in proved(till.connection, till.now).values())
+    till.run()
+    assert till.told(anna, 0) == 5
+    till.later(hours=2)
+    _fetched(till, till.now, till.told(anna, 0))
+    lines = proved(till.connection, till.now)
+    assert (lines[6].rows, lines[8].rows) == ((), ())
+
+
+def at_noon(till: Till) -> datetime:
+    return datetime.combine(till.day(0), datetime.min.time(), UTC) + timedelta(hours=12)
 
 
 def _fetched(till: Till, at: datetime, units: int) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from core.billing.stripe.shop import Shop
 from core.clusters.connection.access import CheckStep, ClusterAccess
 from core.clusters.keys import prove_keyring
 from core.clusters.vault import Keyring, Secret
@@ -29,17 +30,25 @@ STEPS = [
 ]
 
 
-def works(keyring: Keyring, clock: Callable[[], datetime] = lambda: NOW) -> Works:
+def works(
+    keyring: Keyring, clock: Callable[[], datetime] = lambda: NOW, shop: Shop | None = None
+) -> Works:
     def check(access: ClusterAccess, of: Patient) -> list[CheckStep]:
         assert access.kubeconfig.reveal()
         assert of.name == access.cluster
         return STEPS
 
-    return Works(keyring=keyring, check_cluster=check, clock=clock)
+    return Works(keyring=keyring, check_cluster=check, clock=clock, stripe=shop or Shop())
 
 
 @contextlib.contextmanager
-def carrying(database: Database, keyring: Keyring, role: str = "") -> Iterator[list[Carried]]:
+def carrying(
+    database: Database,
+    keyring: Keyring,
+    role: str = "",
+    shop: Shop | None = None,
+    clock: Callable[[], datetime] = lambda: NOW,
+) -> Iterator[list[Carried]]:
     """Carry commands out beside the test, quick and slow; yield what ended until now."""
     carried: list[Carried] = []
     stop = threading.Event()
@@ -52,7 +61,9 @@ def carrying(database: Database, keyring: Keyring, role: str = "") -> Iterator[l
             ready.set()
             while not stop.is_set():
                 for lane in ("quick", "slow"):
-                    carried.extend(carry_out(connection, works(keyring), lane=lane))
+                    carried.extend(
+                        carry_out(connection, works(keyring, clock, shop=shop), lane=lane)
+                    )
                 notify.wait(connection, HEAR_S)
 
     thread = threading.Thread(target=work)

@@ -30,6 +30,7 @@ class Tour:
 
     def set_up(self) -> None:
         v1 = self.v1
+        v1.accounts.retrieve_current()
         self.customer = v1.customers.create(
             {"name": "Ada", "email": "ada@example.org", "metadata": {"user": "7"}}
         ).id

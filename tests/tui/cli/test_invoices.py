@@ -42,7 +42,7 @@ def test_an_invoice_is_told_from_its_quantity_down_to_entries(run: Run, database
         "2007 × 0.000001 = 0.002007000 USD, rounded by Stripe to 0.00 USD",
         "2026-03-31   0.000006000   -0.000001000       5           6   0.000000000",
         "2 that newer ones of their day superseded",
-        f"late {invoice} 2026-03-31 3",
+        f"late {invoice} 2026-03-31 ",
         f"2026-03-31 is on invoice {invoice}, which is final",
         "It bills 2007 units, and its days are counted with 2007 units: the same.",
     ):

@@ -42,7 +42,7 @@ def used(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(sessions, "utc_now", lambda: site.now)
     real = carrier.works
 
-    def works(keyring: object) -> Works:
+    def works(keyring: object, **_: object) -> Works:
         return real(keyring, lambda: site.now)  # type: ignore[arg-type]  # the carrier's own
 
     monkeypatch.setattr(carrier, "works", works)

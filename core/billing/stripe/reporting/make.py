@@ -154,7 +154,23 @@ def _take_back(
     invoice_id: str,
     now: datetime,
 ) -> None:
-    """Count units of days as unreported again."""
+    """Count units of days as unreported again: their invoice did not hear of them."""
+    why = f"late {invoice_id}"
+    take_back(connection, account_no, unheard, why, f"too late for invoice {invoice_id}", now)
+
+
+def take_back(
+    connection: Connection,
+    account_no: int,
+    unheard: dict[date, int],
+    ref: str,
+    memo: str,
+    now: datetime,
+) -> None:
+    """Count units of days as unreported again, under the lock REPORTING; the next run goes on from there.
+
+    A report that is not sent says so, and what was posted as accepted is taken back.
+    """
     values = {"account_no": account_no, "days": sorted(unheard)}
     posted_on = posting_date(connection, day_of(now))
     for day, seq, meter, unit, remainder, entry_id in connection.execute(
@@ -167,8 +183,8 @@ def _take_back(
             "unit": unit,
             "remainder": remainder,
             "meter": meter,
-            "ref": f"late {invoice_id} {day} {seq + 1}",
-            "invoice_id": invoice_id,
+            "ref": f"{ref} {day} {account_no}:{seq + 1}",
+            "memo": memo,
             "reverses": entry_id,
             "posted_on": posted_on,
             "now": now,

@@ -226,7 +226,7 @@ WITH entered AS (
     INSERT INTO hopsmeter.ledger_entries
         (account_no, book, contra, amount_nano, posted_on, ref, memo, reverses)
     VALUES (%(account_no)s, 2, 16, -(%(late)s::bigint * %(unit)s), %(posted_on)s, %(ref)s,
-            'too late for invoice ' || %(invoice_id)s, %(reverses)s)
+            %(memo)s, %(reverses)s)
     RETURNING id),
 booked AS (
     UPDATE hopsmeter.ledger_balances
@@ -306,3 +306,23 @@ WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown')
 -- name: undecided
 -- What Stripe says fits neither: a person says what became of it.
 UPDATE hopsmeter.stripe_reports SET error = %(error)s WHERE id = %(id)s;
+
+-- name: said_of_day
+-- What Stripe says it has of an account's day, what it accepted, and the day's newest report.
+SELECT s.units AS said, s.fetched_at,
+       coalesce((SELECT r.units FROM hopsmeter.stripe_reports r
+                 WHERE r.account_no = d.account_no AND r.day = d.day
+                   AND r.state IN ('accepted', 'superseded') ORDER BY r.seq DESC LIMIT 1), 0) AS accepted,
+       EXISTS (SELECT FROM hopsmeter.stripe_reports r
+               WHERE r.account_no = d.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
+           AS under_way,
+       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id
+FROM hopsmeter.stripe_days d
+LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day = d.day
+WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE OF d;
+
+-- name: undecided_report
+-- The report of an account's day whose outcome is unknown.
+SELECT id FROM hopsmeter.stripe_reports
+WHERE account_no = %(account_no)s AND day = %(day)s AND state IN ('in flight', 'unknown')
+  AND sent_at IS NOT NULL;

@@ -260,6 +260,7 @@ CREATE TABLE hopsmeter.webhook_events (
     source text NOT NULL CHECK (source IN ('stripe', 'auth0')),
     event_id text NOT NULL,
     type text NOT NULL,
+    subject text NOT NULL,              -- whom it is about: of one, one event is handled at a time
     created_at timestamptz,             -- by the sender's clock
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     deliveries int NOT NULL DEFAULT 1,
@@ -268,6 +269,7 @@ CREATE TABLE hopsmeter.webhook_events (
     api_version text,
     about jsonb NOT NULL DEFAULT '{}',  -- ids alone: of the object, its customer, who had it before
     body_sha256 bytea,
+    note text,                          -- what is odd of it, for people
     state text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'done', 'unknown', 'given up')),
     tries int NOT NULL DEFAULT 0,
     next_try_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -279,3 +281,5 @@ CREATE TABLE hopsmeter.webhook_events (
     UNIQUE (source, event_id)
 );
 CREATE INDEX webhook_events_due ON hopsmeter.webhook_events (next_try_at) WHERE state = 'due';
+CREATE INDEX webhook_events_open ON hopsmeter.webhook_events (state, received_at) WHERE state <> 'done';
+CREATE INDEX webhook_events_held ON hopsmeter.webhook_events (subject) WHERE lease_token IS NOT NULL;

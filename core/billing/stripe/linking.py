@@ -1,0 +1,313 @@
+"""Linking an account: a customer, a subscription, and the page where its payment method is left.
+
+Each step is found or made at Stripe, then written down in a transaction of its own; whoever comes
+again, after whatever, goes on where it ended.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from core.audit.trail import record
+from core.billing.stripe.asking import idempotency_key
+from core.billing.stripe.customers import (
+    CustomerSeen,
+    card_page,
+    find_customer,
+    find_or_make_customer,
+    mark_customer,
+    require_customer,
+)
+from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.site import MeterKind, price_of, require_same, require_site
+from core.billing.stripe.subscriptions import (
+    SubscriptionSeen,
+    find_or_make_subscription,
+    require_subscription,
+    subscriptions_of,
+    the_live_one,
+)
+from core.billing.stripe.units import require_billable
+from core.db.queries import queries_beside
+from core.errors import Conflict, StripeFault
+from core.identity.accounts import Account, find_account, require_currency
+from core.identity.principal import Principal
+
+_SQL = queries_beside(__file__)
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks for; ids of what exists already, where it does."""
+
+    account: str
+    customer: str | None = None
+    subscription: str | None = None
+    meter: MeterKind | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What our rows say of an account at Stripe."""
+
+    meter: MeterKind | None
+    begun_at: datetime | None
+    customer_id: str | None
+    subscription_id: str | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Linked:
+    """Where an account stands at Stripe after its link; ids that a dry run would make are None."""
+
+    account: Account
+    currency: str
+    meter: MeterKind
+    customer_id: str | None
+    subscription: SubscriptionSeen | None
+    has_card: bool
+    card_url: str | None
+    before: Kept
+
+    @property
+    def made(self) -> dict[str, list[str | None]]:
+        """Return the ids that are other ones than before."""
+        subscription_id = self.subscription.id if self.subscription else None
+        pairs: dict[str, list[str | None]] = {
+            "customer": [self.before.customer_id, self.customer_id],
+            "subscription": [self.before.subscription_id, subscription_id],
+            "meter": [self.before.meter, self.meter],
+        }
+        return {what: pair for what, pair in pairs.items() if pair[0] != pair[1]}
+
+
+async def link(
+    gateway: Gateway,
+    connection: Connection,
+    principal: Principal,
+    wish: Wish,
+    *,
+    return_url: str,
+    why: str,
+    now: datetime,
+    dry_run: bool,
+) -> Linked:
+    """Do, or go on with, all of it; the connection is in autocommit and in no transaction.
+
+    A StripeFault says that what was done is kept.
+    """
+    principal.require_admin("link accounts to Stripe")
+    site = require_site(connection)
+    account = find_account(connection, wish.account)
+    currency = require_billable(require_currency(account, None))
+    before = read_kept(connection, account)
+    meter = _meter(wish, before, account) or site.default_meter
+    price_id = price_of(connection, meter, currency)
+    step = _Step(gateway, connection, principal, account, why, now, dry_run)
+    try:
+        await require_same(gateway, site)
+        begun = await step.begin(before, meter)
+        customer = await step.customer(before, wish, begun)
+        subscription = await step.subscription(before, wish, customer, price_id)
+        has_card = customer is not None and bool(
+            customer.card or (subscription and subscription.card)
+        )
+        url = None
+        if customer is not None and not has_card and not dry_run:
+            key = idempotency_key("card", account.id, customer.id, principal.command_id, now)
+            url = await card_page(gateway, customer.id, currency, return_url, key)
+    except StripeFault as fault:
+        raise _go_on(fault, account) from None
+    found_id = customer.id if customer else None
+    return Linked(account, currency, meter, found_id, subscription, has_card, url, before)
+
+
+def read_kept(connection: Connection, account: Account) -> Kept:
+    """Return what our rows say of an account at Stripe."""
+    row = connection.execute(_SQL["kept_of_account"], {"account": account.no}).fetchone()
+    assert row is not None
+    return Kept(*row)
+
+
+async def ensure_customer(
+    gateway: Gateway,
+    connection: Connection,
+    principal: Principal,
+    account: Account,
+    meter: MeterKind,
+    *,
+    why: str,
+    now: datetime,
+) -> str:
+    """Return the account's customer, made and written down where it has none: for who buys only."""
+    before = read_kept(connection, account)
+    step = _Step(gateway, connection, principal, account, why, now, dry_run=False)
+    begun = await step.begin(before, before.meter or meter)
+    found = await step.customer(before, Wish(account.id), begun)
+    assert found is not None
+    return found.id
+
+
+def _meter(wish: Wish, before: Kept, account: Account) -> MeterKind | None:
+    if before.subscription_id and wish.meter and wish.meter != before.meter:
+        raise Conflict(
+            f"{account.label} is billed by the {before.meter} meter, under {before.subscription_id}:"
+            " what was reported there stays there. Nothing was changed."
+        )
+    return wish.meter or before.meter
+
+
+def _go_on(fault: StripeFault, account: Account) -> StripeFault:
+    """Return the same fault, which says that nothing is lost."""
+    said = fault.message if fault.message.endswith((".", "!", "?")) else f"{fault.message}."
+    fault.message = (
+        f"{said} What was done until then is kept: `hopsmeter stripe link '{account.id}'` goes on"
+        " from there."
+    )
+    fault.args = (fault.message,)
+    return fault
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One account's way to Stripe; each method is a step that may be taken again."""
+
+    gateway: Gateway
+    connection: Connection
+    principal: Principal
+    account: Account
+    why: str
+    now: datetime
+    dry_run: bool
+
+    async def begin(self, before: Kept, meter: MeterKind) -> datetime:
+        """Write down that it begins, before anything is made: from then on it is looked for."""
+        if self.dry_run:
+            return before.begun_at or self.now
+        with self.connection.transaction():
+            row = self.connection.execute(
+                _SQL["begin_account"], {"account": self.account.no, "meter": meter, "now": self.now}
+            ).fetchone()
+        assert row is not None
+        begun: datetime = row[0]
+        return begun
+
+    async def customer(self, before: Kept, wish: Wish, begun: datetime) -> CustomerSeen | None:
+        if before.customer_id and wish.customer in (None, before.customer_id):
+            found = await find_customer(self.gateway, before.customer_id)
+            if found is None or found.deleted:
+                raise Conflict(
+                    f"The customer {before.customer_id} of {self.account.label} was deleted at"
+                    " Stripe. Make another one there, and name it: `hopsmeter stripe link"
+                    f" '{self.account.id}' --customer cus_…`. Nothing was changed."
+                )
+            return found
+        if wish.customer:
+            return await self._given_customer(before, wish.customer)
+        if self.dry_run:
+            return None
+        found = await find_or_make_customer(
+            self.gateway, self.account, before.name, since=begun, now=self.now
+        )
+        self._keep_customer(before, found.id)
+        return found
+
+    async def _given_customer(self, before: Kept, customer_id: str) -> CustomerSeen:
+        found = await require_customer(self.gateway, customer_id, self.account)
+        if before.customer_id:
+            old = await find_customer(self.gateway, before.customer_id)
+            if old is not None and not old.deleted:
+                raise Conflict(
+                    f"{self.account.label} is the customer {before.customer_id}, which is there"
+                    " still; delete it at Stripe first, if another one is to take its place."
+                    " Nothing was changed."
+                )
+        if not self.dry_run:
+            await mark_customer(self.gateway, customer_id, self.account)
+            self._keep_customer(before, customer_id)
+        return replace(found, belongs_to=self.account.id)
+
+    async def subscription(
+        self, before: Kept, wish: Wish, customer: CustomerSeen | None, price_id: str
+    ) -> SubscriptionSeen | None:
+        if customer is None:
+            return None
+        known = await subscriptions_of(self.gateway, customer.id)
+        kept = next((each for each in known if each.id == before.subscription_id), None)
+        if wish.subscription:
+            found = require_subscription(known, wish.subscription, price_id, customer.id)
+            if kept is not None and kept.is_live and kept.id != found.id:
+                raise Conflict(
+                    f"{self.account.label} is billed under {kept.id}, which is {kept.status}; cancel"
+                    " it at Stripe first, if another one is to take its place. Nothing was changed."
+                )
+        elif kept is not None and kept.is_live:
+            return kept
+        else:
+            live = the_live_one(known, price_id, self.account)
+            if self.dry_run:
+                return live
+            ended = sum(not each.is_live for each in known)
+            found = live or await find_or_make_subscription(
+                self.gateway, self.account, customer.id, price_id, ended=ended, now=self.now
+            )
+        if not self.dry_run:
+            self._keep_subscription(before, found.id)
+        return found
+
+    def _keep_customer(self, before: Kept, customer_id: str) -> None:
+        self._keep("keep_customer", "customer", before.customer_id, customer_id)
+
+    def _keep_subscription(self, before: Kept, subscription_id: str) -> None:
+        if before.subscription_id != subscription_id:
+            self._keep("keep_subscription", "subscription", before.subscription_id, subscription_id)
+
+    def _keep(self, query: str, what: str, old: str | None, new: str) -> None:
+        """Write an id down, unless somebody else wrote another one meanwhile."""
+        values = {"account": self.account.no, "old": old, "new": new}
+        try:
+            with self.connection.transaction():
+                if not self.connection.execute(_SQL[query], values).rowcount:
+                    raise Conflict(
+                        f"Somebody else linked {self.account.label} at this moment; look at"
+                        " `hopsmeter stripe accounts`, and try again."
+                    )
+                record(
+                    self.connection,
+                    self.principal,
+                    f"stripe.{what}",
+                    f"account {self.account.id}",
+                    before={what: old},
+                    after={what: new},
+                    why=self.why,
+                )
+        except psycopg.errors.UniqueViolation:
+            raise Conflict(
+                f"{new} is another account's {what} already (`hopsmeter stripe accounts` says"
+                " whose)."
+            ) from None
+
+
+def unpark(
+    connection: Connection, principal: Principal, *, account: str, why: str
+) -> tuple[Account, str]:
+    """Let a parked account be reported again; return it and why it was parked."""
+    principal.require_admin("unpark accounts")
+    payer = find_account(connection, account)
+    row = connection.execute(_SQL["unpark"], {"account": payer.no}).fetchone()
+    if row is None:
+        raise Conflict(f"{payer.label} is not parked. Nothing was changed.")
+    record(
+        connection,
+        principal,
+        "stripe.unpark",
+        f"account {payer.id}",
+        before={"parked_why": row[0]},
+        after={"parked_why": None},
+        why=why,
+    )
+    return payer, row[0]

@@ -1,0 +1,137 @@
+"""Subscriptions: at most one that counts per account, by calendar months of UTC."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from stripe import RequestOptions, StripeClient, Subscription
+from stripe.params import SubscriptionCreateParams, SubscriptionListParams
+
+from core.billing.stripe.asking import MARK, every, find_or_make, id_of, instant
+from core.billing.stripe.gateway import Gateway
+from core.errors import Conflict, Unknown
+from core.identity.accounts import Account
+
+DEAD: Final = frozenset({"canceled", "incomplete_expired"})
+"""Statuses from which there is no return: nothing used from then on is invoiced."""
+
+
+@dataclass(frozen=True)
+class SubscriptionSeen:
+    """A subscription as Stripe has it; `item_id` is that of the metered price, where it has one."""
+
+    id: str
+    customer_id: str
+    status: str
+    price_ids: tuple[str, ...]
+    item_id: str | None
+    created_at: datetime
+    billed_from: datetime
+    """Usage before it is on no invoice of this subscription."""
+    period_start: datetime | None
+    period_end: datetime | None
+    collection_paused: bool
+    ended_at: datetime | None
+    card: str | None
+
+    @property
+    def is_live(self) -> bool:
+        return self.status not in DEAD
+
+
+def seen(found: Subscription) -> SubscriptionSeen:
+    """Return what we keep of a subscription."""
+    items = found.items.data
+    item = items[0] if items else None
+    return SubscriptionSeen(
+        id=found.id,
+        customer_id=id_of(found.customer) or "",
+        status=found.status,
+        price_ids=tuple(each.price.id for each in items),
+        item_id=item.id if item else None,
+        created_at=datetime.fromtimestamp(found.created, UTC),
+        billed_from=datetime.fromtimestamp(found.start_date, UTC),
+        period_start=instant(item.current_period_start) if item else None,
+        period_end=instant(item.current_period_end) if item else None,
+        collection_paused=found.pause_collection is not None,
+        ended_at=instant(found.ended_at),
+        card=id_of(found.default_payment_method) or id_of(found.default_source),
+    )
+
+
+async def subscriptions_of(gateway: Gateway, customer_id: str) -> list[SubscriptionSeen]:
+    """Return all subscriptions that a customer has or had, the newest first."""
+    found = await every(
+        gateway,
+        lambda client, params: client.v1.subscriptions.list_async(params),
+        SubscriptionListParams(customer=customer_id, status="all"),
+        "subscriptions",
+    )
+    return [seen(each) for each in found]
+
+
+def the_live_one(
+    known: list[SubscriptionSeen], price_id: str, account: Account
+) -> SubscriptionSeen | None:
+    """Return the live subscription that has this price; Conflict where there are several."""
+    live = [each for each in known if each.is_live and price_id in each.price_ids]
+    if len(live) > 1:
+        names = ", ".join(each.id for each in live)
+        raise Conflict(
+            f"{account.label} has {len(live)} live subscriptions at Stripe ({names}), each of which"
+            " invoices the same usage. Cancel all but one in the dashboard, then link it:"
+            f" `hopsmeter stripe link '{account.id}' --subscription {live[-1].id}`."
+        )
+    return live[0] if live else None
+
+
+def require_subscription(
+    known: list[SubscriptionSeen], subscription_id: str, price_id: str, customer_id: str
+) -> SubscriptionSeen:
+    """Return the subscription that a person named; refused where it does not bill our meter."""
+    found = next((each for each in known if each.id == subscription_id), None)
+    if found is None:
+        raise Unknown(f"The customer {customer_id} has no subscription {subscription_id}.")
+    if not found.is_live:
+        raise Conflict(f"The subscription {subscription_id} is {found.status}; name a live one.")
+    if price_id not in found.price_ids:
+        raise Conflict(
+            f"The subscription {subscription_id} does not have the price {price_id}, by which"
+            " hopsmeter's usage is billed; add it there, or let `stripe link` make another one."
+        )
+    return found
+
+
+async def find_or_make_subscription(
+    gateway: Gateway,
+    account: Account,
+    customer_id: str,
+    price_id: str,
+    *,
+    ended: int,
+    now: datetime,
+) -> SubscriptionSeen:
+    """Return the live one, else make one from now on, of calendar months.
+
+    `ended` is how many the customer had before. With that number in its key, one that ended is
+    followed by another, and a try whose answer was lost, or two at once, by none.
+    """
+    params: SubscriptionCreateParams = {
+        "customer": customer_id,
+        "items": [{"price": price_id}],
+        "billing_cycle_anchor_config": {"day_of_month": 1, "hour": 0, "minute": 0, "second": 0},
+        "proration_behavior": "none",
+        "collection_method": "charge_automatically",
+        "off_session": True,
+        "metadata": {MARK: account.id},
+    }
+
+    async def look() -> SubscriptionSeen | None:
+        return the_live_one(await subscriptions_of(gateway, customer_id), price_id, account)
+
+    async def make(client: StripeClient, options: RequestOptions) -> SubscriptionSeen:
+        return seen(await client.v1.subscriptions.create_async(params, options))
+
+    key = ("subscription", account.id, customer_id, price_id, ended)
+    found, _ = await find_or_make(gateway, look, make, *key, now=now)
+    return found

@@ -1,0 +1,65 @@
+"""Where Stripe, as last fetched, says something else than the books: cause and next step of each."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from core.db.queries import queries_beside
+
+_SQL = queries_beside(__file__)
+LAG_S: Final = 3600.0
+"""Stripe adds events up at its own pace: a difference this young may still vanish."""
+DIFFERENCES_MAX: Final = 1_000
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where Stripe says something else than the books; `day` is the first of an invoice's."""
+
+    account_id: str
+    email: str
+    currency: str
+    day: date
+    ours: int
+    theirs: int
+    fetched_at: datetime
+    identifier: str | None
+    invoice_id: str | None
+
+    @property
+    def cause(self) -> str:
+        apart = abs(self.theirs - self.ours)
+        if self.invoice_id:
+            word = "more" if self.theirs > self.ours else "fewer"
+            return f"invoice {self.invoice_id} bills {apart} units {word} than its days count"
+        if self.theirs < self.ours:
+            return (
+                f"Stripe has {apart} units fewer than it accepted: an event was lost or cancelled"
+            )
+        if self.identifier is None:
+            return (
+                f"Stripe has {apart} units of a day that was never reported: sent by somebody else"
+            )
+        return (
+            f"Stripe has {apart} units more than it accepted: somebody else sends to this customer"
+        )
+
+    @property
+    def next_step(self) -> str:
+        if self.invoice_id:
+            return (
+                f"hopsmeter explain --invoice {self.invoice_id}; a credit note or an item in Stripe"
+            )
+        return f"hopsmeter stripe again '{self.account_id}' --day {self.day}"
+
+
+def differences(connection: Connection, since: date) -> list[Difference]:
+    """Return where Stripe, as last fetched, differs from what was accepted since a day."""
+    values = {"since": since, "lag_s": LAG_S, "limit": DIFFERENCES_MAX}
+    with connection.cursor(row_factory=class_row(Difference)) as cursor:
+        return cursor.execute(_SQL["differences"], values).fetchall()

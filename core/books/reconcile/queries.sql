@@ -1,0 +1,29 @@
+-- What Stripe says, against what it accepted and what is counted.
+
+-- name: differences
+-- Days of which Stripe says something else than it accepted, as last fetched; a difference younger than its lag
+-- may still vanish. And final invoices that bill something else than is counted for their days.
+WITH told AS (
+    SELECT DISTINCT ON (account_no, day) account_no, day, units, ended_at, identifier
+    FROM hopsmeter.stripe_reports
+    WHERE state IN ('accepted', 'superseded') AND day >= %(since)s
+    ORDER BY account_no, day, seq DESC)
+SELECT u.id AS account_id, u.email, u.currency, s.day, coalesce(t.units, 0) AS ours, s.units AS theirs,
+       s.fetched_at, t.identifier, NULL AS invoice_id
+FROM hopsmeter.stripe_summaries s
+JOIN hopsmeter.users u ON u.no = s.account_no
+LEFT JOIN told t ON t.account_no = s.account_no AND t.day = s.day
+WHERE s.day >= %(since)s AND s.units <> coalesce(t.units, 0)
+  AND (t.ended_at IS NULL OR t.ended_at < s.fetched_at - make_interval(secs => %(lag_s)s))
+UNION ALL
+SELECT u.id, u.email, u.currency, (i.usage_start AT TIME ZONE 'UTC')::date, c.units, i.units,
+       i.fetched_at, NULL, i.id
+FROM hopsmeter.stripe_invoices i
+JOIN hopsmeter.users u ON u.no = i.account_no
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(d.units), 0)::bigint AS units FROM hopsmeter.stripe_days d
+    WHERE d.account_no = i.account_no AND d.day >= (i.usage_start AT TIME ZONE 'UTC')::date
+      AND d.day < (i.usage_end AT TIME ZONE 'UTC')::date) c
+WHERE i.finalized_at IS NOT NULL AND i.compared_at IS NOT NULL AND i.units <> c.units
+  AND i.usage_end >= %(since)s::timestamp AT TIME ZONE 'UTC'
+ORDER BY email, account_id, day LIMIT %(limit)s;

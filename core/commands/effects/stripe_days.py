@@ -1,0 +1,144 @@
+"""What is told to Stripe, day by day: told now, settled, told again, decided, fetched to be compared."""
+
+import asyncio
+from typing import Any
+
+from core.billing.stripe.fetch import Fetched, fetch_summaries
+from core.billing.stripe.reporting import again as telling
+from core.billing.stripe.reporting.run import Reported, report
+from core.billing.stripe.reporting.settle import settle as settle_days
+from core.billing.stripe.site import require_door, require_same, require_site
+from core.clock import monotonic_s, parse_day
+from core.commands.arguments import (
+    StripeAgain,
+    StripeDecide,
+    StripeFetch,
+    StripeReport,
+    StripeSettle,
+)
+from core.commands.kinds import Result, Task
+from core.errors import InputFault
+from core.identity.accounts import find_account
+from core.money import exact_from_nano
+
+REPORT_MAX_S = 120.0
+"""Of one command; what is left then is told by the hourly run."""
+
+
+def report_now(task: Task[StripeReport]) -> Reported | None:
+    """Tell Stripe what is due, for two minutes at most; each batch is kept by itself."""
+    require_site(task.connection)
+    door = require_door(task.works.stripe.open_door())
+    if task.dry_run:
+        return None
+    until_s = monotonic_s() + REPORT_MAX_S
+
+    async def run() -> Reported:
+        return await report(
+            task.connection, door, task.works.clock, stopping=lambda: monotonic_s() > until_s
+        )
+
+    return asyncio.run(run())
+
+
+def reported(task: Task[StripeReport]) -> Result:
+    done: Reported | None = task.gathered
+    if done is None:
+        return Result("Stripe would be told what `hopsmeter stripe due --all` lists.")
+    sent = done.sent
+    if sent.stopped:
+        raise InputFault(f"{sent.stopped.message} Nothing more was sent.")
+    said = f"Stripe took {sent.accepted} reports"
+    if sent.again:
+        said += f"; {sent.again} found no answer and are told again"
+    if sent.refused:
+        said += f"; {sent.refused} were refused, and their accounts parked"
+    details = {
+        "accepted": sent.accepted,
+        "again": sent.again,
+        "refused": sent.refused,
+        "moved": done.prepared.moved,
+        "late": done.prepared.late,
+    }
+    return Result(f"{said}.", details=details)
+
+
+def settle(task: Task[StripeSettle]) -> Result:
+    given = task.arguments
+    done = settle_days(
+        task.connection,
+        task.principal,
+        account=given.account,
+        day=parse_day(given.day) if given.day else None,
+        how=given.how,
+        why=task.why,
+        now=task.now,
+    )
+    amount = f"{exact_from_nano(done.amount_nano)} {done.currency}"
+    days = "1 day" if len(done.days) == 1 else f"{len(done.days)} days"
+    where = "outside of Stripe" if given.how == "outside" else "with the open day"
+    details: dict[str, Any] = {
+        "account": done.account,
+        "currency": done.currency,
+        "amount_nano": done.amount_nano,
+        "days": {str(day): nano for day, nano in done.days},
+    }
+    return Result(f"{amount} of {days} of {done.account} are settled {where}.", details=details)
+
+
+def again(task: Task[StripeAgain]) -> Result:
+    given = task.arguments
+    done = telling.tell_again(
+        task.connection,
+        task.principal,
+        account=given.account,
+        day=parse_day(given.day),
+        why=task.why,
+        now=task.now,
+    )
+    said = (
+        f"Of {done.day} Stripe has {done.said} of {done.accepted} units of {done.account}; the next"
+        " run tells it again."
+    )
+    return Result(said, {"units": [done.accepted, done.said]}, {"account": done.account})
+
+
+def decide(task: Task[StripeDecide]) -> Result:
+    given = task.arguments
+    account = telling.decide(
+        task.connection,
+        task.principal,
+        account=given.account,
+        day=parse_day(given.day),
+        has_arrived=given.arrived,
+        why=task.why,
+        now=task.now,
+    )
+    what = "counts as arrived" if given.arrived else "is sent anew by the next run"
+    return Result(f"The report of {account} for {given.day} {what}.", details={"account": account})
+
+
+def fetch(task: Task[StripeFetch]) -> Fetched:
+    """Ask Stripe what it has."""
+    site = require_site(task.connection)
+    only = (
+        find_account(task.connection, task.arguments.account).no if task.arguments.account else None
+    )
+
+    async def run() -> Fetched:
+        async with task.works.stripe.gateway() as gateway:
+            await require_same(gateway, site)
+            return await fetch_summaries(task.connection, gateway, task.now, account_no=only)
+
+    return Fetched() if task.dry_run else asyncio.run(run())
+
+
+def fetched(task: Task[StripeFetch]) -> Result:
+    done: Fetched = task.gathered
+    if done.stopped:
+        raise InputFault(f"{done.stopped.message} Nothing more was fetched.")
+    said = f"Fetched what Stripe has of {done.accounts} accounts"
+    if done.away or done.refused:
+        said += f"; {done.away + done.refused} could not be asked about"
+    details = {"accounts": done.accounts, "away": done.away, "refused": done.refused}
+    return Result(f"{said}.", details=details)

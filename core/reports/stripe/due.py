@@ -1,0 +1,87 @@
+"""What Stripe was not told, of whom and why: what goes by itself, and what a person must decide."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from core.clock import day_of
+from core.db.queries import queries_beside
+from core.identity.principal import Principal
+from core.identity.users import find_user
+
+_SQL = queries_beside(__file__)
+REPORTABLE: Final = timedelta(days=34)
+FORGOTTEN: Final = timedelta(hours=23)
+"""As in core.billing.stripe.reporting, which a screen does not import; a test holds them together."""
+
+WHY: Final = {
+    "not linked": ("not linked to Stripe", "stripe link, or settle"),
+    "ended": ("its subscription ended", "link it anew, then settle on the open day; or outside"),
+    "parked": ("parked", "mend what Stripe refused, then stripe unpark"),
+    "before": ("before its subscription began", "settle on the open day, or outside"),
+    "below zero": (
+        "less than its invoice billed",
+        "waits for usage; or a credit note, then settle",
+    ),
+    "too old": ("older than Stripe takes", "settle on the open day, or outside"),
+    "refused": ("refused by Stripe", "mend it, then stripe unpark"),
+    "unknown": (
+        "nobody knows whether it arrived",
+        "look at its events in Stripe, then stripe decide",
+    ),
+    "to report": ("is reported by the next run", ""),
+    "to move": ("goes to the open day with the next run", ""),
+    "under way": ("is being reported", ""),
+}
+"""Of each reason what it means, and what a person does."""
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Due:
+    """Days of one account that wait for one reason; the amount in nano-units of `currency`."""
+
+    account_id: str
+    email: str
+    currency: str
+    reason: str
+    days: int
+    first_day: date
+    last_day: date
+    amount_nano: int
+    parked_why: str | None
+
+    @property
+    def why(self) -> str:
+        said = WHY[self.reason][0]
+        return f"{said}: {self.parked_why}" if self.reason == "parked" and self.parked_why else said
+
+    @property
+    def next_step(self) -> str:
+        return WHY[self.reason][1]
+
+
+def due(
+    connection: Connection,
+    principal: Principal,
+    now: datetime,
+    *,
+    account: str | None = None,
+    everything: bool = False,
+    each_day: bool = False,
+) -> list[Due]:
+    """Return what a person must decide, and with `everything` what goes by itself as well."""
+    principal.require_admin("see what is due at Stripe")
+    values = {
+        "oldest": day_of(now) - REPORTABLE,
+        "forgotten": now - FORGOTTEN,
+        "account_no": find_user(connection, account).no if account else None,
+        "everything": everything,
+        "each_day": each_day,
+    }
+    with connection.cursor(row_factory=class_row(Due)) as cursor:
+        return cursor.execute(_SQL["due"], values).fetchall()

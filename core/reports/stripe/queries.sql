@@ -1,0 +1,52 @@
+-- Stripe: what waits, what was told, and what it says itself.
+
+-- name: due
+-- What Stripe was not told of each account and reason: the days from the first to the last, and what they
+-- come to. Beside days, reports whose outcome somebody has to find out.
+WITH days AS (
+    SELECT account_no, day, due_nano, reason FROM hopsmeter.stripe_due(%(oldest)s)
+    UNION ALL
+    SELECT r.account_no, r.day, (r.units - r.units_before) * r.unit_nano,
+           CASE WHEN r.state = 'refused' THEN 'refused'
+                WHEN r.meter = 'sum' AND r.sent_at <= %(forgotten)s THEN 'unknown'
+                ELSE 'under way' END
+    FROM hopsmeter.stripe_reports r WHERE r.state IN ('due', 'in flight', 'unknown', 'refused'))
+SELECT u.id AS account_id, u.email, u.currency, d.reason, count(*) AS days, min(d.day) AS first_day,
+       max(d.day) AS last_day, sum(d.due_nano)::bigint AS amount_nano, a.parked_why
+FROM days d JOIN hopsmeter.users u ON u.no = d.account_no
+LEFT JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
+WHERE (%(account_no)s::int IS NULL OR d.account_no = %(account_no)s)
+  AND (%(everything)s OR d.reason NOT IN ('to report', 'to move', 'under way'))
+GROUP BY u.id, u.email, u.currency, d.reason, a.parked_why,
+         CASE WHEN %(each_day)s THEN d.day END
+ORDER BY u.email, u.id, first_day, d.reason;
+
+-- name: days
+-- Account by account and day: what OpenCost said it cost, what was charged, from which book it was taken, what
+-- was told to Stripe, what is due, and what Stripe says it has.
+WITH used AS (
+    SELECT account_no, date AS day, sum(opencost_total_nano)::bigint AS cost_nano,
+           sum(charge_nano)::bigint AS charge_nano
+    FROM hopsmeter.usage_daily WHERE date >= %(since)s AND date < %(until)s
+      AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
+    GROUP BY account_no, date),
+told AS (
+    SELECT DISTINCT ON (account_no, day) account_no, day, units, ended_at
+    FROM hopsmeter.stripe_reports
+    WHERE state IN ('accepted', 'superseded') AND day >= %(since)s AND day < %(until)s
+      AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
+    ORDER BY account_no, day, seq DESC)
+SELECT u.id AS account_id, u.email, u.currency, k.day, coalesce(c.cost_nano, 0) AS cost_nano,
+       coalesce(c.charge_nano, 0) AS charge_nano, coalesce(d.posted_nano, 0) AS receivable_nano,
+       coalesce(d.moved_nano, 0) AS moved_nano, coalesce(d.due_nano, 0) AS due_nano,
+       coalesce(t.units, 0) AS units, s.units AS stripe_units, s.fetched_at, t.ended_at AS accepted_at
+FROM (SELECT account_no, day FROM used
+      UNION SELECT account_no, day FROM hopsmeter.stripe_days
+      WHERE day >= %(since)s AND day < %(until)s
+        AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)) k
+JOIN hopsmeter.users u ON u.no = k.account_no
+LEFT JOIN used c ON c.account_no = k.account_no AND c.day = k.day
+LEFT JOIN hopsmeter.stripe_days d ON d.account_no = k.account_no AND d.day = k.day
+LEFT JOIN told t ON t.account_no = k.account_no AND t.day = k.day
+LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = k.account_no AND s.day = k.day
+ORDER BY u.email, u.id, k.day LIMIT %(limit)s;

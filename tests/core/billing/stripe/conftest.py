@@ -1,0 +1,3 @@
+from tests.core.billing.stripe.till import till
+
+__all__ = ["till"]

@@ -1,0 +1,111 @@
+"""Set-up at Stripe: complete, once, of one account, and found again whatever cut it off."""
+
+import contextlib
+
+import pytest
+
+from core.billing.stripe import catalogue
+from core.errors import Conflict, InputFault, StripeFault
+from tests.core.billing.stripe.till import Till
+
+
+def at_stripe(till: Till) -> tuple[int, int, int]:
+    return till.count("product"), till.count("billing.meter"), till.count("price")
+
+
+def test_a_setup_makes_a_product_both_meters_and_a_price_of_each_currency(till: Till) -> None:
+    done = till.set_up("USD", "JPY")
+    assert at_stripe(till) == (1, 2, 4)
+    assert done.default_meter == "daily"
+    prices = {each["lookup_key"]: each["unit_amount_decimal"] for each in till.world.all("price")}
+    assert prices == {
+        "hopsmeter_daily_jpy": "0.000001",
+        "hopsmeter_daily_usd": "0.0001",
+        "hopsmeter_sum_jpy": "0.000001",
+        "hopsmeter_sum_usd": "0.0001",
+    }
+    windows = {
+        each["event_name"]: each["event_time_window"] for each in till.world.all("billing.meter")
+    }
+    assert windows == {"hopsmeter_daily": "day", "hopsmeter_sum": None}
+    assert till.site.value("SELECT count(*) FROM stripe_prices") == 4
+
+
+def test_a_second_setup_changes_nothing(till: Till) -> None:
+    first = till.set_up("USD")
+    again = till.set_up("USD")
+    assert at_stripe(till) == (1, 2, 2)
+    assert (again.written, again.found.made) == (0, [])
+    assert again.found.prices == first.found.prices
+    assert till.site.value("SELECT count(*) FROM audit_log WHERE action = 'stripe.setup'") == 1
+
+
+@pytest.mark.parametrize("kind", ["error_500_before", "error_500_after", "cut_after"])
+@pytest.mark.parametrize("path", ["/v1/products", "/v1/billing/meters", "/v1/prices"])
+def test_a_setup_that_was_cut_off_is_completed_by_the_next(
+    till: Till, kind: str, path: str
+) -> None:
+    number = till.world.faults.add(kind, method="POST", path=path)
+    with contextlib.suppress(StripeFault):  # done all the same, it may be found at once
+        till.set_up("USD")
+    till.world.faults.remove(number)
+    till.set_up("USD")
+    assert at_stripe(till) == (1, 2, 2)
+    assert till.site.value("SELECT count(*) FROM stripe_prices") == 2
+
+
+def test_a_dry_run_says_what_would_be_made_and_makes_nothing(till: Till) -> None:
+    connection = till.site.connection
+    found = till.run(lambda it: catalogue.build(it, connection, ["USD"], dry_run=True))
+    assert at_stripe(till) == (0, 0, 0)
+    assert "would be made: product hopsmeter_usage, meter" in catalogue.told(found, dry_run=True)
+
+
+def test_a_key_of_another_stripe_account_is_refused(till: Till) -> None:
+    till.set_up("USD")
+    till.site.connection.execute("UPDATE stripe_site SET stripe_account = 'acct_other'")
+    with pytest.raises(Conflict, match="belongs to the Stripe account acct_other"):
+        till.set_up("USD")
+
+
+def test_a_price_that_was_archived_is_not_replaced_unseen(till: Till) -> None:
+    first = till.set_up("USD")
+    price = first.found.prices["daily", "USD"]
+    till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.prices.update_async(price, {"active": False, "lookup_key": ""})
+        )
+    )
+    till.clock.advance(till.world.settings.idempotency_kept * 2)
+    with pytest.raises(Conflict, match=f"{price} was set up before"):
+        till.set_up("USD")
+
+
+def test_a_meter_of_our_name_that_counts_otherwise_is_refused(till: Till) -> None:
+    till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.billing.meters.create_async(
+                {
+                    "display_name": "another",
+                    "event_name": "hopsmeter_daily",
+                    "default_aggregation": {"formula": "count"},
+                }
+            )
+        )
+    )
+    with pytest.raises(Conflict, match="counts otherwise than hopsmeter needs"):
+        till.set_up("USD")
+
+
+def test_a_currency_that_stripe_charges_in_steps_is_refused(till: Till) -> None:
+    with pytest.raises(InputFault, match="KWD cannot be billed through Stripe"):
+        till.set_up("KWD")
+    with pytest.raises(InputFault, match="Nothing here has a currency yet"):
+        till.set_up()
+
+
+def test_the_default_meter_can_be_changed_later(till: Till) -> None:
+    till.set_up("USD")
+    done = till.set_up("USD", meter="sum")
+    assert (done.default_before, done.default_meter) == ("daily", "sum")
+    assert till.site.value("SELECT default_meter FROM stripe_site") == "sum"

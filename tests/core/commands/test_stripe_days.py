@@ -1,0 +1,143 @@
+"""Commands about what Stripe was told: settled, told again, decided, fetched; and what lists say."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pytest
+
+from core.billing.stripe.gateway import Door
+from core.billing.stripe.reporting import make, send
+from core.billing.stripe.shop import Shop
+from core.clusters.vault import Keyring
+from core.commands.submit import Outcome
+from core.identity.principal import DAEMON
+from core.reports.stripe import due as due_report
+from core.reports.stripe.due import due
+from core.secret import Secret
+from tests.core.billing.stripe.reporting.conftest import till as _till
+from tests.core.billing.stripe.reporting.till import Till
+from tests.core.commands.carrier import asked, carrying, publish, with_admin
+from tests.database import Connection, Database
+
+till = _till
+
+
+@dataclass
+class Office:
+    """`ask` submits a command and has it carried out, by the clock of the till."""
+
+    till: Till
+    database: Database
+    person: Connection
+    keyring: Keyring
+
+    def ask(self, name: str, *, dry_run: bool = False, **given: object) -> Outcome:
+        shop = Shop(lambda: Door(self.till.stripe.url, Secret(self.till.stripe.api_key)))
+        clock = self.till.clock
+        with carrying(self.database, self.keyring, shop=shop, clock=clock):
+            return asked(self.person, name, dry_run=dry_run, why="agreed", **given)
+
+    def due(self, **how: object) -> dict[str, int]:
+        found = due(self.till.connection, DAEMON, self.till.now, **how)  # type: ignore[arg-type]  # the test gives what belongs there
+        return {f"{each.first_day.day} {each.reason}": each.amount_nano for each in found}
+
+
+@pytest.fixture
+def office(database: Database, till: Till) -> Office:
+    office = Office(till, database, with_admin(database), publish(database))
+    till.connection.execute(
+        "INSERT INTO hopsmeter.stripe_site (stripe_account, livemode, default_meter)"
+        " VALUES (%s, false, 'daily')",
+        [till.client.v1.accounts.retrieve_current().id],
+    )
+    return office
+
+
+def test_the_lists_know_the_limits_that_reports_keep() -> None:
+    assert make.REPORTABLE == due_report.REPORTABLE
+    assert send.FORGOTTEN == due_report.FORGOTTEN
+
+
+def test_what_waits_for_a_person_is_listed_with_its_reason_and_settled(office: Office) -> None:
+    till = office.till
+    till.at(3, 12)
+    anna = till.account()
+    for number in range(4):
+        till.charge(anna, till.day(number), 1_000_000 + number)
+    till.at(4)
+    till.tell()
+    assert office.due() == {"1 before": 3_000_003}
+    assert office.due(each_day=True) == {
+        "1 before": 1_000_000,
+        "2 before": 1_000_001,
+        "3 before": 1_000_002,
+    }
+    tried = office.ask("stripe.settle", account=anna.id, how="open-day", dry_run=True)
+    assert "0.003000003 USD of 3 days" in tried.summary
+    assert office.due() == {"1 before": 3_000_003}
+    one = office.ask("stripe.settle", account=anna.id, how="outside", day=str(till.day(0)))
+    assert "of 1 day of auth0|anna are settled outside of Stripe" in one.summary
+    assert "settled with the open day" in (
+        office.ask("stripe.settle", account=anna.id, how="open-day").summary
+    )
+    assert office.due() == {}
+    again = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert again.error == "Nothing is due of auth0|anna (anna@example.test). Nothing was changed."
+    done = office.ask("stripe.report")
+    assert done.summary == "Stripe took 1 reports."
+    till.at(5)
+    assert till.told(anna, 4) == 2_000
+    till.must_add_up(anna)
+
+
+def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000_000)
+    till.at(1)
+    till.tell()
+    unknown = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
+    assert "have it fetched first" in (unknown.error or "")
+    till.shops["daily"].use(till.customer(anna), 1_234, till.now - timedelta(hours=2))
+    till.later(hours=2)
+    assert office.ask("stripe.fetch").summary == "Fetched what Stripe has of 1 accounts."
+    said = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
+    assert "Stripe has 1234 of 5000 units of auth0|anna" in said.summary
+    assert till.receivable(anna) == (5_000 - 1_234) * 1_000
+    till.tell()
+    assert till.told(anna, 0) == 5_000
+    assert till.receivable(anna) == 0
+    till.must_add_up(anna)
+    office.ask("stripe.fetch")
+    same = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
+    assert "Stripe has what it accepted" in (same.error or "")
+
+
+@pytest.mark.parametrize("has_arrived", [True, False])
+def test_a_person_says_what_became_of_a_report(office: Office, has_arrived: bool) -> None:
+    till = office.till
+    till.meter = "sum"
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    number = till.stripe.faults.add("outage", path="/v1/billing/meter_events")
+    till.tell()
+    till.stripe.faults.remove(number)
+    till.shops["sum"].use(till.customer(anna), 77, datetime.combine(till.day(0), till.now.timetz()))
+    till.at(3)
+    till.tell()
+    assert office.due() == {"1 unknown": 5_000}
+    said = office.ask("stripe.decide", account=anna.id, day=str(till.day(0)), arrived=has_arrived)
+    assert ("counts as arrived" if has_arrived else "is sent anew") in said.summary
+    till.tell()
+    assert till.told(anna, 0) == (77 if has_arrived else 82)
+    assert till.receivable(anna) == 0
+    assert office.due() == {}
+
+
+def test_nothing_is_told_without_a_key_or_before_set_up(office: Office) -> None:
+    with carrying(office.database, office.keyring):
+        without = asked(office.person, "stripe.report")
+    assert "has no key of Stripe's" in (without.error or "")
+    office.till.connection.execute("DELETE FROM hopsmeter.stripe_site")
+    assert "is not set up" in (office.ask("stripe.report").error or "")

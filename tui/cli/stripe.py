@@ -1,0 +1,133 @@
+"""`hopsmeter stripe …`"""
+
+from typing import Any, Final, cast
+
+import click
+
+from core.commands.arguments import AccountNamed, Meter, StripeLink, StripeSetup, StripeShow
+from core.commands.submit import Outcome
+from tui.cli.asking import ask, writing
+from tui.cli.output import pairs, show_json
+from tui.cli.session import Session
+from tui.cli.stripe_days import COMMANDS
+from tui.format import clean
+
+ASK_WAIT_S: Final = 300.0
+"""Stripe is asked several times for it, and each may be tried again."""
+METER = click.option(
+    "--meter",
+    type=click.Choice(["daily", "sum"]),
+    help="Totals of days (which sending again corrects), or differences that add up.",
+)
+
+
+@click.group()
+def stripe() -> None:
+    """What is billed through Stripe."""
+
+
+for _command in COMMANDS:
+    stripe.add_command(_command)
+
+
+@stripe.command(
+    short_help="Make at Stripe what billing needs.",
+    epilog="\b\nExamples:\n  hopsmeter stripe setup --dry-run\n"
+    "  hopsmeter stripe setup --currency EUR --currency USD",
+)
+@click.option(
+    "--currency",
+    "currencies",
+    multiple=True,
+    metavar="CODE",
+    help="Beside those of accounts and clusters.",
+)
+@METER
+@writing()
+@click.pass_obj
+def setup(
+    session: Session, currencies: tuple[str, ...], meter: str | None, dry_run: bool, why: str
+) -> None:
+    """Make at Stripe what billing needs: a product, meters, a price per currency.
+
+    What is there already is found; run twice, it changes nothing. --meter says which one accounts
+    get from now on.
+    """
+    given = StripeSetup(currencies=[*currencies], meter=cast("Meter | None", meter))
+    ask(session, "stripe.setup", given, dry_run=dry_run, why=why, wait_s=ASK_WAIT_S)
+
+
+@stripe.command(epilog="\b\nExample:\n  hopsmeter stripe show")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show(session: Session, as_json: bool) -> None:
+    """What is set up at Stripe, and what is not."""
+
+    def tell(done: Outcome) -> None:
+        result = done.result or {}
+        if as_json:
+            show_json(result)
+        else:
+            _tell_overview(result)
+
+    ask(session, "stripe.show", StripeShow(), wait_s=ASK_WAIT_S, tell=tell)
+
+
+@stripe.command(
+    short_help="Have an account billed through Stripe.",
+    epilog="\b\nExamples:\n  hopsmeter stripe link anna@example.com --reason 'signed up'\n"
+    "  hopsmeter stripe link anna@example.com --customer cus_1 \\\n"
+    "    --subscription sub_1 --reason 'billed there before' --dry-run",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.option("--customer", metavar="ID", help="An existing customer, cus_…; else one is made.")
+@click.option(
+    "--subscription", metavar="ID", help="An existing subscription, sub_…; else one is made."
+)
+@METER
+@writing(reason=True)
+@click.pass_obj
+def link(
+    session: Session,
+    who: str,
+    customer: str | None,
+    subscription: str | None,
+    meter: str | None,
+    dry_run: bool,
+    why: str,
+) -> None:
+    """Have an account billed through Stripe: customer, subscription, payment method.
+
+    The subscription is monthly from the 1st, 00:00 UTC. Prints the page where the payment method is
+    left. Run again, it goes on where it ended, and prints a new page while there is no method.
+    """
+    given = StripeLink(
+        account=who,
+        customer=customer,
+        subscription=subscription,
+        meter=cast("Meter | None", meter),
+    )
+    ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=ASK_WAIT_S)
+
+
+@stripe.command(epilog="\b\nExample:\n  hopsmeter stripe unpark anna@example.com --reason mended")
+@click.argument("who", metavar="ACCOUNT")
+@writing(reason=True)
+@click.pass_obj
+def unpark(session: Session, who: str, dry_run: bool, why: str) -> None:
+    """Let an account that Stripe refused be reported again."""
+    ask(session, "stripe.unpark", AccountNamed(account=who), dry_run=dry_run, why=why)
+
+
+def _tell_overview(result: dict[str, Any]) -> None:
+    click.echo(clean(result["summary"]))
+    rows = [("default meter", result["default_meter"] or "")]
+    rows += [(f"meter {kind}", name) for kind, name in result["meters"].items()]
+    rows += [(f"price {what}", name) for what, name in result["prices"].items()]
+    rows += [
+        ("webhooks to", f"{each['url']}, {each['status']}, {each['api_version'] or 'default'}")
+        for each in result["endpoints"]
+    ]
+    pairs(rows)
+    for remark in result["remarks"]:
+        click.echo(clean(f"- {remark}"))

@@ -1,0 +1,211 @@
+"""`hopsmeter stripe due …`: what Stripe was told day by day, what it was not, and what it says itself."""
+
+from datetime import timedelta
+from typing import Final, Literal
+
+import click
+
+from core.clock import day_of
+from core.commands.arguments import (
+    StripeAgain,
+    StripeDecide,
+    StripeFetch,
+    StripeReport,
+    StripeSettle,
+)
+from core.money import exact_from_nano
+from core.reports.stripe.compared import DayLine, days
+from core.reports.stripe.due import Due
+from core.reports.stripe.due import due as read_due
+from tui.cli.asking import ask, writing
+from tui.cli.failing import Told
+from tui.cli.output import Column, Form, cost, listing, show
+from tui.cli.session import Session
+from tui.cli.words import DAY_TEXT
+
+WAIT_S: Final = 300.0
+DAYS: Final = 40
+DAYS_MAX: Final = 400
+
+
+@click.command(
+    epilog="\b\nExamples:\n  hopsmeter stripe due\n  hopsmeter stripe due --all --each-day"
+)
+@click.argument("who", metavar="[ACCOUNT]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Also what is told by itself.")
+@click.option("--each-day", is_flag=True, help="A line per day.")
+@listing
+@click.pass_obj
+def due(session: Session, who: str | None, everything: bool, each_day: bool, form: Form) -> None:
+    """What Stripe was not told, and a person must decide about."""
+    with session.connection(read_only=True) as connection:
+        found = read_due(
+            connection,
+            session.principal(connection),
+            session.now(),
+            account=who,
+            everything=everything,
+            each_day=each_day,
+        )
+    columns = (
+        Column("account", lambda each: each.email),
+        Column("days", _span),
+        Column("amount", lambda each: cost(each.amount_nano, each.currency, 6), "right"),
+        Column("why", lambda each: each.why),
+        Column("next step", lambda each: each.next_step),
+    )
+    empty = "Nothing waits." if everything else "Nothing waits for a person; --all shows the rest."
+    show(form, found, columns, empty=empty)
+
+
+def _span(each: Due) -> str:
+    if each.first_day == each.last_day:
+        return str(each.first_day)
+    return f"{each.first_day} … {each.last_day} ({each.days})"
+
+
+@click.command(epilog="\b\nExample:\n  hopsmeter stripe report")
+@writing()
+@click.pass_obj
+def report(session: Session, dry_run: bool, why: str) -> None:
+    """Tell Stripe now what is due, instead of within the hour."""
+    ask(session, "stripe.report", StripeReport(), dry_run=dry_run, why=why, wait_s=WAIT_S)
+
+
+@click.command(
+    short_help="Settle what waits for a person.",
+    epilog="\b\nExamples:\n"
+    "  hopsmeter stripe settle anna@example.com --on-open-day \\\n"
+    "    --reason 'before she signed'\n"
+    "  hopsmeter stripe settle anna@example.com --day 2026-03-02 --outside \\\n"
+    "    --reason 'paid by wire, invoice 17' --dry-run",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.option("--day", type=DAY_TEXT, metavar="DAY", help="One day; else all that `due` lists.")
+@click.option("--outside", "how", flag_value="outside", help="Billed elsewhere, or given up.")
+@click.option("--on-open-day", "how", flag_value="open-day", help="Billed with the day that runs.")
+@writing(reason=True)
+@click.pass_obj
+def settle(
+    session: Session,
+    who: str,
+    day: str | None,
+    how: Literal["outside", "open-day"] | None,
+    dry_run: bool,
+    why: str,
+) -> None:
+    """Settle what is due of days that are not told by themselves.
+
+    Outside: it stands against the receivable, and Stripe is never told. On the open day: it is told
+    with the day that runs, and billed with its month.
+    """
+    if how is None:
+        raise click.UsageError("Say how it is settled: --outside or --on-open-day.")
+    given = StripeSettle(account=who, how=how, day=day)
+    ask(session, "stripe.settle", given, dry_run=dry_run, why=why)
+
+
+@click.command(
+    short_help="Tell Stripe a day again.",
+    epilog="\b\nExample:\n  hopsmeter stripe again anna@example.com --day 2026-03-02 \\\n"
+    "    --reason 'an event was cancelled by hand'",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.option("--day", type=DAY_TEXT, metavar="DAY", required=True)
+@writing(reason=True)
+@click.pass_obj
+def again(session: Session, who: str, day: str, dry_run: bool, why: str) -> None:
+    """Tell Stripe a day again of which it has something else than it accepted."""
+    ask(session, "stripe.again", StripeAgain(account=who, day=day), dry_run=dry_run, why=why)
+
+
+@click.command(
+    short_help="Say whether a report arrived.",
+    epilog="\b\nExample:\n  hopsmeter stripe decide anna@example.com --day 2026-03-02 --arrived \\\n"
+    "    --reason 'seen in the dashboard'",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.option("--day", type=DAY_TEXT, metavar="DAY", required=True)
+@click.option("--arrived/--lost", "arrived", default=None, help="Whether Stripe has it.")
+@writing(reason=True)
+@click.pass_obj
+def decide(
+    session: Session, who: str, day: str, arrived: bool | None, dry_run: bool, why: str
+) -> None:
+    """Say of a report whose outcome nobody knows whether it arrived."""
+    if arrived is None:
+        raise click.UsageError("Say what became of it: --arrived or --lost.")
+    given = StripeDecide(account=who, day=day, arrived=arrived)
+    ask(session, "stripe.decide", given, dry_run=dry_run, why=why)
+
+
+@click.command(
+    "reconcile",
+    short_help="OpenCost, the books and Stripe beside each other.",
+    epilog="\b\nExamples:\n  hopsmeter stripe reconcile --fetch\n"
+    "  hopsmeter stripe reconcile anna@example.com --days 35 --csv",
+)
+@click.argument("who", metavar="[ACCOUNT]", required=False)
+@click.option("--fetch", is_flag=True, help="Ask Stripe first; else as the daily job left it.")
+@click.option(
+    "--days",
+    "back",
+    type=click.IntRange(1, DAYS_MAX),
+    default=DAYS,
+    show_default=True,
+    help="How far back.",
+)
+@listing
+@click.pass_obj
+def reconcile_(session: Session, who: str | None, fetch: bool, back: int, form: Form) -> None:
+    """OpenCost's answers, the books and Stripe beside each other; every difference with its cause.
+
+    Of one account day by day. Nothing is mended here; exit code 1 where something differs.
+    """
+    if fetch:
+        ask(session, "stripe.fetch", StripeFetch(account=who), wait_s=WAIT_S, tell=lambda _: None)
+    from core.books.reconcile.three_ways import reconcile  # it reads answers, and brings numpy
+
+    today = day_of(session.now())
+    since = today - timedelta(days=back)
+    with session.connection(read_only=True) as connection:
+        principal = session.principal(connection)
+        if who:
+            lines = days(
+                connection, principal, account=who, since=since, until=today + timedelta(days=1)
+            )
+            show(form, lines, _DAY_COLUMNS, empty=f"{who} used nothing in these days.")
+        found = reconcile(connection, principal, session.now(), since=since, account=who)
+    if not who:
+        show(form, found.findings, _FINDING_COLUMNS, empty=f"No difference. {found.said}")
+    elif form == "table":
+        for each in found.findings:
+            click.echo(f"{each.cause}. Next: {each.next_step}")
+    if found.findings:
+        raise Told("What OpenCost said, what the books say and what Stripe says differ.")
+
+
+def _stripe_units(each: DayLine) -> str:
+    return "?" if each.stripe_units is None else str(each.stripe_units)
+
+
+_DAY_COLUMNS: Final = (
+    Column("day", lambda each: str(each.day)),
+    Column("OpenCost", lambda each: exact_from_nano(each.cost_nano), "right"),
+    Column("charged", lambda each: exact_from_nano(each.charge_nano), "right"),
+    Column("receivable", lambda each: exact_from_nano(each.receivable_nano), "right"),
+    Column("moved", lambda each: exact_from_nano(each.moved_nano), "right"),
+    Column("due", lambda each: exact_from_nano(each.due_nano), "right"),
+    Column("told", lambda each: str(each.units), "right"),
+    Column("Stripe has", _stripe_units, "right"),
+)
+
+
+_FINDING_COLUMNS: Final = (
+    Column("where", lambda each: each.email or each.where),
+    Column("day", lambda each: str(each.day) if each.day else ""),
+    Column("cause", lambda each: each.cause),
+    Column("next step", lambda each: each.next_step),
+)
+
+COMMANDS: Final = (due, report, settle, again, decide, reconcile_)
