@@ -180,6 +180,59 @@ def refund(
     return done
 
 
+def give_back_refund(
+    connection: Connection,
+    principal: Principal,
+    *,
+    account: str,
+    refund_key: str,
+    expires_on: date | None,
+    why: str,
+    now: datetime,
+) -> Credited | None:
+    """Take a refund back, as a dispute that was won: what it took are credits again.
+
+    They are a lot of their own, and repay first what the refund, or anything since, left as arrears.
+    None where there is no such refund; given back once.
+    """
+    principal.require_admin("take refunds back")
+    payer = find_account(connection, account)
+    key = f"{refund_key}:returned"
+    before = locked_balances(connection, payer)
+    # Past its date it would be gone at once, and what was paid for it with it.
+    until = expires_on if expires_on and expires_on > day_of(now) else None
+    values = {
+        "account": payer.no,
+        "refund": refund_key,
+        "key": key,
+        "today": day_of(now),
+        "expires": until,
+        "rank": PURCHASE_PRIORITY,
+        "why": why or None,
+    }
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_SQL["give_back_refund"], values).fetchone()
+    if row is None:
+        return None
+    repaid = connection.execute(_SQL["repay_arrears"], {**values, "lot": row["lot_id"]}).fetchone()
+    mark_accounts(connection, now, [payer.no])
+    done = Credited(
+        payer.id,
+        payer.currency or "",
+        row["amount_nano"],
+        repaid[0] if repaid else 0,
+        0,
+        before,
+        balances_of(connection, payer),
+        until,
+        row["lot_id"],
+        key,
+        is_new=True,
+    )
+    _audit(connection, principal, "credits.refund-returned", done, why)
+    return done
+
+
 def _add(
     connection: Connection,
     payer: Account,

@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
-from core.audit.trail import record
+from core.billing.outgoing import tell_outside
 from core.clock import day_of
 from core.db.queries import queries_beside
-from core.identity.principal import DAEMON
 from core.money import decimal_from_nano
 
 _SQL = queries_beside(__file__)
@@ -78,25 +76,11 @@ def _new(row: dict[str, Any]) -> list[EventType]:
 
 def _tell(connection: Connection, row: dict[str, Any], kind: EventType, now: datetime) -> Event:
     event = Event(kind, row["id"], row["currency"] or "", row["credits"], row["owed"])
-    payload = {
-        "type": kind,
-        "timestamp": now.isoformat(),
-        "data": {
-            "account": event.account,
-            "currency": event.currency,
-            "credits": f"{decimal_from_nano(event.credits_nano):f}",
-            "arrears": f"{decimal_from_nano(event.arrears_nano):f}",
-        },
+    amounts = {"credits_nano": event.credits_nano, "arrears_nano": event.arrears_nano}
+    data = {
+        "currency": event.currency,
+        "credits": f"{decimal_from_nano(event.credits_nano):f}",
+        "arrears": f"{decimal_from_nano(event.arrears_nano):f}",
     }
-    connection.execute(
-        "INSERT INTO hopsmeter.outgoing_events (type, account_no, payload) VALUES (%s, %s, %s)",
-        [kind, row["account_no"], Jsonb(payload)],
-    )
-    record(
-        connection,
-        DAEMON,
-        kind,
-        f"account {event.account}",
-        after={"credits_nano": event.credits_nano, "arrears_nano": event.arrears_nano},
-    )
+    tell_outside(connection, row["account_no"], event.account, kind, data, now, after=amounts)
     return event

@@ -111,6 +111,30 @@ SELECT * FROM hopsmeter.take_credits(
     %(account)s, %(against)s::smallint, %(amount)s, %(key)s, %(today)s, %(lot)s, %(owed)s,
     %(why)s, NULL);
 
+-- name: give_back_refund
+-- What a refund took, from the lots and as arrears, becomes a lot again; once, and linked to it.
+WITH refund AS (
+    SELECT min(id) FILTER (WHERE ref = %(refund)s) AS id, -sum(amount_nano)::bigint AS nano
+    FROM hopsmeter.ledger_entries
+    WHERE account_no = %(account)s AND ref IN (%(refund)s, %(refund)s || ':arrears') AND contra = 15
+    HAVING min(id) FILTER (WHERE ref = %(refund)s) IS NOT NULL),
+back AS (
+    SELECT nano, hopsmeter.write_entry(%(account)s, 1::smallint, 15::smallint, nano,
+               hopsmeter.posting_date(%(today)s, %(today)s), NULL, NULL, %(key)s, %(why)s, id) AS entry
+    FROM refund
+    WHERE NOT EXISTS (SELECT FROM hopsmeter.ledger_entries
+                      WHERE account_no = %(account)s AND ref = %(key)s))
+INSERT INTO hopsmeter.credit_lots
+    (account_no, entry_id, kind, amount_nano, remaining_nano, expires_on, priority)
+SELECT %(account)s, entry, 'correction', nano, nano, %(expires)s, %(rank)s FROM back
+RETURNING id AS lot_id, amount_nano;
+
+-- name: repay_arrears
+-- Let what came into a lot repay what is owed as arrears.
+SELECT hopsmeter.repay_arrears(%(account)s, %(today)s,
+                               hopsmeter.posting_date(%(today)s, %(today)s), NULL, NULL, %(key)s,
+                               %(lot)s);
+
 -- name: lot_of
 -- A lot of an account, which nobody else changes until this is committed.
 SELECT l.expires_on, l.expired_at, l.remaining_nano FROM hopsmeter.credit_lots l

@@ -368,7 +368,11 @@ WHERE u.no IS NULL OR c.code IS NULL OR e.book NOT BETWEEN 1 AND 3
    OR (e.contra IN (12, 13, 14) AND e.book <> 1)
    OR (e.contra IN (16, 17) AND e.book <> 2)
    OR (e.contra = 12 AND e.amount_nano < 0)
-   OR (e.contra IN (14, 15) AND e.amount_nano > 0)
+   OR (e.contra = 14 AND e.amount_nano > 0)
+   OR (e.contra = 15 AND e.amount_nano > 0 AND NOT EXISTS (   -- but what gives a refund back
+        SELECT FROM hopsmeter.ledger_entries o
+        WHERE o.id = e.reverses AND o.account_no = e.account_no AND o.contra = 15
+          AND o.amount_nano < 0))
    OR (e.ref LIKE 'expiry:%%') <> (e.ref IS NOT NULL AND e.contra = 14)
    OR (e.reverses IS NOT NULL AND NOT EXISTS (
         SELECT FROM hopsmeter.ledger_entries o
@@ -454,7 +458,7 @@ ORDER BY l.id LIMIT %(limit)s;
 SELECT coalesce(u.id, 'account ' || l.account_no), l.id,
        CASE WHEN e.account_no IS DISTINCT FROM l.account_no THEN 'its entry is another account''s'
             WHEN l.kind <> CASE e.contra WHEN 12 THEN 'purchase' WHEN 13 THEN 'grant'
-                                         WHEN 11 THEN 'correction' ELSE '' END
+                                         WHEN 11 THEN 'correction' WHEN 15 THEN 'correction' ELSE '' END
                  OR e.book <> 1 THEN 'its entry is no ' || l.kind
             WHEN l.expired_at IS NOT NULL AND l.remaining_nano <> 0
                  THEN 'its expiry is posted, and something is left'
@@ -474,7 +478,7 @@ LEFT JOIN LATERAL (
     ORDER BY a.id LIMIT 1) t ON l.kind <> 'correction'
 WHERE e.account_no IS DISTINCT FROM l.account_no OR e.book <> 1
    OR l.kind <> CASE e.contra WHEN 12 THEN 'purchase' WHEN 13 THEN 'grant'
-                              WHEN 11 THEN 'correction' ELSE '' END
+                              WHEN 11 THEN 'correction' WHEN 15 THEN 'correction' ELSE '' END
    OR l.expired_at IS NOT NULL
       AND (l.remaining_nano <> 0
            OR coalesce(l.expires_on > %(today)s, true) AND NOT EXISTS (   -- nor ended by a person

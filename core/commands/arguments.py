@@ -166,6 +166,18 @@ class CreditsAdjust(Arguments, frozen=True):
     key: str | None = None
 
 
+class CreditsBuy(Arguments, frozen=True):
+    """Credits to be paid for on Stripe's page; `amount` is text in units of the account's currency.
+
+    They will pay the days before `expires_on`. The same `key` again is the same purchase.
+    """
+
+    account: str
+    amount: str
+    expires_on: str | None = None
+    key: str | None = None
+
+
 class CreditsExpire(Arguments, frozen=True):
     """One lot that shall expire now; the same `key` again is the same expiry."""
 
@@ -298,6 +310,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "rates.unassign": RatesUnassign,
     "credits.grant": CreditsGrant,
     "credits.adjust": CreditsAdjust,
+    "credits.buy": CreditsBuy,
     "credits.expire": CreditsExpire,
     "account.mode": AccountMode,
     "account.policy": AccountPolicy,

@@ -32,6 +32,9 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     "rates.unassign": Kind("assign plans", rates.unassign),
     "credits.grant": Kind("grant credits", credit.grant, why_needed=True),
     "credits.adjust": Kind("adjust credits", credit.adjust, why_needed=True),
+    "credits.buy": Kind(
+        "sell credits", stripe.bought, gather=stripe.buy, lane="slow", why_needed=True
+    ),
     "credits.expire": Kind("let credits expire", credit.expire, why_needed=True),
     "account.mode": Kind("change how accounts pay", accounts.mode, why_needed=True),
     "account.policy": Kind("change policies", accounts.policy, why_needed=True),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 from core.billing.stripe import missed
@@ -47,7 +48,7 @@ async def _handle(deps: Deps, door: Door) -> dict[End, int]:
             return await handle_due(
                 connection,
                 SOURCE,
-                stripe_handlers(),
+                stripe_handlers(timedelta(days=deps.settings.stripe_grace_days)),
                 gateway,
                 deps.clock,
                 tell=lambda handled: _tell(deps, handled),

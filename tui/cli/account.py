@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from core.commands.arguments import AccountMode, AccountNamed, AccountPolicy
 from core.money import exact_from_nano
 from core.reports.credits import AccountLine, ModePeriod, accounts, find_line, modes
+from core.reports.stripe.accounts import StripeLine, stripe_line
 from tui.cli.asking import ask, writing
 from tui.cli.output import (
     Column,
@@ -60,14 +61,17 @@ def list_(session: Session, form: Form) -> None:
 def show_(session: Session, who: str, form: Form) -> None:
     """One account (id or e-mail): mode, policy, marks, books."""
     with session.connection(read_only=True) as connection:
-        line = find_line(connection, session.principal(connection), who, session.now())
+        principal = session.principal(connection)
+        line = find_line(connection, principal, who, session.now())
         periods = modes(connection, line)
+        billed = stripe_line(connection, principal, line.account_id)
     if form == "json":
-        show_json({**plain(line), "modes": [plain(each) for each in periods]})
+        at_stripe = plain(billed) if billed else None
+        show_json({**plain(line), "modes": [plain(each) for each in periods], "stripe": at_stripe})
     elif form == "csv":
         show(form, [line], (), empty="")
     else:
-        pairs([*told(line), *balances(line)])
+        pairs([*told(line), *balances(line), *_at_stripe(billed)])
         _tell_modes(periods)
 
 
@@ -173,6 +177,20 @@ def told(line: AccountLine) -> list[tuple[str, str]]:
         ("mode", f"{line.mode}{later}"),
         ("policy", f"{limit}; {warned}"),
         ("marks", marks(line)),
+    ]
+
+
+def _at_stripe(line: StripeLine | None) -> list[tuple[str, str]]:
+    """Return how an account stands at Stripe."""
+    if line is None:
+        return []
+    card = "with" if line.has_card else "without"
+    subscription = line.subscription_status or "no subscription"
+    standing = f"{line.standing}: {line.why}" if line.why else line.standing
+    return [
+        ("at Stripe", f"{line.customer_id}, {subscription}, {card} a payment method"),
+        ("standing", standing),
+        ("parked", line.parked_why),
     ]
 
 

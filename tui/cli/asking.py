@@ -24,6 +24,8 @@ R = TypeVar("R")
 WAIT_S: Final = 60.0
 CHECK_WAIT_S: Final = 270.0
 """A check walks to a cluster, has it answer, and looks back: as long as all that may take."""
+STRIPE_WAIT_S: Final = 300.0
+"""Stripe is asked several times for one command, and each question may be asked again."""
 FILE_BYTES_MAX: Final = 1 << 20
 
 

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import click
 
-from core.commands.arguments import CreditsAdjust, CreditsExpire, CreditsGrant
-from tui.cli.asking import ask, writing
+from core.commands.arguments import CreditsAdjust, CreditsBuy, CreditsExpire, CreditsGrant
+from tui.cli.asking import STRIPE_WAIT_S, ask, writing
 from tui.cli.credit_lists import show_, statement_
 from tui.cli.session import Session
 from tui.cli.words import DAY_TEXT
@@ -73,6 +73,40 @@ def grant(
         key=key,
     )
     ask(session, "credits.grant", given, dry_run=dry_run, why=why)
+
+
+@credits_.command(
+    epilog="\b\nExample:\n  hopsmeter credits buy anna@example.com 100 --expires 2027-01-01 \\\n"
+    "    --reason 'asked by mail'",
+)
+@click.argument("who", metavar="ACCOUNT")
+@click.argument("amount")
+@click.option(
+    "--expires",
+    "expires_on",
+    type=DAY_TEXT,
+    metavar="DAY",
+    help="The first day (UTC) that they will not pay; else they never expire.",
+)
+@KEY
+@writing(reason=True)
+@click.pass_obj
+def buy(
+    session: Session,
+    who: str,
+    amount: str,
+    expires_on: str | None,
+    key: str | None,
+    dry_run: bool,
+    why: str,
+) -> None:
+    """Print Stripe's page on which an account pays for credits.
+
+    They are credited once Stripe has the payment, at once or (a debit, say) days later. The page is
+    there for a day; the same --key prints it again.
+    """
+    given = CreditsBuy(account=who, amount=amount, expires_on=expires_on, key=key)
+    ask(session, "credits.buy", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 
 @credits_.command(

@@ -1,19 +1,19 @@
 """`hopsmeter stripe …`"""
 
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import click
 
 from core.commands.arguments import AccountNamed, Meter, StripeLink, StripeSetup, StripeShow
 from core.commands.submit import Outcome
-from tui.cli.asking import ask, writing
-from tui.cli.output import pairs, show_json
+from core.identity.accounts import find_account
+from core.reports.stripe.accounts import StripeLine, stripe_accounts, stripe_purchases
+from tui.cli.asking import STRIPE_WAIT_S, ask, writing
+from tui.cli.output import Column, Form, cost, instant, listing, pairs, show, show_json
 from tui.cli.session import Session
 from tui.cli.stripe_days import COMMANDS
 from tui.format import clean
 
-ASK_WAIT_S: Final = 300.0
-"""Stripe is asked several times for it, and each may be tried again."""
 METER = click.option(
     "--meter",
     type=click.Choice(["daily", "sum"]),
@@ -54,13 +54,13 @@ def setup(
     get from now on.
     """
     given = StripeSetup(currencies=[*currencies], meter=cast("Meter | None", meter))
-    ask(session, "stripe.setup", given, dry_run=dry_run, why=why, wait_s=ASK_WAIT_S)
+    ask(session, "stripe.setup", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 
-@stripe.command(epilog="\b\nExample:\n  hopsmeter stripe show")
+@stripe.command("show", epilog="\b\nExample:\n  hopsmeter stripe show")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def show(session: Session, as_json: bool) -> None:
+def show_(session: Session, as_json: bool) -> None:
     """What is set up at Stripe, and what is not."""
 
     def tell(done: Outcome) -> None:
@@ -70,7 +70,7 @@ def show(session: Session, as_json: bool) -> None:
         else:
             _tell_overview(result)
 
-    ask(session, "stripe.show", StripeShow(), wait_s=ASK_WAIT_S, tell=tell)
+    ask(session, "stripe.show", StripeShow(), wait_s=STRIPE_WAIT_S, tell=tell)
 
 
 @stripe.command(
@@ -107,7 +107,7 @@ def link(
         subscription=subscription,
         meter=cast("Meter | None", meter),
     )
-    ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=ASK_WAIT_S)
+    ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 
 @stripe.command(epilog="\b\nExample:\n  hopsmeter stripe unpark anna@example.com --reason mended")
@@ -117,6 +117,63 @@ def link(
 def unpark(session: Session, who: str, dry_run: bool, why: str) -> None:
     """Let an account that Stripe refused be reported again."""
     ask(session, "stripe.unpark", AccountNamed(account=who), dry_run=dry_run, why=why)
+
+
+@stripe.command("accounts", epilog="\b\nExample:\n  hopsmeter stripe accounts --csv")
+@listing
+@click.pass_obj
+def accounts_(session: Session, form: Form) -> None:
+    """Accounts at Stripe: what pays them, how they stand, what is parked or due.
+
+    As last fetched; hourly, and whenever a webhook tells of one.
+    """
+    with session.connection(read_only=True) as connection:
+        found = stripe_accounts(connection, session.principal(connection))
+    columns = (
+        Column("e-mail", lambda each: each.email),
+        Column("standing", lambda each: each.standing),
+        Column("subscription", lambda each: each.subscription_status or "none"),
+        Column("card", lambda each: "yes" if each.has_card else "no"),
+        Column("unpaid", lambda each: str(each.unpaid_invoices or "")),
+        Column("due", lambda each: cost(each.due_nano, each.currency), "right"),
+        Column("customer", lambda each: each.customer_id),
+        Column("why", _why),
+    )
+    show(
+        form,
+        found,
+        columns,
+        empty="No account is billed through Stripe; `hopsmeter stripe link` makes one.",
+    )
+
+
+@stripe.command("purchases", epilog="\b\nExample:\n  hopsmeter stripe purchases anna@example.com")
+@click.argument("who", metavar="[ACCOUNT]", required=False)
+@listing
+@click.pass_obj
+def purchases_(session: Session, who: str | None, form: Form) -> None:
+    """Credits that were bought, or are being bought, newest first."""
+    with session.connection(read_only=True) as connection:
+        principal = session.principal(connection)
+        account = find_account(connection, who).id if who else None
+        found = stripe_purchases(connection, principal, account)
+    columns = (
+        Column("purchase", lambda each: str(each.id), "right"),
+        Column("e-mail", lambda each: each.email),
+        Column("state", lambda each: each.state),
+        Column("paid", lambda each: cost(each.amount_nano or 0, each.currency), "right"),
+        Column("taken back", lambda each: cost(each.refunded_nano, each.currency), "right"),
+        Column("since", lambda each: instant(each.created_at)),
+        Column("key", lambda each: each.key),
+    )
+    show(
+        form, found, columns, empty="Nothing was bought yet; `hopsmeter credits buy` sells credits."
+    )
+
+
+def _why(each: StripeLine) -> str:
+    parked = f"parked: {each.parked_why}" if each.parked_at else ""
+    return "; ".join(word for word in (each.why, parked) if word)
 
 
 def _tell_overview(result: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from core.billing.stripe.customers import (
 )
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.site import MeterKind, price_of, require_same, require_site
+from core.billing.stripe.state import AccountSeen, fetch_account
 from core.billing.stripe.subscriptions import (
     SubscriptionSeen,
     find_or_make_subscription,
@@ -72,6 +73,8 @@ class Linked:
     has_card: bool
     card_url: str | None
     before: Kept
+    seen: AccountSeen | None = None
+    """Fetched afterwards, to be kept; None in a dry run."""
 
     @property
     def made(self) -> dict[str, list[str | None]]:
@@ -120,10 +123,13 @@ async def link(
         if customer is not None and not has_card and not dry_run:
             key = idempotency_key("card", account.id, customer.id, principal.command_id, now)
             url = await card_page(gateway, customer.id, currency, return_url, key)
+        seen = None
+        if customer is not None and not dry_run:
+            seen = await fetch_account(gateway, customer.id, now)
     except StripeFault as fault:
         raise _go_on(fault, account) from None
     found_id = customer.id if customer else None
-    return Linked(account, currency, meter, found_id, subscription, has_card, url, before)
+    return Linked(account, currency, meter, found_id, subscription, has_card, url, before, seen)
 
 
 def read_kept(connection: Connection, account: Account) -> Kept:

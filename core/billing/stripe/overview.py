@@ -7,6 +7,7 @@ import psycopg
 from stripe.params import WebhookEndpointListParams
 
 from core.billing.stripe.asking import every
+from core.billing.stripe.event_types import SNAPSHOT
 from core.billing.stripe.gateway import API_VERSION, Gateway
 from core.billing.stripe.site import account_behind, read_site, refuse_other
 from core.db.queries import queries_beside
@@ -14,39 +15,8 @@ from core.errors import StripeRefused, StripeStopped
 
 _SQL = queries_beside(__file__)
 HOOK_PATH: Final = "/webhooks/stripe"
-WANTED: Final = frozenset(
-    {
-        "charge.dispute.closed",
-        "charge.dispute.created",
-        "charge.refunded",
-        "checkout.session.async_payment_failed",
-        "checkout.session.async_payment_succeeded",
-        "checkout.session.completed",
-        "checkout.session.expired",
-        "customer.deleted",
-        "customer.subscription.created",
-        "customer.subscription.deleted",
-        "customer.subscription.paused",
-        "customer.subscription.resumed",
-        "customer.subscription.updated",
-        "customer.updated",
-        "invoice.created",
-        "invoice.finalization_failed",
-        "invoice.finalized",
-        "invoice.marked_uncollectible",
-        "invoice.overdue",
-        "invoice.paid",
-        "invoice.payment_action_required",
-        "invoice.payment_failed",
-        "invoice.voided",
-        "payment_method.attached",
-        "payment_method.automatically_updated",
-        "payment_method.detached",
-        "setup_intent.setup_failed",
-        "setup_intent.succeeded",
-    }
-)
-"""Events that an endpoint is to be told of; each of them is answered by fetching what it is about."""
+WANTED: Final = frozenset(SNAPSHOT)
+"""Events that an endpoint is to be told of; each is answered by fetching what it is about."""
 
 Connection = psycopg.Connection[Any]
 

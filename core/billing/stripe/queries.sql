@@ -81,6 +81,161 @@ SELECT parked_why FROM parked;
 -- Prices by meter and currency.
 SELECT kind || ' ' || currency, price_id FROM hopsmeter.stripe_prices ORDER BY 1;
 
+-- name: account_of_customer
+-- Whose customer it is, with the subscription that counts; nobody else changes it until this ends.
+SELECT u.no AS account_no, u.id, u.stripe_subscription_id AS subscription_id
+FROM hopsmeter.users u JOIN hopsmeter.stripe_accounts a ON a.account_no = u.no
+WHERE u.stripe_customer_id = %(customer)s FOR UPDATE OF a;
+
+-- name: keep_invoice
+-- An invoice as last fetched; where what it bills changed, it is to be compared again.
+INSERT INTO hopsmeter.stripe_invoices AS i
+    (id, account_no, subscription_id, number, status, currency, usage_start, usage_end, units,
+     line_minor, total_minor, paid_minor, created_at, finalized_at, attempted, fetched_at)
+VALUES (%(id)s, %(account)s, %(subscription)s, %(number)s, %(status)s, %(currency)s,
+        %(usage_start)s, %(usage_end)s, %(units)s, %(line_minor)s, %(total_minor)s,
+        %(paid_minor)s, %(created_at)s, %(finalized_at)s, %(attempted)s, %(at)s)
+ON CONFLICT (id) DO UPDATE
+SET number = excluded.number, status = excluded.status, usage_start = excluded.usage_start,
+    usage_end = excluded.usage_end, units = excluded.units, line_minor = excluded.line_minor,
+    total_minor = excluded.total_minor, paid_minor = excluded.paid_minor,
+    finalized_at = excluded.finalized_at, attempted = excluded.attempted,
+    fetched_at = excluded.fetched_at,
+    compared_at = CASE WHEN (i.units, i.finalized_at)
+                            IS NOT DISTINCT FROM (excluded.units, excluded.finalized_at)
+                       THEN i.compared_at END
+WHERE i.fetched_at <= excluded.fetched_at;
+
+-- name: keep_account
+-- An account as last fetched; since when something is so stays as long as it is.
+UPDATE hopsmeter.stripe_accounts a
+SET item_id = %(item)s, subscription_status = %(status)s, billed_from = %(billed_from)s,
+    period_start = %(period_start)s, period_end = %(period_end)s,
+    collection_paused = %(collection_paused)s, has_card = %(has_card)s,
+    customer_deleted = %(deleted)s, fetched_at = %(at)s,
+    ended_since = CASE WHEN %(ended)s THEN coalesce(%(ended_at)s, a.ended_since, %(at)s) END,
+    paused_since = CASE WHEN %(paused)s THEN coalesce(a.paused_since, %(at)s) END,
+    no_card_since = CASE WHEN %(no_card)s THEN coalesce(a.no_card_since, %(at)s) END,
+    unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
+                    FROM hopsmeter.stripe_invoices i
+                    JOIN hopsmeter.users u ON u.no = a.account_no
+                                          AND u.stripe_subscription_id = i.subscription_id
+                    WHERE i.account_no = a.account_no AND i.attempted
+                      AND i.status IN ('open', 'uncollectible') AND i.total_minor > i.paid_minor)
+WHERE a.account_no = %(account)s AND (a.fetched_at IS NULL OR a.fetched_at <= %(at)s);
+
+-- name: standings_to_judge
+-- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day.
+SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpaid_since,
+       a.ended_since, a.paused_since, a.no_card_since,
+       EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
+               WHERE d.account_no = a.account_no AND d.day < %(today)s
+                 AND d.reason IN ('to report', 'to move'))
+       OR a.parked_at IS NULL AND a.ended_since IS NULL
+          AND EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                      WHERE r.account_no = a.account_no AND r.day < %(today)s
+                        AND r.state IN ('due', 'in flight', 'unknown')) AS waits
+FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE (%(accounts)s::int[] IS NULL OR a.account_no = ANY (%(accounts)s))
+  AND (a.standing <> 'good'
+       OR num_nonnulls(a.unpaid_since, a.ended_since, a.paused_since, a.no_card_since) > 0)
+ORDER BY a.account_no FOR UPDATE OF a SKIP LOCKED;
+
+-- name: mark_standing
+-- How an account stands, why, and since when.
+UPDATE hopsmeter.stripe_accounts
+SET standing = %(word)s, standing_why = %(why)s, standing_since = %(since)s
+WHERE account_no = %(account)s;
+
+-- name: accounts_to_fetch
+-- Accounts that were not fetched of late, the oldest first.
+SELECT u.id, u.stripe_customer_id FROM hopsmeter.stripe_accounts a
+JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE u.stripe_customer_id IS NOT NULL AND coalesce(a.fetched_at <= %(before)s, true)
+ORDER BY a.fetched_at NULLS FIRST, a.account_no LIMIT %(limit)s;
+
+-- name: events_read_to
+-- Since when Stripe's events are ours, and up to where its list of them was read; no row before set-up.
+SELECT set_up_at, events_read_to FROM hopsmeter.stripe_site;
+
+-- name: set_events_read_to
+-- Only ahead: another daemon may have read further.
+UPDATE hopsmeter.stripe_site SET events_read_to = %(to)s
+WHERE coalesce(events_read_to < %(to)s, true);
+
+-- name: begin_purchase
+-- Write a purchase down before Stripe is asked for its page; nothing where the key is known.
+INSERT INTO hopsmeter.stripe_purchases
+    (key, account_no, currency, asked_minor, lot_expires_on, created_at, created_by)
+VALUES (%(key)s, %(account)s, %(currency)s, %(minor)s, %(expires)s, %(now)s, %(by)s)
+ON CONFLICT (key) DO NOTHING RETURNING *;
+
+-- name: purchase_of_key
+-- The purchase that a key stands for.
+SELECT * FROM hopsmeter.stripe_purchases WHERE key = %(key)s;
+
+-- name: keep_session
+-- The page on which a purchase is paid.
+UPDATE hopsmeter.stripe_purchases SET session_id = %(session)s, expires_at = %(until)s
+WHERE id = %(id)s AND coalesce(session_id = %(session)s, true);
+
+-- name: purchase_of_session
+-- The purchase of a session, held.
+SELECT p.*, u.id AS account_id FROM hopsmeter.stripe_purchases p
+JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE p.session_id = %(session)s FOR UPDATE OF p;
+
+-- name: purchase_without_session
+-- The purchase that a session says it is of, where the answer that would have named it was lost.
+SELECT p.*, u.id AS account_id FROM hopsmeter.stripe_purchases p
+JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE p.id = %(purchase)s AND p.session_id IS NULL AND u.stripe_customer_id = %(customer)s
+  AND p.currency = %(currency)s AND p.asked_minor = %(minor)s FOR UPDATE OF p;
+
+-- name: another_session
+-- A session of ours that no purchase has, of one of our customers.
+INSERT INTO hopsmeter.stripe_purchases
+    (key, account_no, currency, asked_minor, session_id, created_at, created_by)
+SELECT 'session:' || %(session)s, no, %(currency)s, %(minor)s, %(session)s, %(at)s, 'daemon'
+FROM hopsmeter.users WHERE stripe_customer_id = %(customer)s AND %(minor)s > 0
+ON CONFLICT DO NOTHING;
+
+-- name: keep_purchase
+-- A purchase as last fetched; one that is paid stays so.
+UPDATE hopsmeter.stripe_purchases
+SET state = %(state)s, session_id = %(session)s, payment_intent_id = %(intent)s,
+    expires_at = %(until)s, amount_nano = %(amount_nano)s, entry_id = %(entry)s,
+    refunded_nano = %(refunded)s, fetched_at = %(at)s
+WHERE id = %(id)s;
+
+-- name: entry_of_ref
+-- The entry that a key stands for.
+SELECT id FROM hopsmeter.ledger_entries WHERE account_no = %(account)s AND ref = %(ref)s;
+
+-- name: lot_of_entry
+-- The lot that came with an entry.
+SELECT id FROM hopsmeter.credit_lots WHERE entry_id = %(entry)s;
+
+-- name: posted_of_claim
+-- What a refund or dispute took, and whether it was given back.
+SELECT coalesce(-sum(amount_nano) FILTER (WHERE ref IN (%(ref)s, %(ref)s || ':arrears')), 0)::bigint,
+       coalesce(bool_or(ref = %(ref)s || ':returned'), false)
+FROM hopsmeter.ledger_entries
+WHERE account_no = %(account)s
+  AND ref IN (%(ref)s, %(ref)s || ':arrears', %(ref)s || ':returned');
+
+-- name: open_purchases
+-- Purchases that are open since before a moment, those not looked at for the longest first.
+SELECT p.*, u.stripe_customer_id AS customer_id FROM hopsmeter.stripe_purchases p
+JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE p.state IN ('open', 'processing') AND p.created_at <= %(before)s
+ORDER BY p.fetched_at NULLS FIRST, p.id LIMIT %(limit)s;
+
+-- name: purchase_lost
+-- A purchase that never got a page is none.
+UPDATE hopsmeter.stripe_purchases SET state = 'expired', fetched_at = %(now)s
+WHERE id = %(id)s AND session_id IS NULL AND state = 'open';
+
 -- name: customers_to_compare
 -- Accounts of which something was told lately, with the meter that it was told to.
 SELECT a.account_no, u.stripe_customer_id AS customer, m.meter_id, min(r.day) AS first_day
@@ -108,12 +263,3 @@ FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, 
           WHERE account_no = %(account_no)s AND day >= %(since)s) known
       WHERE day <> ALL (%(days)s::date[])) k
 ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;
-
--- name: events_read_to
--- Since when Stripe's events are ours, and up to where its list of them was read; no row before set-up.
-SELECT set_up_at, events_read_to FROM hopsmeter.stripe_site;
-
--- name: set_events_read_to
--- Only ahead: another daemon may have read further.
-UPDATE hopsmeter.stripe_site SET events_read_to = %(to)s
-WHERE coalesce(events_read_to < %(to)s, true);

@@ -1,10 +1,11 @@
 """Subscriptions: at most one that counts per account, by calendar months of UTC."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from stripe import RequestOptions, StripeClient, Subscription
+from stripe import RequestOptions, StripeClient, Subscription, SubscriptionItem
 from stripe.params import SubscriptionCreateParams, SubscriptionListParams
 
 from core.billing.stripe.asking import MARK, every, find_or_make, id_of, instant
@@ -17,45 +18,65 @@ DEAD: Final = frozenset({"canceled", "incomplete_expired"})
 
 
 @dataclass(frozen=True)
+class Item:
+    """What a subscription bills: a price, over the open period."""
+
+    id: str
+    price_id: str
+    period_start: datetime
+    period_end: datetime
+
+
+@dataclass(frozen=True)
 class SubscriptionSeen:
-    """A subscription as Stripe has it; `item_id` is that of the metered price, where it has one."""
+    """A subscription as Stripe has it."""
 
     id: str
     customer_id: str
     status: str
-    price_ids: tuple[str, ...]
-    item_id: str | None
-    created_at: datetime
+    items: tuple[Item, ...]
     billed_from: datetime
     """Usage before it is on no invoice of this subscription."""
-    period_start: datetime | None
-    period_end: datetime | None
+    is_paused: bool
+    """By itself, or its collection alone: either way nothing is collected."""
     collection_paused: bool
     ended_at: datetime | None
     card: str | None
+    needs_card: bool
+    """False where its invoices are sent, and paid by whatever way."""
 
     @property
     def is_live(self) -> bool:
         return self.status not in DEAD
 
+    def item_of(self, price_ids: Collection[str]) -> Item | None:
+        """Return the item that bills one of these prices."""
+        return next((each for each in self.items if each.price_id in price_ids), None)
+
 
 def seen(found: Subscription) -> SubscriptionSeen:
     """Return what we keep of a subscription."""
-    items = found.items.data
-    item = items[0] if items else None
+    paused = found.pause_collection is not None
     return SubscriptionSeen(
         id=found.id,
         customer_id=id_of(found.customer) or "",
         status=found.status,
-        price_ids=tuple(each.price.id for each in items),
-        item_id=item.id if item else None,
-        created_at=datetime.fromtimestamp(found.created, UTC),
+        items=tuple(_item(each) for each in found.items.data),
         billed_from=datetime.fromtimestamp(found.start_date, UTC),
-        period_start=instant(item.current_period_start) if item else None,
-        period_end=instant(item.current_period_end) if item else None,
-        collection_paused=found.pause_collection is not None,
+        is_paused=paused or found.status == "paused",
+        collection_paused=paused,
         ended_at=instant(found.ended_at),
         card=id_of(found.default_payment_method) or id_of(found.default_source),
+        needs_card=found.collection_method == "charge_automatically",
+    )
+
+
+def _item(found: SubscriptionItem) -> Item:
+    return Item(
+        found.id,
+        found.price.id,
+        datetime.fromtimestamp(found.current_period_start, UTC),
+        datetime.fromtimestamp(found.current_period_end, UTC),
     )
 
 
@@ -74,7 +95,7 @@ def the_live_one(
     known: list[SubscriptionSeen], price_id: str, account: Account
 ) -> SubscriptionSeen | None:
     """Return the live subscription that has this price; Conflict where there are several."""
-    live = [each for each in known if each.is_live and price_id in each.price_ids]
+    live = [each for each in known if each.is_live and each.item_of([price_id])]
     if len(live) > 1:
         names = ", ".join(each.id for each in live)
         raise Conflict(
@@ -94,7 +115,7 @@ def require_subscription(
         raise Unknown(f"The customer {customer_id} has no subscription {subscription_id}.")
     if not found.is_live:
         raise Conflict(f"The subscription {subscription_id} is {found.status}; name a live one.")
-    if price_id not in found.price_ids:
+    if found.item_of([price_id]) is None:
         raise Conflict(
             f"The subscription {subscription_id} does not have the price {price_id}, by which"
             " hopsmeter's usage is billed; add it there, or let `stripe link` make another one."

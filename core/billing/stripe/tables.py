@@ -79,6 +79,7 @@ class StripeAccount(Table, table=True):
     parked_why: Said = None
     unpaid_since: dt.datetime | None = None
     ended_since: dt.datetime | None = None
+    paused_since: dt.datetime | None = None
     no_card_since: dt.datetime | None = None
     standing: Words = "good"
     standing_since: dt.datetime | None = None

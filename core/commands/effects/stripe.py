@@ -4,13 +4,17 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from core.billing.stripe import catalogue, linking, overview
+from core.billing.stripe import catalogue, linking, overview, purchases
 from core.billing.stripe.catalogue import Found
 from core.billing.stripe.linking import Linked, Wish
 from core.billing.stripe.overview import Overview
+from core.billing.stripe.purchases import Sale
 from core.billing.stripe.site import mode_word
-from core.commands.arguments import AccountNamed, StripeLink, StripeSetup, StripeShow
+from core.billing.stripe.state import keep_account
+from core.clock import parse_day
+from core.commands.arguments import AccountNamed, CreditsBuy, StripeLink, StripeSetup, StripeShow
 from core.commands.kinds import Result, Task
+from core.money import exact_from_nano, nano_from_text
 
 
 def build(task: Task[StripeSetup]) -> Found:
@@ -86,6 +90,8 @@ def go(task: Task[StripeLink]) -> Linked:
 def link(task: Task[StripeLink]) -> Result:
     """Say where the account stands at Stripe."""
     done: Linked = task.gathered
+    if done.seen is not None:
+        keep_account(task.connection, done.seen, task.works.stripe.grace)
     subscription = done.subscription
     if task.dry_run and (done.customer_id is None or subscription is None):
         made = "a customer and a subscription" if done.customer_id is None else "a subscription"
@@ -114,6 +120,57 @@ def link(task: Task[StripeLink]) -> Result:
         "url": done.card_url,
     }
     return Result(said, dict(done.made), details)
+
+
+def buy(task: Task[CreditsBuy]) -> Sale:
+    """Write the purchase down and have Stripe make its page."""
+    given = task.arguments
+    wish = purchases.Wish(
+        given.account,
+        nano_from_text(given.amount),
+        parse_day(given.expires_on) if given.expires_on else None,
+        given.key,
+    )
+
+    async def run() -> Sale:
+        async with task.works.stripe.gateway() as gateway:
+            return await purchases.buy(
+                gateway,
+                task.connection,
+                task.principal,
+                wish,
+                return_url=task.works.stripe.return_url,
+                why=task.why,
+                now=task.now,
+                dry_run=task.dry_run,
+            )
+
+    return asyncio.run(run())
+
+
+def bought(task: Task[CreditsBuy]) -> Result:
+    """Say where it is paid."""
+    sale: Sale = task.gathered
+    amount = f"{exact_from_nano(sale.amount_nano)} {sale.currency} of credits"
+    if task.dry_run:
+        said = f"{sale.account.label} would get a page to pay {amount} on."
+    elif sale.url:
+        said = f"{sale.account.label} pays {amount} here, until {sale.until:%Y-%m-%d %H:%MZ}: {sale.url}"
+    else:
+        said = (
+            f"The purchase {sale.purchase_id} of {amount} is {sale.state}: nothing is to be paid for"
+            " it (any more); another one needs another key."
+        )
+    details = {
+        "account": sale.account.id,
+        "purchase": sale.purchase_id,
+        "amount_nano": sale.amount_nano,
+        "currency": sale.currency,
+        "state": sale.state,
+        "url": sale.url,
+        "until": sale.until.isoformat() if sale.until else None,
+    }
+    return Result(said, details=details)
 
 
 def unpark(task: Task[AccountNamed]) -> Result:

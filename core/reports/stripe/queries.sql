@@ -50,3 +50,32 @@ LEFT JOIN hopsmeter.stripe_days d ON d.account_no = k.account_no AND d.day = k.d
 LEFT JOIN told t ON t.account_no = k.account_no AND t.day = k.day
 LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = k.account_no AND s.day = k.day
 ORDER BY u.email, u.id, k.day LIMIT %(limit)s;
+
+-- name: stripe_accounts
+-- Accounts at Stripe, those to be suspended first.
+SELECT u.id AS account_id, u.email, coalesce(u.currency, '') AS currency,
+       coalesce(u.stripe_customer_id, '') AS customer_id,
+       coalesce(u.stripe_subscription_id, '') AS subscription_id,
+       coalesce(a.subscription_status, '') AS subscription_status, a.meter, a.has_card, a.standing,
+       a.standing_since, a.standing_why AS why, a.parked_at, coalesce(a.parked_why, '') AS parked_why,
+       (SELECT coalesce(sum(d.due_nano), 0)::bigint FROM hopsmeter.stripe_days d
+        WHERE d.account_no = a.account_no
+          AND d.posted_nano + d.moved_nano <> d.snapshot_nano) AS due_nano,
+       (SELECT count(*) FROM hopsmeter.stripe_invoices i
+        WHERE i.account_no = a.account_no AND i.attempted
+          AND i.status IN ('open', 'uncollectible')
+          AND i.total_minor > i.paid_minor) AS unpaid_invoices,
+       a.billed_from, a.period_end, a.fetched_at
+FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE coalesce(u.id = %(account)s, true)
+ORDER BY array_position(ARRAY['suspend', 'warned', 'good'], a.standing), lower(u.email), u.id
+LIMIT %(limit)s;
+
+-- name: stripe_purchases
+-- What was bought or is being bought, newest first.
+SELECT p.id, u.id AS account_id, u.email, p.currency, p.state, p.asked_minor, p.amount_nano,
+       p.refunded_nano, p.lot_expires_on AS expires_on, p.created_at, p.expires_at AS until,
+       coalesce(p.session_id, '') AS session_id, p.key
+FROM hopsmeter.stripe_purchases p JOIN hopsmeter.users u ON u.no = p.account_no
+WHERE coalesce(u.id = %(account)s, true)
+ORDER BY p.id DESC LIMIT %(limit)s;

@@ -64,6 +64,7 @@ CREATE TABLE hopsmeter.stripe_accounts (
     -- What follows from unpaid invoices, an ended subscription, a card gone.
     unpaid_since timestamptz,
     ended_since timestamptz,
+    paused_since timestamptz,
     no_card_since timestamptz,
     standing text NOT NULL DEFAULT 'good' CHECK (standing IN ('good', 'warned', 'suspend')),
     standing_since timestamptz,

@@ -1,0 +1,152 @@
+"""Invoices as Stripe has them, with what their metered line says; kept as they were last fetched."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from stripe import Invoice, InvoiceLineItem
+from stripe.params import InvoiceLineItemListParams, InvoiceListParams
+
+from core.billing.stripe.asking import every, id_of, instant, is_gone
+from core.billing.stripe.gateway import Gateway
+from core.db.queries import queries_beside
+from core.errors import StripeRefused
+
+_SQL = queries_beside(__file__)
+RECENT: Final = timedelta(days=70)
+"""Made since then they are fetched whatever their state: two cycles, and their grace."""
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one line bills; instants are [start, end)."""
+
+    price_id: str | None
+    quantity: int
+    minor: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class InvoiceSeen:
+    """An invoice, amounts in the currency's smallest unit."""
+
+    id: str
+    customer_id: str
+    subscription_id: str | None
+    number: str | None
+    status: str
+    currency: str
+    lines: tuple[Line, ...]
+    total_minor: int
+    paid_minor: int
+    created_at: datetime
+    finalized_at: datetime | None
+    attempted: bool
+    due_at: datetime | None
+
+
+async def find_invoice(gateway: Gateway, invoice_id: str) -> InvoiceSeen | None:
+    """Return an invoice, None where there is none (a draft that was deleted)."""
+    try:
+        found = await gateway.ask(lambda client: client.v1.invoices.retrieve_async(invoice_id))
+    except StripeRefused as fault:
+        if is_gone(fault):
+            return None
+        raise
+    return await _seen(gateway, found)
+
+
+async def invoices_of(gateway: Gateway, customer_id: str, at: datetime) -> list[InvoiceSeen]:
+    """Return a customer's invoices of late, and older ones that are still to be paid."""
+    recent = int((at - RECENT).timestamp())
+    asked: tuple[InvoiceListParams, ...] = (
+        {"customer": customer_id, "created": {"gte": recent}},
+        {"customer": customer_id, "status": "open", "created": {"lt": recent}},
+    )
+    found = [
+        each
+        for params in asked
+        for each in await every(
+            gateway,
+            lambda client, which: client.v1.invoices.list_async(which),
+            params,
+            "invoices",
+        )
+    ]
+    return [await _seen(gateway, each) for each in found]
+
+
+async def _seen(gateway: Gateway, found: Invoice) -> InvoiceSeen:
+    lines = found.lines.data
+    if found.lines.has_more:
+        lines = await every(
+            gateway,
+            lambda client, params: client.v1.invoices.line_items.list_async(found.id, params),
+            InvoiceLineItemListParams(),
+            "lines of an invoice",
+        )
+    parent = found.parent
+    details = parent.subscription_details if parent else None
+    return InvoiceSeen(
+        id=found.id,
+        customer_id=id_of(found.customer) or "",
+        subscription_id=id_of(details.subscription) if details else None,
+        number=found.number,
+        status=found.status or "draft",
+        currency=found.currency.upper(),
+        lines=tuple(_line(each) for each in lines),
+        total_minor=found.total,
+        paid_minor=found.amount_paid,
+        created_at=datetime.fromtimestamp(found.created, UTC),
+        finalized_at=instant(found.status_transitions.finalized_at),
+        attempted=found.attempted,
+        due_at=instant(found.due_date),
+    )
+
+
+def _line(found: InvoiceLineItem) -> Line:
+    details = found.pricing.price_details if found.pricing else None
+    return Line(
+        price_id=id_of(details.price) if details else None,
+        quantity=found.quantity or 0,
+        minor=found.amount,
+        start=datetime.fromtimestamp(found.period.start, UTC),
+        end=datetime.fromtimestamp(found.period.end, UTC),
+    )
+
+
+def keep_invoice(
+    connection: Connection,
+    account_no: int,
+    invoice: InvoiceSeen,
+    price_ids: Collection[str],
+    at: datetime,
+) -> bool:
+    """Keep an invoice as it was at that moment; False where it is known of a later one."""
+    metered = [line for line in invoice.lines if line.price_id in price_ids]
+    overdue = invoice.due_at is not None and invoice.due_at <= at
+    values = {
+        "id": invoice.id,
+        "account": account_no,
+        "subscription": invoice.subscription_id,
+        "number": invoice.number,
+        "status": invoice.status,
+        "currency": invoice.currency,
+        "usage_start": min((line.start for line in metered), default=None),
+        "usage_end": max((line.end for line in metered), default=None),
+        "units": sum(line.quantity for line in metered) if metered else None,
+        "line_minor": sum(line.minor for line in metered) if metered else None,
+        "total_minor": invoice.total_minor,
+        "paid_minor": invoice.paid_minor,
+        "created_at": invoice.created_at,
+        "finalized_at": invoice.finalized_at,
+        "attempted": invoice.attempted or overdue,
+        "at": at,
+    }
+    return bool(connection.execute(_SQL["keep_invoice"], values).rowcount)

@@ -1,0 +1,269 @@
+"""Credits that are bought: a session of Checkout, credited once when Stripe has it as paid.
+
+Whatever tells of a payment (a webhook, the hourly look), the same is done: the session is fetched
+with all that was taken back of it, and the books are brought to that.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import dict_row
+from stripe import RequestOptions, StripeClient
+from stripe.checkout import Session
+from stripe.params.checkout import SessionCreateParams
+
+from core.audit.trail import record
+from core.billing.credits import AMOUNT_MAX_NANO
+from core.billing.keys import reference_of
+from core.billing.stripe.asking import MARK, find_or_make, instant
+from core.billing.stripe.customers import SLACK
+from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.linking import ensure_customer
+from core.billing.stripe.payments import CREDITS, PURCHASE, fetch_payment, ours, sessions_since
+from core.billing.stripe.settling import settle_payment
+from core.billing.stripe.site import require_same, require_site
+from core.billing.stripe.units import minor_of_nano, require_billable
+from core.clock import DAY, day_of
+from core.db.queries import queries_beside
+from core.errors import Conflict, InputFault, StripeAway, StripeFault, StripeStopped
+from core.identity.accounts import Account, find_account, require_currency
+from core.identity.principal import Principal
+from core.money import text_from_nano
+
+_SQL = queries_beside(__file__)
+PRODUCT_NAME: Final = "Hopsworks credits"
+OPEN_AFTER: Final = timedelta(minutes=10)
+"""So long a webhook has to tell of a payment, before it is asked about."""
+LOST_AFTER: Final = timedelta(hours=25)
+"""A session lives a day: a purchase that never got one by then is none."""
+LOOKED_AT_MAX: Final = 500
+AWAY_MAX: Final = 3
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Credits that somebody wants to buy; they will pay the days before `expires_on`."""
+
+    account: str
+    amount_nano: int
+    expires_on: date | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Sale:
+    """A purchase, and the page to pay it on; `state` and what it says are those of our row."""
+
+    account: Account
+    currency: str
+    amount_nano: int
+    expires_on: date | None
+    purchase_id: int | None
+    state: str
+    url: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at open purchases found; `faults` are sentences by purchase."""
+
+    looked_at: int = 0
+    settled: int = 0
+    faults: dict[int, str] = field(default_factory=dict)
+
+
+async def buy(
+    gateway: Gateway,
+    connection: Connection,
+    principal: Principal,
+    wish: Wish,
+    *,
+    return_url: str,
+    why: str,
+    now: datetime,
+    dry_run: bool,
+) -> Sale:
+    """Write the purchase down, then have Stripe make its page; once per key, however often asked.
+
+    The connection is in autocommit and in no transaction.
+    """
+    principal.require_admin("sell credits")
+    site = require_site(connection)
+    account = find_account(connection, wish.account)
+    currency = require_billable(require_currency(account, None))
+    minor = _amount(wish, currency)
+    if wish.expires_on is not None and wish.expires_on <= day_of(now):
+        raise InputFault(
+            f"{wish.expires_on} is no day to come: credits pay the days before the one they expire"
+            f" on, so name {day_of(now) + DAY} or a later one. Nothing was changed."
+        )
+    key = reference_of(principal, wish.key)
+    await require_same(gateway, site)
+    if dry_run:
+        return Sale(account, currency, wish.amount_nano, wish.expires_on, None, "open", None, None)
+    row = _write_down(connection, principal, account, currency, minor, wish, key, why, now)
+    if row["state"] != "open":
+        return _sale(account, wish, row, None)
+    customer_id = await ensure_customer(
+        gateway, connection, principal, account, site.default_meter, why=why, now=now
+    )
+    session = await _session(gateway, row, customer_id, return_url, now)
+    connection.execute(
+        _SQL["keep_session"],
+        {"id": row["id"], "session": session.id, "until": instant(session.expires_at)},
+    )
+    return _sale(account, wish, row, session)
+
+
+def _amount(wish: Wish, currency: str) -> int:
+    if not 0 < wish.amount_nano <= AMOUNT_MAX_NANO:
+        raise InputFault(
+            "An amount of credits is more than zero, and no more than"
+            f" {text_from_nano(AMOUNT_MAX_NANO, 0)} {currency}. Nothing was changed."
+        )
+    return minor_of_nano(wish.amount_nano, currency)
+
+
+def _write_down(
+    connection: Connection,
+    principal: Principal,
+    account: Account,
+    currency: str,
+    minor: int,
+    wish: Wish,
+    key: str,
+    why: str,
+    now: datetime,
+) -> dict[str, Any]:
+    values = {
+        "key": key,
+        "account": account.no,
+        "currency": currency,
+        "minor": minor,
+        "expires": wish.expires_on,
+        "now": now,
+        "by": principal.actor,
+    }
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        made = cursor.execute(_SQL["begin_purchase"], values).fetchone()
+        if made is not None:
+            record(
+                connection,
+                principal,
+                "credits.buy",
+                f"account {account.id}",
+                after={
+                    "amount_nano": wish.amount_nano,
+                    "currency": currency,
+                    "expires_on": str(wish.expires_on) if wish.expires_on else None,
+                    "key": key,
+                },
+                why=why,
+            )
+            return made
+        known = cursor.execute(_SQL["purchase_of_key"], {"key": key}).fetchone()
+    assert known is not None
+    same = ("account_no", account.no), ("asked_minor", minor), ("lot_expires_on", wish.expires_on)
+    if any(known[column] != value for column, value in same):
+        raise Conflict(
+            f"The key {key} stands for another purchase; use one of its own. Nothing was changed."
+        )
+    return known
+
+
+async def _session(
+    gateway: Gateway, row: dict[str, Any], customer_id: str, return_url: str, now: datetime
+) -> Session:
+    metadata = {MARK: CREDITS, PURCHASE: str(row["id"])}
+    params: SessionCreateParams = {
+        "mode": "payment",
+        "customer": customer_id,
+        "line_items": [
+            {
+                "price_data": {
+                    "currency": row["currency"].lower(),
+                    "unit_amount": row["asked_minor"],
+                    "product_data": {"name": PRODUCT_NAME},
+                },
+                "quantity": 1,
+            }
+        ],
+        "metadata": metadata,
+        "payment_intent_data": {"metadata": metadata},
+        "success_url": return_url,
+    }
+
+    async def look() -> Session | None:
+        known = await sessions_since(gateway, customer_id, row["created_at"] - SLACK)
+        return next((each for each in known if ours(each) == row["id"]), None)
+
+    async def make(client: StripeClient, options: RequestOptions) -> Session:
+        return await client.v1.checkout.sessions.create_async(params, options)
+
+    key = ("purchase", customer_id, row["id"], row["key"])
+    found, _ = await find_or_make(gateway, look, make, *key, now=now)
+    return found
+
+
+def _sale(account: Account, wish: Wish, row: dict[str, Any], session: Session | None) -> Sale:
+    open_one = session if session is not None and session.status == "open" else None
+    state = row["state"]
+    if session is not None and session.status == "expired":
+        state = "expired"
+    return Sale(
+        account,
+        row["currency"],
+        wish.amount_nano,
+        wish.expires_on,
+        row["id"],
+        state,
+        open_one.url if open_one else None,
+        instant(open_one.expires_at) if open_one else None,
+    )
+
+
+async def look_at_open(
+    connection: Connection, gateway: Gateway, now: datetime, *, purchases_max: int = LOOKED_AT_MAX
+) -> Looked:
+    """Ask about purchases that are open for a while: their webhooks may be lost, or still to come."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            _SQL["open_purchases"], {"before": now - OPEN_AFTER, "limit": purchases_max}
+        ).fetchall()
+    settled, faults, away = 0, {}, 0
+    for row in rows:
+        try:
+            settled += await _look_at(connection, gateway, row, now)
+        except StripeStopped:
+            raise
+        except StripeFault as fault:
+            faults[row["id"]] = fault.message
+            away += isinstance(fault, StripeAway)
+            if away >= AWAY_MAX:
+                break
+        except (Conflict, InputFault) as fault:
+            faults[row["id"]] = fault.message
+    return Looked(len(rows), settled, faults)
+
+
+async def _look_at(
+    connection: Connection, gateway: Gateway, row: dict[str, Any], now: datetime
+) -> bool:
+    session_id = row["session_id"]
+    if session_id is None and row["customer_id"] is not None:
+        known = await sessions_since(gateway, row["customer_id"], row["created_at"] - SLACK)
+        session_id = next((each.id for each in known if ours(each) == row["id"]), None)
+    if session_id is None:
+        if now - row["created_at"] < LOST_AFTER:
+            return False
+        connection.execute(_SQL["purchase_lost"], {"id": row["id"], "now": now})
+        return True
+    payment = await fetch_payment(gateway, session_id)
+    with connection.transaction():
+        settle_payment(connection, payment, now)
+    return payment is not None and payment.state not in ("open", "processing")

@@ -1,0 +1,226 @@
+"""An account as Stripe has it: fetched, never believed; and how it stands by that."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import dict_row
+
+from core.billing.outgoing import tell_outside
+from core.billing.stripe.customers import find_customer
+from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.invoices import InvoiceSeen, invoices_of, keep_invoice
+from core.billing.stripe.standing import Facts, Standing, standing_of
+from core.billing.stripe.subscriptions import SubscriptionSeen, subscriptions_of
+from core.clock import DAY, day_of
+from core.db.queries import queries_beside
+from core.errors import StripeAway, StripeFault, StripeStopped
+
+_SQL = queries_beside(__file__)
+REPORTABLE_DAYS: Final = 35
+"""How far back Stripe takes usage."""
+ACCOUNTS_MAX: Final = 2_000
+"""Fetched in one run, those whose state is oldest first; webhooks tell of what is urgent."""
+TOGETHER: Final = 8
+AWAY_MAX: Final = 3
+"""Accounts for which Stripe gave no answer; then the run ends, and the next one goes on."""
+STALE: Final = timedelta(minutes=50)
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class AccountSeen:
+    """A customer with its subscriptions and invoices, at the moment `at` or a little later."""
+
+    customer_id: str
+    at: datetime
+    deleted: bool
+    card: str | None = None
+    subscriptions: tuple[SubscriptionSeen, ...] = ()
+    invoices: tuple[InvoiceSeen, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a run over many accounts did; `faults` are sentences by account."""
+
+    fetched: int = 0
+    changed: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> AccountSeen:
+    """Ask Stripe for all of a customer that says how the account stands."""
+    customer = await find_customer(gateway, customer_id)
+    if customer is None or customer.deleted:
+        return AccountSeen(customer_id, at, deleted=True)
+    subscriptions = await subscriptions_of(gateway, customer_id)
+    invoices = await invoices_of(gateway, customer_id, at)
+    return AccountSeen(
+        customer_id,
+        at,
+        deleted=False,
+        card=customer.card,
+        subscriptions=tuple(subscriptions),
+        invoices=tuple(invoices),
+    )
+
+
+def keep_account(connection: Connection, seen: AccountSeen, grace: timedelta) -> str:
+    """Write it down, and mark how the account stands; return in a sentence what it came to.
+
+    Only the account's own subscription counts: what becomes of another one is none of its matter.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        kept = cursor.execute(
+            _SQL["account_of_customer"], {"customer": seen.customer_id}
+        ).fetchone()
+    if kept is None:
+        return f"{seen.customer_id} is no account's customer"
+    price_ids = _price_ids(connection)
+    for invoice in seen.invoices:
+        keep_invoice(connection, kept["account_no"], invoice, price_ids, seen.at)
+    own = next((each for each in seen.subscriptions if each.id == kept["subscription_id"]), None)
+    values = _values(seen, own, price_ids, linked=kept["subscription_id"] is not None)
+    if not connection.execute(
+        _SQL["keep_account"], {"account": kept["account_no"], **values}
+    ).rowcount:
+        return f"{kept['id']} is known of a later moment"
+    changed = mark_standings(connection, seen.at, grace, [kept["account_no"]])
+    word = own.status if own else "no subscription of its own"
+    standing = f", now {changed[kept['account_no']]}" if changed else ""
+    return f"{kept['id']}: {word}{standing}"
+
+
+def _price_ids(connection: Connection) -> set[str]:
+    rows = connection.execute("SELECT price_id FROM hopsmeter.stripe_prices").fetchall()
+    return {row[0] for row in rows}
+
+
+def _values(
+    seen: AccountSeen, own: SubscriptionSeen | None, price_ids: set[str], *, linked: bool
+) -> dict[str, Any]:
+    item = own.item_of(price_ids) if own else None
+    ended = linked and (seen.deleted or own is None or not own.is_live)
+    card = bool(seen.card or (own and own.card))
+    needs_card = own.needs_card if own else linked
+    return {
+        "at": seen.at,
+        "deleted": seen.deleted,
+        "has_card": card,
+        "item": item.id if item else None,
+        "status": own.status if own else None,
+        "billed_from": own.billed_from if own else None,
+        "period_start": item.period_start if item else None,
+        "period_end": item.period_end if item else None,
+        "collection_paused": bool(own and own.collection_paused),
+        "ended": ended,
+        "ended_at": own.ended_at if own else None,
+        "paused": bool(own and own.is_live and own.is_paused),
+        "no_card": linked and needs_card and not card,
+    }
+
+
+def mark_standings(
+    connection: Connection,
+    now: datetime,
+    grace: timedelta,
+    accounts: Sequence[int] | None = None,
+) -> dict[int, str]:
+    """Bring the standing of accounts, or of all, to what is known of them; return what changed.
+
+    A new one is told to the outside once; who marks an account holds its row.
+    """
+    values = {
+        "accounts": None if accounts is None else [*accounts],
+        "today": day_of(now),
+        "oldest": day_of(now) - REPORTABLE_DAYS * DAY,
+    }
+    changed: dict[int, str] = {}
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(_SQL["standings_to_judge"], values).fetchall():
+            facts = Facts(
+                row["unpaid_since"],
+                row["ended_since"],
+                row["paused_since"],
+                row["no_card_since"],
+                row["waits"],
+            )
+            standing = standing_of(facts, now, grace)
+            if (standing.word, standing.why) == (row["standing"], row["standing_why"]):
+                continue
+            _mark(connection, row, standing, now)
+            if standing.word != row["standing"]:
+                changed[row["account_no"]] = standing.word
+    return changed
+
+
+def _mark(connection: Connection, row: dict[str, Any], standing: Standing, now: datetime) -> None:
+    is_new = standing.word != row["standing"]
+    values = {
+        "account": row["account_no"],
+        "word": standing.word,
+        "why": standing.why,
+        "since": now if is_new else row["standing_since"],
+    }
+    connection.execute(_SQL["mark_standing"], values)
+    if not is_new:
+        return
+    kind = _EVENTS[standing.word]
+    data = {
+        "standing": standing.word,
+        "why": standing.why,
+        "until": standing.until.isoformat() if standing.until else None,
+    }
+    before = {"standing": row["standing"], "why": row["standing_why"]}
+    tell_outside(
+        connection, row["account_no"], row["id"], kind, data, now, after={**data, "before": before}
+    )
+
+
+_EVENTS: Final = {
+    "good": "account.settled",
+    "warned": "account.payment_due",
+    "suspend": "account.to_suspend",
+}
+
+
+async def refresh(
+    connection: Connection,
+    gateway: Gateway,
+    now: datetime,
+    grace: timedelta,
+    *,
+    accounts_max: int = ACCOUNTS_MAX,
+) -> Refreshed:
+    """Fetch the accounts whose state is oldest, some at once, and write each down by itself."""
+    rows = connection.execute(
+        _SQL["accounts_to_fetch"], {"before": now - STALE, "limit": accounts_max}
+    ).fetchall()
+    done, faults, away = 0, {}, 0
+    for first in range(0, len(rows), TOGETHER):
+        some = rows[first : first + TOGETHER]
+        answers = await asyncio.gather(
+            *(fetch_account(gateway, customer, now) for _, customer in some),
+            return_exceptions=True,
+        )
+        for (account, _), answer in zip(some, answers, strict=True):
+            if isinstance(answer, AccountSeen):
+                with connection.transaction():
+                    keep_account(connection, answer, grace)
+                done += 1
+            elif isinstance(answer, StripeFault):
+                faults[account] = answer.message
+                away += isinstance(answer, StripeAway)
+                if isinstance(answer, StripeStopped):
+                    raise answer
+            else:
+                raise answer
+        if away >= AWAY_MAX:
+            break
+    changed = mark_standings(connection, now, grace)
+    return Refreshed(done, len(changed), faults)

@@ -1,0 +1,56 @@
+"""Looks hourly at what webhooks may not have told: how accounts stand, what is paid for."""
+
+import asyncio
+
+from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.purchases import Looked, look_at_open
+from core.billing.stripe.shop import shop_of
+from core.billing.stripe.site import read_site, require_same
+from core.billing.stripe.state import Refreshed, refresh
+from daemon import log
+from daemon.deps import Deps, Report
+
+
+def accounts(deps: Deps) -> Report:
+    """Fetch how accounts stand at Stripe; without a key, or before the set-up, nothing is done."""
+    shop = shop_of(deps.settings)
+    door = shop.open_door()
+    if door is None:
+        return Report()
+
+    async def run() -> Refreshed:
+        with deps.connect("stripe accounts") as connection:
+            site = read_site(connection)
+            if site is None:
+                return Refreshed()
+            async with Gateway(door) as gateway:
+                await require_same(gateway, site)
+                return await refresh(connection, gateway, deps.clock(), shop.grace)
+
+    done = asyncio.run(run())
+    for account, why in done.faults.items():
+        log.get("stripe").warning("an account could not be fetched", account=account, why=why)
+    facts = {"fetched": done.fetched, "changed": done.changed, "faults": len(done.faults)}
+    return Report(facts if any(facts.values()) else {})
+
+
+def purchases(deps: Deps) -> Report:
+    """Ask about purchases that are open for a while."""
+    door = shop_of(deps.settings).open_door()
+    if door is None:
+        return Report()
+
+    async def run() -> Looked:
+        with deps.connect("stripe purchases") as connection:
+            site = read_site(connection)
+            if site is None:
+                return Looked()
+            async with Gateway(door) as gateway:
+                await require_same(gateway, site)
+                return await look_at_open(connection, gateway, deps.clock())
+
+    done = asyncio.run(run())
+    for purchase, why in done.faults.items():
+        log.get("stripe").warning("a purchase could not be settled", purchase=purchase, why=why)
+    facts = {"looked_at": done.looked_at, "settled": done.settled, "faults": len(done.faults)}
+    return Report(facts if any(facts.values()) else {})

@@ -1,0 +1,89 @@
+"""Webhooks about accounts: fetched, kept, and of the own subscription alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.billing.stripe.linking import Linked
+from tests.core.billing.stripe.test_purchases import backwards, doubled
+from tests.core.billing.stripe.till import Till
+from tests.factories import User
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def anna(till: Till) -> User:
+    who = till.customer()
+    till.set_up()
+    return who
+
+
+def linked(till: Till, who: User) -> Linked:
+    done = till.link(who)
+    till.pass_time(HOUR)
+    till.world.people.complete_setup(till.session())
+    till.deliver()
+    return done
+
+
+def column(till: Till, name: str) -> object:
+    return till.site.value(f"SELECT {name} FROM stripe_accounts")
+
+
+def test_a_card_that_was_left_is_what_invoices_are_paid_with(till: Till, anna: User) -> None:
+    linked(till, anna)
+    (customer,) = till.world.all("customer")
+    (method,) = till.world.all("payment_method")
+    assert customer["invoice_settings"]["default_payment_method"] == method["id"]
+    assert (column(till, "has_card"), till.standing(anna)[0]) == (True, "good")
+
+
+def test_a_detached_card_is_noticed_by_its_webhook_alone(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    till.world.people.remove_card(done.customer_id or "")
+    events = till.world.all("event")
+    (detached,) = [one for one in events if one["type"] == "payment_method.detached"]
+    till.delivered = len(events)
+    till.deliver(lambda _: [detached])
+    assert column(till, "has_card") is False
+    assert column(till, "no_card_since") is not None
+
+
+def test_what_happens_in_a_month_is_followed_in_any_order(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    till.use(done, 20_000_000)
+    till.pass_time(datetime(2026, 4, 1, 4, tzinfo=UTC) - till.clock())
+    till.deliver(backwards)
+    (invoice,) = till.site.all("SELECT * FROM stripe_invoices WHERE units > 0")
+    assert (invoice["status"], invoice["units"], invoice["paid_minor"]) == (
+        "paid",
+        20_000_000,
+        2000,
+    )
+    assert column(till, "period_end") == datetime(2026, 5, 1, tzinfo=UTC)
+    till.deliver(doubled, fresh=False)
+    assert till.standing(anna) == ("good", "")
+    assert till.told() == []
+
+
+def test_a_deleted_customer_ends_the_account(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    till.run(
+        lambda it: it.ask(lambda client: client.v1.customers.delete_async(done.customer_id or ""))
+    )
+    till.deliver()
+    assert column(till, "customer_deleted") is True
+    assert till.standing(anna)[0] == "warned"
+
+
+def test_a_customer_who_is_nobody_here_is_left_alone(till: Till, anna: User) -> None:
+    linked(till, anna)
+    till.run(
+        lambda it: it.ask(lambda client: client.v1.customers.create_async({"name": "a stranger"}))
+    )
+    stranger = till.world.all("customer")[-1]["id"]
+    till.world.people.add_card(stranger)
+    till.deliver()
+    said = till.site.value("SELECT said FROM webhook_events ORDER BY id DESC LIMIT 1")
+    assert said == f"{stranger} is no account's customer"

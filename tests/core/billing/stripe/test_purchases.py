@@ -1,0 +1,292 @@
+"""Credits bought at Stripe: credited once when paid, whatever is doubled, shuffled, late or lost."""
+
+import random
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from core.errors import Conflict, InputFault, StripeFault
+from tests.core.billing.ledger_site import bill, books, lots, pays
+from tests.core.billing.stripe.till import Till
+from tests.factories import User
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+Order = Callable[[list[Any]], list[Any]]
+
+
+@pytest.fixture
+def anna(till: Till) -> User:
+    who = till.customer()
+    till.set_up()
+    return who
+
+
+def purchase(till: Till) -> dict[str, Any]:
+    (row,) = till.site.all("SELECT * FROM stripe_purchases")
+    return row
+
+
+def state(till: Till) -> str:
+    return str(purchase(till)["state"])
+
+
+def taken_back(till: Till) -> int:
+    return int(purchase(till)["refunded_nano"] // 10**9)
+
+
+def balanced(till: Till, who: User) -> dict[str, float]:
+    till.site.open_windows()
+    till.site.must_balance()
+    return books(till.site, who)
+
+
+def test_a_purchase_is_credited_when_it_is_paid_and_not_before(till: Till, anna: User) -> None:
+    sale = till.buy(anna)
+    assert sale.url is not None
+    till.deliver()
+    assert (state(till), balanced(till, anna)) == ("open", {})
+    till.world.people.pay(till.session())
+    till.deliver()
+    assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+    assert purchase(till)["amount_nano"] == 100 * 10**9
+
+
+def doubled(events: list[Any]) -> list[Any]:
+    return [*events, *events]
+
+
+def backwards(events: list[Any]) -> list[Any]:
+    return events[::-1]
+
+
+def shuffled(events: list[Any]) -> list[Any]:
+    return random.Random(3).sample(doubled(events), 2 * len(events))
+
+
+@pytest.mark.parametrize("order", [doubled, backwards, shuffled])
+def test_doubled_and_shuffled_webhooks_change_nothing(till: Till, anna: User, order: Order) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    till.world.people.refund(till.charge(), 3000)
+    till.world.people.refund(till.charge(), 1500)
+    till.deliver(order)
+    assert (balanced(till, anna), taken_back(till)) == ({"credits": 55}, 45)
+    till.site.connection.execute(
+        "UPDATE webhook_events SET state = 'due', next_try_at = now() WHERE state = 'done'"
+    )
+    till.handle()
+    assert balanced(till, anna) == {"credits": 55}
+
+
+def test_a_debit_is_credited_days_later_or_not_at_all(till: Till, anna: User) -> None:
+    till.buy(anna, key="one")
+    first = till.session()
+    till.buy(anna, 50, key="two")
+    second = till.session()
+    for session in (first, second):
+        till.world.people.pay(session, "sepa_debit")
+    till.deliver()
+    rows = till.site.all("SELECT state FROM stripe_purchases ORDER BY id")
+    assert [row["state"] for row in rows] == ["processing", "processing"]
+    assert balanced(till, anna) == {}
+    till.pass_time(DAY)
+    till.world.people.settle(first)
+    till.world.people.settle(second, succeeds=False)
+    till.deliver()
+    rows = till.site.all("SELECT state FROM stripe_purchases ORDER BY id")
+    assert [row["state"] for row in rows] == ["paid", "failed"]
+    assert balanced(till, anna) == {"credits": 100}
+
+
+def test_a_page_that_nobody_paid_on_expires(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.pass_time(2 * DAY)
+    till.deliver()
+    assert (state(till), balanced(till, anna)) == ("expired", {})
+    again = till.buy(anna)
+    assert (again.state, again.url) == ("expired", None)
+
+
+def test_a_lost_webhook_is_made_up_for_by_the_hourly_look(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    assert till.look().looked_at == 0  # a webhook has ten minutes
+    till.pass_time(HOUR)
+    assert till.look().settled == 1
+    assert balanced(till, anna) == {"credits": 100}
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 100}
+
+
+@pytest.mark.parametrize("kind", ["error_500_before", "cut_after"])
+@pytest.mark.parametrize("later", [10 * timedelta(minutes=1), 30 * HOUR])
+def test_a_purchase_cut_off_before_its_page_was_known_has_one_page(
+    till: Till, anna: User, kind: str, later: timedelta
+) -> None:
+    number = till.world.faults.add(kind, method="POST", path="/v1/checkout/sessions")
+    with pytest.raises(StripeFault):
+        till.buy(anna)
+    till.world.faults.remove(number)
+    till.pass_time(later)
+    till.buy(anna)
+    assert till.count("checkout.session") == 1
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 1
+
+
+def test_a_page_whose_address_was_lost_and_is_paid_all_the_same_is_credited(
+    till: Till, anna: User
+) -> None:
+    number = till.world.faults.add("cut_after", method="POST", path="/v1/checkout/sessions")
+    with pytest.raises(StripeFault):
+        till.buy(anna)
+    till.world.faults.remove(number)
+    till.world.people.pay(till.session())
+    till.deliver()
+    assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+
+
+def test_a_purchase_that_never_got_a_page_is_given_up(till: Till, anna: User) -> None:
+    number = till.world.faults.add("error_500_before", method="POST", path="/v1/checkout/sessions")
+    with pytest.raises(StripeFault):
+        till.buy(anna)
+    till.world.faults.remove(number)
+    till.pass_time(26 * HOUR)
+    till.look()
+    assert state(till) == "expired"
+
+
+def test_the_same_key_is_the_same_purchase(till: Till, anna: User) -> None:
+    first = till.buy(anna)
+    assert till.buy(anna).url == first.url
+    assert till.count("checkout.session") == 1
+    with pytest.raises(Conflict, match="another purchase"):
+        till.buy(anna, 50)
+    till.world.people.pay(till.session())
+    till.deliver()
+    again = till.buy(anna)
+    assert (again.state, again.url) == ("paid", None)
+
+
+def test_what_cannot_be_bought_is_refused_and_nothing_is_written(till: Till, anna: User) -> None:
+    with pytest.raises(InputFault, match="more than zero"):
+        till.buy(anna, 0)
+    with pytest.raises(InputFault, match="is no day to come"):
+        till.buy(anna, expires_on=date(2026, 3, 1))
+    with pytest.raises(InputFault, match="has no currency yet"):
+        till.buy(till.site.user("ben"))
+    assert till.buy(anna, dry_run=True).url is None
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 0
+    assert till.count("customer") == 0
+
+
+def test_credits_paid_for_after_the_date_they_were_to_expire_on_are_kept(
+    till: Till, anna: User
+) -> None:
+    till.buy(anna, expires_on=date(2026, 3, 3))
+    till.world.people.pay(till.session(), "sepa_debit")
+    till.pass_time(3 * DAY)
+    till.world.people.settle(till.session())
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 100}
+    assert till.site.value("SELECT expires_on FROM credit_lots") is None
+
+
+def test_a_refund_of_what_is_spent_is_owed_and_repaid_by_the_next_purchase(
+    till: Till, anna: User
+) -> None:
+    till.site.cluster()
+    pays(till.site, anna, "prepaid", 0)
+    till.site.map("a", anna, 0)
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    till.deliver()
+    bill(till.site, {"a": 70}, 0)
+    assert balanced(till, anna) == {"credits": 30}
+    till.world.people.refund(till.charge())
+    till.deliver()
+    assert balanced(till, anna) == {"arrears": -70}
+    assert "credits.beyond_limit" in till.told()
+    till.buy(anna, key="order-2")
+    till.world.people.pay(till.session())
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 30}
+
+
+def test_a_dispute_takes_the_amount_and_winning_it_gives_it_back(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    dispute = till.world.people.open_dispute(till.charge(), 4000)
+    till.deliver()
+    assert (balanced(till, anna), taken_back(till)) == ({"credits": 60}, 40)
+    till.world.people.close_dispute(dispute["id"], "won")
+    till.deliver(doubled)
+    assert (balanced(till, anna), taken_back(till)) == ({"credits": 100}, 0)
+    assert lots(till.site, anna) == [60, 40]
+    (back,) = till.site.all(
+        "SELECT * FROM ledger_entries WHERE ref = %s", f"{dispute['id']}:returned"
+    )
+    (taken,) = till.site.all("SELECT * FROM ledger_entries WHERE ref = %s", dispute["id"])
+    (bought,) = till.site.all("SELECT * FROM ledger_entries WHERE contra = 12")
+    assert (back["reverses"], taken["reverses"]) == (taken["id"], bought["id"])
+
+
+def test_a_dispute_that_is_lost_keeps_what_it_took(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    dispute = till.world.people.open_dispute(till.charge())
+    till.deliver(backwards)
+    till.world.people.close_dispute(dispute["id"], "lost")
+    till.deliver()
+    assert (balanced(till, anna), taken_back(till)) == ({}, 100)
+
+
+def test_winning_a_dispute_over_spent_credits_repays_what_it_left_as_arrears(
+    till: Till, anna: User
+) -> None:
+    till.site.cluster()
+    pays(till.site, anna, "prepaid", 0)
+    till.site.map("a", anna, 0)
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    till.deliver()
+    bill(till.site, {"a": 70}, 0)
+    dispute = till.world.people.open_dispute(till.charge())
+    till.deliver()
+    assert balanced(till, anna) == {"arrears": -70}
+    till.world.people.close_dispute(dispute["id"], "won")
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 30}
+
+
+def test_a_refund_and_a_dispute_take_no_more_than_was_paid(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    till.world.people.refund(till.charge(), 8000)
+    till.world.people.open_dispute(till.charge())
+    till.deliver(shuffled)
+    assert (balanced(till, anna), taken_back(till)) == ({}, 100)
+
+
+def test_a_refund_of_something_else_is_none_of_ours(till: Till, anna: User) -> None:
+    done = till.link(anna)
+    till.world.people.add_card(done.customer_id or "")
+    till.use(done, 5_000_000)
+    till.pass_time(32 * DAY)
+    till.world.people.refund(till.charge())
+    till.deliver()
+    said = till.site.value("SELECT said FROM webhook_events WHERE type = 'charge.refunded'")
+    assert said == "about nothing of ours"
+    assert balanced(till, anna) == {}
+
+
+def test_yen_are_counted_as_they_are(till: Till) -> None:
+    who = till.customer("yuki", "JPY")
+    till.set_up()
+    till.buy(who, 3000)
+    assert till.world.all("checkout.session")[-1]["amount_total"] == 3000
+    till.world.people.pay(till.session())
+    till.deliver()
+    assert balanced(till, who) == {"credits": 3000}

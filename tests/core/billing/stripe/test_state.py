@@ -1,0 +1,149 @@
+"""The account's state follows Stripe: fetched, of its own subscription alone, told of once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.billing.stripe.linking import Linked
+from core.billing.stripe.state import fetch_account, keep_account
+from tests.core.billing.stripe.till import GRACE, Till
+from tests.factories import User
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def anna(till: Till) -> User:
+    who = till.customer()
+    till.set_up()
+    return who
+
+
+def linked(till: Till, who: User) -> Linked:
+    """Linked, with a card that pays."""
+    done = till.link(who)
+    assert done.customer_id is not None
+    till.world.people.add_card(done.customer_id)
+    till.pass_time(HOUR)
+    till.refresh()
+    return done
+
+
+def account(till: Till) -> dict[str, object]:
+    (row,) = till.site.all("SELECT * FROM stripe_accounts")
+    return row
+
+
+def test_a_link_keeps_what_reports_need(till: Till, anna: User) -> None:
+    done = till.link(anna)
+    assert done.subscription is not None
+    row = account(till)
+    assert row["meter"] == "daily"
+    assert row["subscription_status"] == "active"
+    assert row["billed_from"] == done.subscription.billed_from
+    assert row["item_id"] == done.subscription.items[0].id
+    assert row["period_end"] == datetime(2026, 4, 1, tzinfo=UTC)
+    assert (row["has_card"], till.standing(anna)) == (False, ("good", ""))
+
+
+def test_an_account_without_a_card_is_warned_then_to_stop_and_told_once(
+    till: Till, anna: User
+) -> None:
+    done = till.link(anna)
+    for _ in range(3):
+        till.pass_time(DAY)
+        till.refresh()
+    assert till.standing(anna)[0] == "warned"
+    assert till.told() == ["account.payment_due"]
+    till.pass_time(GRACE)
+    till.refresh()
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna) == ("suspend", "it has no payment method since 2026-03-01")
+    assert till.told() == ["account.payment_due", "account.to_suspend"]
+    till.world.people.add_card(done.customer_id or "")
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna) == ("good", "")
+    assert till.told()[2:] == ["account.settled"]
+
+
+def test_a_card_removed_with_usage_open_is_no_escape(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    till.world.people.remove_card(done.customer_id or "")
+    till.site.connection.execute(
+        "INSERT INTO stripe_days (account_no, day, posted_nano) VALUES (%s, '2026-03-02', 5000)",
+        [anna.no],
+    )
+    till.pass_time(HOUR)
+    till.refresh()
+    till.pass_time(GRACE + DAY)
+    till.refresh()
+    assert till.standing(anna)[0] == "warned"
+    assert "once what it owes is reported" in till.standing(anna)[1]
+    till.site.connection.execute("UPDATE stripe_days SET snapshot_nano = posted_nano")
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna)[0] == "suspend"
+
+
+def test_an_unpaid_invoice_is_followed_until_it_is_paid(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    till.world.people.decline_cards(done.customer_id or "")
+    till.use(done, 12_340_000)
+    till.pass_time(datetime(2026, 4, 1, 3, tzinfo=UTC) - till.clock())
+    till.refresh()
+    (invoice,) = till.site.all("SELECT * FROM stripe_invoices WHERE units > 0")
+    assert (invoice["units"], invoice["line_minor"]) == (12_340_000, 1234)
+    assert invoice["usage_end"] == datetime(2026, 4, 1, tzinfo=UTC)
+    assert invoice["finalized_at"] is not None
+    assert till.standing(anna)[0] == "warned"
+    till.world.people.decline_cards(done.customer_id or "", declines=False)
+    till.world.people.pay_invoice(invoice["id"])
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna) == ("good", "")
+    assert till.site.value("SELECT status FROM stripe_invoices WHERE units > 0") == "paid"
+
+
+def test_what_ends_or_is_paused_is_seen(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    assert done.subscription is not None
+    till.world.people.pause_subscription(done.subscription.id)
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna) == ("warned", "its subscription is paused since 2026-03-01")
+    assert account(till)["ended_since"] is None
+    till.world.people.resume_subscription(done.subscription.id)
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna)[0] == "good"
+    till.world.people.cancel_subscription(done.subscription.id)
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna) == ("warned", "its subscription ended since 2026-03-01")
+
+
+def test_a_state_fetched_earlier_does_not_undo_a_later_one(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    early = till.run(lambda it: fetch_account(it, done.customer_id or "", till.clock()))
+    till.world.people.remove_card(done.customer_id or "")
+    till.pass_time(HOUR)
+    till.refresh()
+    said = keep_account(till.site.connection, early, GRACE)
+    assert said == "auth0|anna is known of a later moment"
+    assert account(till)["has_card"] is False
+
+
+def test_one_account_that_stripe_refuses_does_not_hold_up_the_others(
+    till: Till, anna: User
+) -> None:
+    linked(till, anna)
+    ben = till.customer("ben")
+    other = till.link(ben)
+    till.pass_time(HOUR)
+    till.world.faults.add("error_500_before", holding=other.customer_id or "")
+    done = till.refresh()
+    assert done.fetched == 1
+    assert list(done.faults) == [ben.id]

@@ -1,0 +1,75 @@
+"""Stripe on the command line: set up, linked, sold, shown."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from core.billing.stripe.gateway import Door
+from core.billing.stripe.shop import Shop
+from core.secret import Secret
+from sandbox.clock import WorldClock
+from sandbox.stripe.world import StripeWorld
+from tests.core.commands.carrier import carrying, publish, with_admin
+from tests.database import Connection, Database
+from tests.factories import NOW, add_user
+from tests.tui.cli.conftest import Run
+
+ANNA = "anna@example.test"
+WHY = ("--reason", "agreed")
+
+
+@pytest.fixture
+def world() -> Iterator[StripeWorld]:
+    with StripeWorld(now=WorldClock(NOW), seed=5) as world:
+        yield world
+
+
+@pytest.fixture
+def office(database: Database, world: StripeWorld) -> Iterator[Connection]:
+    """An admin who asks, and a daemon's side with a key of that Stripe."""
+    connection = with_admin(database)
+    add_user(connection, currency="EUR")
+    shop = Shop(lambda: Door(world.url, Secret(world.api_key)))
+    with carrying(database, publish(database), shop=shop):
+        yield connection
+
+
+def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> None:
+    del office
+    assert "would be made" in run("stripe", "setup", "--dry-run").stdout
+    assert "made: product hopsmeter_usage" in run("stripe", "setup").stdout
+    overview = run("stripe", "show").stdout
+    assert "price daily EUR" in overview
+    assert "- No webhook endpoint ends in /webhooks/stripe" in overview
+    assert "set it to 72 hours by hand" in overview
+    linked = run("stripe", "link", ANNA, *WHY).stdout
+    assert "https://checkout.stripe.com/" in linked
+    assert "is the customer cus_" in linked
+    (line,) = json.loads(run("stripe", "accounts", "--json").stdout)
+    assert (line["standing"], line["subscription_status"], line["has_card"]) == (
+        "good",
+        "active",
+        False,
+    )
+    assert ANNA in run("stripe", "accounts").stdout
+    shown = run("account", "show", ANNA).stdout
+    assert "active, without a payment method" in shown
+    refused = run("stripe", "unpark", ANNA, *WHY, exit_code=1)
+    assert "is not parked" in refused.output
+
+
+def test_credits_are_sold_by_a_page(run: Run, office: Connection, world: StripeWorld) -> None:
+    del office
+    run("stripe", "setup")
+    words = ("credits", "buy", ANNA, "25", "--key", "order-1", *WHY)
+    assert "would get a page to pay 25.00 EUR" in run(*words, "--dry-run").stdout
+    sold = run(*words).stdout
+    assert "auth0|anna (anna@example.test) pays 25.00 EUR of credits here, until" in sold
+    assert run(*words).stdout == sold
+    assert len(world.all("checkout.session")) == 1
+    (line,) = json.loads(run("stripe", "purchases", ANNA, "--json").stdout)
+    assert (line["state"], line["asked_minor"], line["key"]) == ("open", 2500, "order-1")
+    assert "order-1" in run("stripe", "purchases").stdout
+    fine = run("credits", "buy", ANNA, "1.005", *WHY, exit_code=1)
+    assert "finer than the smallest coin of EUR" in fine.output
