@@ -30,7 +30,7 @@ TRIES_MAX: Final = 4
 PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 8.0
 RATE_LIVE: Final = 80
 RATE_TEST: Final = 20
-RATE_SANDBOX: Final = 5_000
+RATE_SANDBOX, PAUSE_SANDBOX_S = 5_000, 0.01
 """On this host there is nobody to be spared."""
 BURST_S: Final = 0.5
 """How much of its rate may come at once, after a rest."""
@@ -58,9 +58,13 @@ class Door:
         return self.key.reveal().split(b"_")[1:2] == [b"live"]
 
     @property
+    def is_sandbox(self) -> bool:
+        return plain_on_loopback(self.url)
+
+    @property
     def rate(self) -> int:
         """Requests a second at most: four fifths of what Stripe allows, the rest is for people."""
-        if plain_on_loopback(self.url):
+        if self.is_sandbox:
             return RATE_SANDBOX
         return RATE_LIVE if self.is_live else RATE_TEST
 
@@ -135,7 +139,7 @@ class Gateway:
                     sorted_fault = sort_fault(fault)
             if number == last or not isinstance(sorted_fault, StripeAway):
                 raise sorted_fault
-            await asyncio.sleep(_pause_s(number))
+            await asyncio.sleep(self._pause_s(number))
         raise AssertionError("the last try returns or raises")
 
     def _open(self) -> StripeClient:
@@ -148,6 +152,13 @@ class Gateway:
             base_addresses={"api": self._door.url, "meter_events": self._door.url},
         )
         return self._client
+
+    def _pause_s(self, number: int) -> float:
+        """Between half and the whole of a pause that doubles: many who failed together come back apart."""
+        if self._door.is_sandbox:
+            return PAUSE_SANDBOX_S
+        whole = min(PAUSE_MIN_S * 2 ** (number - 1), PAUSE_MAX_S)
+        return random.uniform(whole / 2, whole)  # noqa: S311 - spreads load, keeps no secret
 
 
 def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
@@ -188,12 +199,6 @@ def _code(fault: stripe.StripeError) -> str:
     body = fault.json_body
     error = body.get("error") if isinstance(body, dict) else None
     return str(error.get("code") or "") if isinstance(error, dict) else ""
-
-
-def _pause_s(number: int) -> float:
-    """Between half and the whole of a pause that doubles: many who failed together come back apart."""
-    whole = min(PAUSE_MIN_S * 2 ** (number - 1), PAUSE_MAX_S)
-    return random.uniform(whole / 2, whole)  # noqa: S311 - spreads load, keeps no secret
 
 
 class _Pace:
