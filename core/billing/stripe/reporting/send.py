@@ -34,6 +34,8 @@ PAUSES_S = (30, 120, 600, 1_800, 3_600)
 FORGOTTEN = timedelta(hours=23)
 """After which Stripe may not know an identifier any more: a sum would count the same twice."""
 ROUNDS_MAX = 20_000
+AWAY_IN_A_ROW_MAX = 20
+"""Reports of a batch; then the others of it are not tried: each would wait for nothing."""
 FAILED_IN_A_ROW_MAX = 3
 """Batches in which nothing arrived; then Stripe is left alone until the next run."""
 
@@ -74,6 +76,12 @@ class _Ends:
     again: list[tuple[Claimed, StripeFault]] = field(default_factory=list)
     refused: list[tuple[Claimed, StripeRefused]] = field(default_factory=list)
     stopped: StripeStopped | None = None
+    away_in_a_row: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nobody to be told anything more now."""
+        return self.stopped is not None or self.away_in_a_row >= AWAY_IN_A_ROW_MAX
 
 
 async def report_due(
@@ -132,7 +140,7 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
     ends = _Ends()
 
     async def one(report: Claimed) -> None:
-        if ends.stopped or monotonic_s() > until_s:
+        if ends.over or monotonic_s() > until_s:
             ends.again.append((report, StripeAway("Not sent.", maybe_done=False)))
             return
         try:
@@ -144,8 +152,11 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
             ends.refused.append((report, fault))
         except StripeAway as fault:
             ends.again.append((report, fault))
+            ends.away_in_a_row += 1
+            return
         else:
             ends.accepted.append(report.id)
+        ends.away_in_a_row = 0
 
     await asyncio.gather(*(one(report) for report in batch))
     return ends

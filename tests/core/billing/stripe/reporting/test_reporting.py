@@ -265,3 +265,18 @@ def test_a_sum_that_fits_neither_way_waits_for_a_person(till: Till) -> None:
     assert till.tell().undecided == 1
     assert till.told(anna, 0) == 77
     assert [state for *_, state in till.states(anna)] == ["unknown"]
+
+
+def test_while_stripe_is_away_not_everybody_is_tried(till: Till) -> None:
+    users = [till.account(f"user{number}") for number in range(60)]
+    for user in users:
+        till.charge(user, till.day(0), 5_000)
+    till.at(1)
+    number = till.stripe.faults.add("outage", path="/v1/billing/meter_events")
+    sent = till.run()
+    tried = till.stripe.faults.taken(number)
+    till.stripe.faults.remove(number)
+    assert (sent.accepted, sent.again) == (0, 60)
+    assert tried < 3 * 60
+    till.later(hours=2)
+    assert till.run().accepted == 60
