@@ -54,6 +54,8 @@ AGENDA = (
     POST,
     Job("expiry", 3600, 600, expiry.run, "Post the expiry of credits past their date."),
     Job("events", 10, 120, events.run, "Tell of accounts, and deliver to the webhook."),
+    WEBHOOKS,
+    Job("missed", 3600, 600, webhooks.fetch_missed, "Fetch the events that never came."),
     Job("stripe-state", 3600, 1800, stripe_state.accounts, "Fetch how accounts stand at Stripe."),
     Job(
         "stripe-purchases", 3600, 1800, stripe_state.purchases, "Ask about purchases that are open."
@@ -66,8 +68,6 @@ AGENDA = (
         stripe.compare,
         "Fetch once a day what Stripe says it has, and tell what differs.",
     ),
-    WEBHOOKS,
-    Job("missed", 3600, 600, webhooks.fetch_missed, "Fetch the events that never came."),
     Job("books", 6 * 3600, 1800, books.run, "Prove the books of this month.", patient=True),
     Job("retention", 6 * 3600, 600, retention.run, "Drop raw answers past their time."),
 )
