@@ -1,7 +1,7 @@
 """Prove that the books balance: one line per invariant (design §4), naming what is wrong.
 
-1 to 5 and 7; 6 and 8 come with Stripe. The whole proof sees one snapshot of the database, so a store that
-commits meanwhile is neither half seen nor missed.
+The whole proof sees one snapshot of the database, so a store that commits meanwhile is neither half seen nor
+missed.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import psycopg
 from core.books.answers import Answers, KeptHour
 from core.books.ledger_checks import balances_equal_entries, entries_equal_charges
 from core.books.lines import NAMED_MAX, CheckLine, Span, pending_text
+from core.books.stripe.checks import receivable_told, stripe_agrees
 from core.clock import day_of, day_start, hour_text, last_closed_hour, month_bounds
 from core.db.queries import queries_beside
 from core.errors import InputFault
@@ -31,7 +32,7 @@ def check_books(
     delay: timedelta = timedelta(minutes=10),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[CheckLine]:
-    """Prove invariants 1 to 5 and 7 of one month, or of all there is."""
+    """Prove invariants 1 to 8 of one month, or of all there is."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SET LOCAL statement_timeout = '15min'")
@@ -43,7 +44,9 @@ def check_books(
             _daily_rows(connection, span),
             entries_equal_charges(connection, span),
             balances_equal_entries(connection, span),
+            receivable_told(connection, span),
             _windows(connection, span),
+            stripe_agrees(connection, span),
         ]
 
 
@@ -53,12 +56,12 @@ def _span(connection: Connection, now: datetime, month: str | None, delay: timed
         first, after = month_bounds(month)
         if first > day_of(now):
             raise InputFault(f"{month} has not begun; there is nothing to prove.")
-        return Span(day_start(first), day_start(after), newest, day_of(now))
+        return Span(day_start(first), day_start(after), newest, now)
     row = connection.execute(_SQL["span"], {"newest": newest}).fetchone()
     assert row is not None
     # Whole days: daily rows are compared day by day.
     first_day, end = (at.astimezone(UTC).replace(hour=0) for at in row)
-    return Span(first_day, end + timedelta(days=1), newest, day_of(now))
+    return Span(first_day, end + timedelta(days=1), newest, now)
 
 
 def _named(rows: list[tuple[Any, ...]]) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from core.clock import day_of
+
 NAMED_MAX = 20
 """Rows that a failed line names; the first of them are enough to find the cause."""
 
@@ -29,12 +31,16 @@ class CheckLine:
 
 @dataclass(frozen=True)
 class Span:
-    """Hours in [since, until); `newest` is the last that should be in the books, `today` the date."""
+    """Hours in [since, until); `newest` is the last that should be in the books, `now` the time."""
 
     since: datetime
     until: datetime
     newest: datetime
-    today: date
+    now: datetime
+
+    @property
+    def today(self) -> date:
+        return day_of(self.now)
 
     @property
     def values(self) -> dict[str, Any]:

@@ -366,6 +366,7 @@ WHERE u.no IS NULL OR c.code IS NULL OR e.book NOT BETWEEN 1 AND 3
    OR (e.contra = 11 AND e.usage_day IS NULL)
    OR (e.usage_day IS NOT NULL AND e.contra NOT IN (1, 2, 3, 11, 14))
    OR (e.contra IN (12, 13, 14) AND e.book <> 1)
+   OR (e.contra IN (16, 17) AND e.book <> 2)
    OR (e.contra = 12 AND e.amount_nano < 0)
    OR (e.contra = 14 AND e.amount_nano > 0)
    OR (e.contra = 15 AND e.amount_nano > 0 AND NOT EXISTS (   -- but what gives a refund back

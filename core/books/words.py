@@ -2,7 +2,7 @@
 
 from typing import Final
 
-CREDITS, RECEIVABLE, ARREARS, REVENUE = 1, 2, 3, 11
+CREDITS, RECEIVABLE, ARREARS, REVENUE, STRIPE, SETTLED = 1, 2, 3, 11, 16, 17
 """Codes of hopsmeter.ledger_codes."""
 BOOKS: Final = {CREDITS: "credits", RECEIVABLE: "receivable", ARREARS: "arrears"}
 
@@ -13,6 +13,7 @@ _INTO: Final = {
     14: "expiry taken back",
     15: "refund taken back",
     16: "reported to Stripe",
+    17: "settled outside of Stripe",
 }
 _OUT: Final = {
     11: "charge",
@@ -20,7 +21,8 @@ _OUT: Final = {
     13: "credits taken back",
     14: "credits expired",
     15: "refund",
-    16: "report to Stripe taken back",
+    16: "less reported to Stripe",
+    17: "less settled outside of Stripe",
 }
 
 

@@ -15,6 +15,7 @@ from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests import factories
 from tests.core.billing.stripe.reporting.till import START, UNIT, Till, without_pauses
+from tests.core.books.stripe_story import fetched, proved
 from tests.database import Connection, Server, administer, cloned
 
 EVENTS = "/v1/billing/meter_events"
@@ -68,6 +69,7 @@ class Life:
             for _ in range(self.random.randint(1, 3)):
                 self._something(number)
             self._on(number)
+            self.must_prove()
 
     def end(self) -> None:
         """Let trouble end, and the job run until it has nothing more to say."""
@@ -97,6 +99,11 @@ class Life:
             nano = -min(held, self.random.choice([1, 500, 10**6, held]))
         self.owed[user.no][day] += nano
         self.till.charge(user, self.till.day(day), nano)
+
+    def must_prove(self) -> None:
+        """`books check` finds nothing wrong at any time, whatever is under way."""
+        lines = proved(self.till.connection, self.till.now)
+        assert all(line.ok for line in lines.values()), lines
 
     # ── what must be so ─────────────────────────────────────────────────────────────────────
 
@@ -152,3 +159,5 @@ def test_whatever_happens_what_is_owed_is_told_billed_or_named(
         life.end()
         for user in life.users:
             life.check(user)
+        fetched(till, life.users)
+        life.must_prove()

@@ -24,6 +24,7 @@ CLOSE_WAIT_S: Final = 270.0
 def months(session: Session, form: Form) -> None:
     """All months: open or closed, and what stands in the way of closing one that is over."""
     from core.books.months.overview import months as all_months
+    from core.books.months.untold import unlinked_words
 
     with session.connection(read_only=True) as connection:
         found = all_months(connection, session.now())
@@ -34,6 +35,8 @@ def months(session: Session, form: Form) -> None:
     for month in found:
         for each in month.obstacles:
             click.echo(clean(f"{month.month}: {each}"))
+        if month.unlinked:
+            click.echo(clean(f"{month.month}: {unlinked_words(month.unlinked)}"))
 
 
 @click.command(
@@ -48,7 +51,8 @@ def close(session: Session, month: str, dry_run: bool, why: str) -> None:
     """Close a month for good: nothing is posted in it any more, its statements are frozen.
 
     Refused, naming all of it with the cure, while something stands in the way: an hour that is not
-    settled, a posting or an expiry that waits, an earlier month that is open. Gaps and waived hours
+    settled, a posting or an expiry that waits, an earlier month that is open, a day that Stripe was not
+    told (of accounts that are linked). Gaps and waived hours
     do not; the statements name them. What is corrected later is posted in the month that is open
     then. --dry-run tells what would be frozen.
     """

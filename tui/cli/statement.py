@@ -98,6 +98,7 @@ def _tell(found: Presented) -> None:
     _tell_charges(it)
     _tell_part("Credits, lot by lot:", it.lots, _LOTS)
     _tell_part("Other movements:", it.movements, _MOVEMENTS)
+    _tell_part("Invoiced, taken off the receivable:", wording.told(it.told), _TOLD)
     _tell_part(
         "Corrections within this month, in the charges above:",
         it.restated.days,
@@ -198,6 +199,10 @@ _MOVEMENTS = (
     Column("day", lambda each: str(each.posted_on)),
     *_books("moved"),
     Column("what", lambda each: f"{each.what} {each.reference}".strip()),
+)
+_TOLD = (
+    Column("amount", lambda each: _exact(each[1]), "right"),
+    Column("what", lambda each: each[0]),
 )
 _RESTATED = (
     Column("day", lambda each: str(each.day)),

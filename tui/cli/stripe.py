@@ -121,7 +121,7 @@ def unpark(session: Session, who: str, dry_run: bool, why: str) -> None:
 
 @stripe.command(
     "accounts",
-    short_help="How each account stands at Stripe.",
+    short_help="How accounts stand at Stripe.",
     epilog="\b\nExample:\n  hopsmeter stripe accounts --csv",
 )
 @listing
@@ -151,11 +151,7 @@ def accounts_(session: Session, form: Form) -> None:
     )
 
 
-@stripe.command(
-    "purchases",
-    short_help="Credits that were bought.",
-    epilog="\b\nExample:\n  hopsmeter stripe purchases anna@example.com",
-)
+@stripe.command("purchases", epilog="\b\nExample:\n  hopsmeter stripe purchases anna@example.com")
 @click.argument("who", metavar="[ACCOUNT]", required=False)
 @listing
 @click.pass_obj

@@ -12,6 +12,7 @@ from core.books.entries.moves import Move
 from core.clock import hour_text
 from core.money import text_from_nano
 from tui.cli.output import Column, instant, pairs, table
+from tui.cli.told import tell_move, tell_report, tell_told_day
 from tui.format import NOTHING, clean
 
 DECIMALS: Final = 9
@@ -40,6 +41,10 @@ def tell_entry(found: EntryStory) -> None:
     table(found.together, _LINES)
     if found.usage_day:
         _tell_moves(found)
+    if found.report:
+        tell_report(found.account, found.report, found.currency)
+    if found.settled:
+        tell_move(found.account, found.settled, found.currency)
 
 
 def _asked(asked: Asked | None) -> list[tuple[str, str]]:
@@ -104,6 +109,8 @@ def tell_day(found: AccountDay) -> None:
     if found.replaced:
         click.echo("\nReplaced since it was first stored:")
         table(found.replaced, _REPLACED)
+    if found.told:
+        tell_told_day(found.told, found.currency)
     spans = [(each.cluster, span) for each in found.hours for span in each.spans]
     if spans:
         click.echo("\nNot settled, or not in the books:")

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 from core.books.completeness import ClusterHours, clusters_of, hours_of
 from core.books.entries.entry import Line, entries_of_day
 from core.books.readers import readable_payer
+from core.books.stripe.reported import ReportedDay, reported_days
 from core.books.words import REVENUE
 from core.clock import day_start
 from core.db.queries import queries_beside
@@ -70,6 +71,8 @@ class AccountDay:
     replaced: tuple[Replaced, ...]
     hours: tuple[ClusterHours, ...]
     """Of the account's clusters: which hours of the day are not in the books, or not settled."""
+    told: ReportedDay | None = None
+    """What of it was told to Stripe; None while nothing of it is owed, or Stripe not set up."""
 
     @property
     def entered_nano(self) -> int:
@@ -94,6 +97,7 @@ def explain_day(
     first, after = day_start(day), day_start(day + timedelta(days=1))
     mine = clusters_of(connection, [payer.no], first, after)[payer.no]
     hours = hours_of(connection, first, after, newest)
+    told = reported_days(connection, payer.no, day, day + timedelta(days=1))
     return AccountDay(
         payer.id,
         payer.email,
@@ -103,6 +107,7 @@ def explain_day(
         tuple(HourCharge(**row) for row in _rows(connection, "charges_of_day", values)),
         tuple(Replaced(**row) for row in _rows(connection, "replaced_of_day", values)),
         tuple(each for each in hours if each.cluster in mine),
+        told[0] if told else None,
     )
 
 

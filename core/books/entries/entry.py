@@ -8,7 +8,8 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from core.books.entries.moves import Move, are_kept, moves
-from core.books.words import REVENUE, entry_words
+from core.books.stripe.reported import DayMove, Report, report_of, settled_by
+from core.books.words import REVENUE, SETTLED, STRIPE, entry_words
 from core.db.queries import queries_beside
 from core.errors import Unknown
 from core.identity.principal import Principal
@@ -86,6 +87,10 @@ class EntryStory:
     moves: tuple[Move, ...]
     moves_kept: bool
     """False where a posting of an older version did not keep its hours."""
+    report: Report | None = None
+    """What was said to Stripe, of an entry that stands for it."""
+    settled: DayMove | None = None
+    """What was settled by hand with it."""
 
     @property
     def charged_nano(self) -> int:
@@ -125,6 +130,8 @@ def explain_entry(connection: Connection, principal: Principal, entry: int) -> E
         asked=_asked(connection, row),
         moves=moves(connection, row["account_no"], day, number) if day else (),
         moves_kept=not day or are_kept(connection, day, number),
+        report=report_of(connection, entry) if row["contra"] == STRIPE else None,
+        settled=settled_by(connection, entry) if row["contra"] == SETTLED else None,
     )
 
 

@@ -161,3 +161,19 @@ JOIN hopsmeter.namespaces s ON s.id = r.namespace_id
 LEFT JOIN hopsmeter.users o ON o.no = r.account_no
 LEFT JOIN hopsmeter.plan_words v ON v.id = r.plan_version_id
 ORDER BY c.name, s.name, r.hour, r.revision;
+
+-- name: invoice
+-- An invoice with the account that it is of.
+SELECT i.*, coalesce(u.id, 'account ' || i.account_no) AS account, coalesce(u.email, '') AS email
+FROM hopsmeter.stripe_invoices i LEFT JOIN hopsmeter.users u ON u.no = i.account_no
+WHERE i.id = %(invoice)s;
+
+-- name: receivable_of_days
+-- What the ledger moved into an account's receivable for some days: by their postings, or by hand on them.
+SELECT coalesce(e.usage_day, e.posted_on) AS day, e.id, e.at, e.book, e.contra, e.amount_nano, e.posted_on,
+       coalesce(e.posting_no, 0) AS posting_no
+FROM hopsmeter.account_entries e
+WHERE e.account_no = %(account_no)s
+  AND (e.usage_day >= %(first)s AND e.usage_day < %(after)s AND (e.book = 2 OR e.contra = 2)
+       OR e.usage_day IS NULL AND e.contra = 2 AND e.posted_on >= %(first)s AND e.posted_on < %(after)s)
+ORDER BY 1, e.posting_no, e.id;

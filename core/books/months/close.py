@@ -5,7 +5,7 @@ the month that is open then, naming its hour.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from core.audit.trail import record
 from core.books.months.frozen import seal_of
 from core.books.months.obstacles import obstacles
+from core.books.months.untold import Unlinked, unlinked
 from core.books.statement.build import build
 from core.books.statement.figures import Statement, plain, sha256_of
 from core.books.statement.proof import faults
@@ -42,6 +43,8 @@ class Closed:
     """By currency."""
     lost: tuple[tuple[str, str, int], ...]
     """(cluster, state, hours): gaps and waived hours that the statements name."""
+    unlinked: tuple[Unlinked, ...] = ()
+    """Accounts that owe something of it which Stripe is not told: they are not linked."""
 
 
 def close_month(
@@ -60,7 +63,7 @@ def close_month(
         listed = " ".join(f"({number}) {each}" for number, each in enumerate(found, 1))
         raise Conflict(f"{month} cannot be closed yet. {listed} Nothing was changed.")
     frozen, seal = _freeze(connection, principal, first, after, now, why)
-    closed = _closed(month, frozen)
+    closed = replace(_closed(month, frozen), unlinked=unlinked(connection, first, after, now))
     record(
         connection,
         principal,

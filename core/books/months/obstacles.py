@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import psycopg
 
+from core.books.months.untold import untold
 from core.clock import HOUR, day_start, hour_text
 from core.db.queries import queries_beside
 
@@ -23,6 +24,23 @@ _CURES: Final = {
     "collected": "each is read once more, a day after it was over, and settled then",
 }
 """By the state of hours that are not in the books for good."""
+_BY_HAND: Final = "decide with `hopsmeter stripe settle`; `hopsmeter stripe due` lists them"
+_UNTOLD: Final = {
+    "unread": ("waits to be read for Stripe", "the daemon reads them within an hour"),
+    "to report": ("was not told to Stripe", "the daemon tells it within an hour"),
+    "to move": ("is on an invoice that is final", "the daemon takes it to the open day"),
+    "under way": (
+        "was told to Stripe, and nobody knows whether it arrived",
+        "the daemon asks again; `hopsmeter stripe due` has what was said",
+    ),
+    "refused": ("was refused by Stripe", _BY_HAND),
+    "parked": ("is of an account that Stripe refused", _BY_HAND),
+    "ended": ("is of an account whose subscription ended", _BY_HAND),
+    "before": ("is from before its account's subscription", _BY_HAND),
+    "below zero": ("would bring the open cycle below zero", _BY_HAND),
+    "too old": ("is older than what Stripe takes", _BY_HAND),
+}
+"""By the reason why Stripe was not told of an account's day."""
 
 Connection = psycopg.Connection[Any]
 
@@ -54,6 +72,7 @@ def obstacles(
     found += _hours(connection, values)
     found += _unposted(connection, values)
     found += _lots(connection, values)
+    found += _untold(connection, first, after, now)
     return tuple(found)
 
 
@@ -95,3 +114,13 @@ def _lots(connection: Connection, values: dict[str, Any]) -> list[Obstacle]:
     more = f" and {len(rows) - LOTS_NAMED_MAX} more" if len(rows) > LOTS_NAMED_MAX else ""
     cure = "it is posted once the hours before are in the books, at the latest 72 hours after"
     return [Obstacle(f"the expiry of lots is not posted: {named}{more}", cure)]
+
+
+def _untold(connection: Connection, first: date, after: date, now: datetime) -> list[Obstacle]:
+    found = []
+    for each in untold(connection, first, after, now):
+        what, cure = _UNTOLD.get(each.reason, (each.reason, _BY_HAND))
+        days = "1 day" if each.days == 1 else f"{each.days} days, each of which"
+        more = f" and {each.days - len(each.named)} more" if each.days > len(each.named) else ""
+        found.append(Obstacle(f"{days} {what} ({', '.join(each.named)}{more})", cure))
+    return found

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from core.books.months.obstacles import Obstacle, obstacles
+from core.books.months.untold import Unlinked, unlinked
 from core.clock import day_of
 from core.db.queries import queries_beside
 
@@ -29,6 +30,8 @@ class Month:
     closed_by: str | None
     why: str
     obstacles: tuple[Obstacle, ...]
+    unlinked: tuple[Unlinked, ...] = ()
+    """Accounts that owe something of it and are not linked to Stripe: they hold nothing up."""
 
 
 def months(connection: Connection, now: datetime) -> tuple[Month, ...]:
@@ -42,4 +45,5 @@ def _month(connection: Connection, row: dict[str, Any], now: datetime) -> Month:
     first: date = row.pop("month")
     after = (first + timedelta(days=32)).replace(day=1)
     in_the_way = () if row["is_closed"] else obstacles(connection, first, after, now)
-    return Month(month=f"{first:%Y-%m}", obstacles=in_the_way, **row)
+    beside = () if row["is_closed"] else unlinked(connection, first, after, now)
+    return Month(month=f"{first:%Y-%m}", obstacles=in_the_way, unlinked=beside, **row)

@@ -134,3 +134,36 @@ SELECT set_config('enable_indexscan', 'off', true);
 -- name: plan_as_usual
 -- What else is asked is planned as always.
 SELECT set_config('enable_indexscan', 'on', true);
+
+-- name: untold
+-- Account-days of a month that Stripe was not told and nobody settled, by the reason: due, or with a report
+-- whose outcome is not known or that was refused; and days of which postings were not read for it yet. Of
+-- accounts that are linked.
+WITH waiting AS (
+    SELECT d.reason, d.day, coalesce(u.id, 'account ' || d.account_no) || ' ' || d.day AS name
+    FROM hopsmeter.stripe_due(%(oldest)s) d LEFT JOIN hopsmeter.users u ON u.no = d.account_no
+    WHERE d.day >= %(first)s AND d.day < %(after)s AND d.reason <> 'not linked'
+    UNION ALL
+    SELECT CASE r.state WHEN 'refused' THEN 'refused' ELSE 'under way' END, r.day,
+           coalesce(u.id, 'account ' || r.account_no) || ' ' || r.day
+    FROM hopsmeter.stripe_reports r LEFT JOIN hopsmeter.users u ON u.no = r.account_no
+    WHERE r.state IN ('due', 'in flight', 'unknown', 'refused')
+      AND r.day >= %(first)s AND r.day < %(after)s
+    UNION ALL
+    SELECT 'unread', p.day, p.day::text
+    FROM (SELECT day, max(no) AS no FROM hopsmeter.postings
+          WHERE day >= %(first)s AND day < %(after)s GROUP BY day) p
+    LEFT JOIN hopsmeter.stripe_days_read r ON r.day = p.day
+    WHERE p.no > coalesce(r.posting_no, 0))
+SELECT reason, count(*)::int AS days, (array_agg(name ORDER BY day, name))[1:%(named)s] AS named
+FROM waiting WHERE EXISTS (SELECT FROM hopsmeter.stripe_site)
+GROUP BY reason ORDER BY min(day), reason;
+
+-- name: unlinked
+-- Accounts that owe something of a month, and are not linked to Stripe.
+SELECT u.id AS account, u.email, coalesce(u.currency, '') AS currency, count(*)::int AS days,
+       sum(d.due_nano)::bigint AS due_nano
+FROM hopsmeter.stripe_due(%(oldest)s) d JOIN hopsmeter.users u ON u.no = d.account_no
+WHERE d.reason = 'not linked' AND d.day >= %(first)s AND d.day < %(after)s
+  AND EXISTS (SELECT FROM hopsmeter.stripe_site)
+GROUP BY u.no, u.id, u.email, u.currency ORDER BY due_nano DESC, u.no;

@@ -27,6 +27,7 @@ from core.books.statement.figures import (
     Movement,
     Restated,
     Statement,
+    Told,
 )
 from core.books.statement.restated import restated
 from core.books.words import BOOKS, entry_words
@@ -63,7 +64,15 @@ def build(
     values = {"accounts": list(accounts), "first": first, "after": after}
     parts = {
         name: _by_account(connection, name, values)
-        for name in ("books", "charges", "charge_draws", "movements", "movement_lots", "lots")
+        for name in (
+            "books",
+            "charges",
+            "charge_draws",
+            "movements",
+            "movement_lots",
+            "lots",
+            "told",
+        )
     }
     parts["lines"] = {} if is_closed else _by_account(connection, "lines", values)
     since, until = day_start(first), day_start(after)
@@ -160,6 +169,7 @@ def _statement(
         pending_nano=_sum(lines) - _sum(days),
         entries=books["entries"],
         entries_sha256=books["sha256"].hex(),
+        told=Told(**parts["told"][0]) if parts["told"] else Told(),
     )
 
 

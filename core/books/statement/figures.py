@@ -13,8 +13,9 @@ import msgspec
 
 from core.books.completeness import ClusterHours
 
-FORM: Final = 2
-"""Of the frozen figures; a later one reads the earlier ones too. 2: with what was restated."""
+FORM: Final = 3
+"""Of the frozen figures; a later one reads the earlier ones too. 2: with what was restated. 3: with what
+was told to Stripe."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class LotMonth:
 
 @dataclass(frozen=True)
 class Movement:
-    """An entry that is no charge: credits that came or went, arrears repaid, a report to Stripe."""
+    """An entry that is no charge, nor told to Stripe: credits that came or went, arrears repaid."""
 
     entry: int
     posted_on: date
@@ -87,6 +88,23 @@ class Movement:
     moved: Books
     reference: str
     lots: tuple[LotPart, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What of the receivable was told to Stripe in the month, or settled outside of it.
+
+    Summed, by posting date: a daily meter is told of each day many times.
+    """
+
+    reported_nano: int = 0
+    reports: int = 0
+    settled_nano: int = 0
+    settlements: int = 0
+
+    @property
+    def moved(self) -> Books:
+        return Books(receivable_nano=self.reported_nano + self.settled_nano)
 
 
 @dataclass(frozen=True)
@@ -183,6 +201,8 @@ class Statement:
     """Of the entries posted on days of this month, as the ledger has them."""
     restated: Restated = Restated()
     """In the charges of the days already; nothing in figures of form 1, which did not say."""
+    told: Told = Told()
+    """Nothing in figures of forms 1 and 2, which are of a time before Stripe was told."""
 
     @property
     def charge_nano(self) -> int:

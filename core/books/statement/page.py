@@ -35,7 +35,15 @@ def page(found: Presented) -> str:
     """Return the whole document; the same figures are always the same bytes."""
     it = found.statement
     parts = (_head(it), _state(found), _sums(it), _balances(it), _namespaces(it), _days(it))
-    more = (_credits(it), _movements(it), _restated(it), _corrections(it), _hours(it), _foot(found))
+    more = (
+        _credits(it),
+        _movements(it),
+        _invoiced(it),
+        _restated(it),
+        _corrections(it),
+        _hours(it),
+        _foot(found),
+    )
     title = text(f"Statement {it.month}, {it.email}")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -90,7 +98,7 @@ _BOOKS: Final[tuple[tuple[str, Callable[[Books], int]], ...]] = (
 def _balances(it: Statement) -> Markup:
     charged = added(each.paid for each in it.days)
     corrected = added(each.paid for each in it.corrections)
-    moved = added(each.moved for each in it.movements)
+    moved = added([*(each.moved for each in it.movements), it.told.moved])
     rows = [
         ("", (title, *(Nano(value) for value in (
             of(it.opening), -of(charged), -of(corrected), of(moved), of(it.closing)))))
@@ -216,6 +224,14 @@ def _movements(it: Statement) -> Markup:
     return section(
         "Credits bought, granted, refunded, expired; arrears repaid", table(titles, rows)
     )
+
+
+def _invoiced(it: Statement) -> Markup:
+    told = wording.told(it.told)
+    if not told:
+        return Markup("")
+    rows = [("", (what, Nano(nano))) for what, nano in told]
+    return section("Invoiced", table([("what", False), ("taken off what is owed", True)], rows))
 
 
 def _restated(it: Statement) -> Markup:

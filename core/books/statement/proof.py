@@ -25,8 +25,8 @@ def added(parts: Iterable[Books]) -> Books:
 
 
 def _books(statement: Statement) -> list[str]:
-    """Opening, charges, corrections and movements make the closing balances."""
-    moved = added(each.moved for each in statement.movements)
+    """Opening, charges, corrections, movements and what was told make the closing balances."""
+    moved = added([*(each.moved for each in statement.movements), statement.told.moved])
     days, corrections = statement.days, statement.corrections
     paid = added([*(each.paid for each in days), *(each.paid for each in corrections)])
     return [

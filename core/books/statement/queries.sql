@@ -89,12 +89,24 @@ WHERE a.kind = 1 AND a.account_no = ANY (%(accounts)s)
 GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7;
 
 -- name: movements
--- Entries of the month that are no charges.
+-- Entries of the month that are no charges, nor reported to Stripe or settled beside it.
 SELECT account_no, id AS entry, posted_on, book, contra, amount_nano, ref
 FROM hopsmeter.account_entries
-WHERE account_no = ANY (%(accounts)s) AND contra <> 11
+WHERE account_no = ANY (%(accounts)s) AND contra NOT IN (11, 16, 17)
   AND posted_on >= %(first)s AND posted_on < %(after)s
 ORDER BY account_no, id;
+
+-- name: told
+-- What was reported to Stripe in the month, and settled outside of it, all together.
+SELECT account_no,
+       coalesce(sum(amount_nano) FILTER (WHERE contra = 16), 0)::bigint AS reported_nano,
+       count(*) FILTER (WHERE contra = 16) AS reports,
+       coalesce(sum(amount_nano) FILTER (WHERE contra = 17), 0)::bigint AS settled_nano,
+       count(*) FILTER (WHERE contra = 17) AS settlements
+FROM hopsmeter.account_entries
+WHERE account_no = ANY (%(accounts)s) AND contra IN (16, 17)
+  AND posted_on >= %(first)s AND posted_on < %(after)s
+GROUP BY account_no;
 
 -- name: movement_lots
 -- Which lots those made, drew from or gave back to.

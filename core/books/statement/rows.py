@@ -61,6 +61,8 @@ def _rows(it: Statement) -> Iterator[dict[str, Any]]:
             "lot": _lots(each.lots),
             **_books(each.moved),
         }
+    for what, nano in wording.told(it.told):
+        yield {"part": "told", "what": what, **_books(Books(receivable_nano=nano))}
     yield from _restated(it)
     yield from _corrections(it)
     for cluster in it.clusters:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from core.books.completeness import ClusterHours, HourSpan
-from core.books.statement.figures import Presented, Restated, RestatedDay
+from core.books.statement.figures import Presented, Restated, RestatedDay, Told
 from core.books.statement.proof import faults
 from core.clock import hour_text
 from core.money import text_from_nano
@@ -69,6 +69,19 @@ def proof(found: Presented) -> str:
         f"All figures were compared with the {count} of the month, the hours they"
         " came of and the lots they drew from, and are equal to the last digit."
     )
+
+
+def told(found: Told) -> list[tuple[str, int]]:
+    """Return what was told to Stripe and settled outside of it, in words, with the amounts."""
+    parts = [
+        ("reported to Stripe", found.reports, "report", found.reported_nano),
+        ("settled outside of Stripe", found.settlements, "settlement", found.settled_nano),
+    ]
+    return [
+        (f"{what}, {number} {word}{'' if number == 1 else 's'}", nano)
+        for what, number, word, nano in parts
+        if number
+    ]
 
 
 def change(each: RestatedDay) -> str:

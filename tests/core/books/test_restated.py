@@ -231,7 +231,8 @@ def test_statements_that_were_frozen_before_still_verify(site: Site, anna: User)
     with site.connection.transaction():
         close_month(site.connection, ADMIN, month="2026-03", why="invoiced", now=site.now)
     body = plain(stated(site).statement)
-    assert (body["form"], body.pop("restated")["days"]) == (2, ())
+    assert (body["form"], body.pop("restated")["days"]) == (3, ())
+    assert body.pop("told")["reports"] == 0
     old = {**body, "form": 1}
     sha256 = sha256_of(old)
     with owner_without_triggers(site) as owner:

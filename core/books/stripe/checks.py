@@ -1,0 +1,243 @@
+"""The proof of what was told to Stripe: invariants 6 and 8 (design §4), each row that is wrong named."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+
+from core.billing.stripe.units import NOT_TAKEN, UNIT_NANO, minor_nano
+from core.books.lines import NAMED_MAX, CheckLine, Span
+from core.db.queries import queries_beside
+from core.money import exact_from_nano, text_from_nano
+
+_SQL = queries_beside(__file__)
+LAG: Final = timedelta(hours=1)
+"""Stripe counts events some time after it took them: what was fetched sooner says nothing yet."""
+_TOLD: Final = "all that is owed is told, settled, due or under a unit"
+_AGREES: Final = "Stripe has what it accepted, and bills it"
+_NOT_SET_UP: Final = "Stripe is not set up"
+
+Connection = psycopg.Connection[Any]
+
+
+def receivable_told(connection: Connection, span: Span) -> CheckLine:
+    """6: posted to receivable = unit × units of the newest reports + settled by hand + due + R.
+
+    By account over all time; its days, reports, moves and entries those of the span.
+    """
+    wrong = _entries(connection, span)
+    if not _is_set_up(connection):
+        return CheckLine(6, _TOLD, not wrong, _NOT_SET_UP, tuple(wrong))
+    posted, is_moved = _posted(connection, span)
+    sums, accounts = _accounts(connection, span)
+    wrong = [
+        *accounts,
+        *posted,
+        *(row for check in _CHECKS for row in check(connection, span)),
+        *wrong,
+    ]
+    parts = [*sums, *_pending(connection, span, is_moved)]
+    return CheckLine(6, _TOLD, not wrong, "; ".join(parts) or "nothing owed yet", tuple(wrong))
+
+
+def stripe_agrees(connection: Connection, span: Span) -> CheckLine:
+    """8: what Stripe says it has of each day is what it accepted, and what it billed what is counted."""
+    if not _is_set_up(connection):
+        return CheckLine(8, _AGREES, ok=True, detail=_NOT_SET_UP)
+    days, wrong = _summaries(connection, span)
+    invoices, billed_wrong = _invoices(connection, span)
+    wrong += billed_wrong
+    return CheckLine(8, _AGREES, not wrong, ", ".join([*days, *invoices]), tuple(wrong))
+
+
+def _is_set_up(connection: Connection) -> bool:
+    row = connection.execute(_SQL["is_set_up"]).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+# ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _accounts(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
+    """Return the sums by currency, and a sentence for each account that does not add up."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
+    wrong: list[str] = []
+    for account, currency, *figures in _rows(connection, "accounts_told", span):
+        posted, told, settled, due, rest = map(int, figures)
+        sums[currency] = [
+            known + each for known, each in zip(sums[currency], map(int, figures), strict=True)
+        ]
+        sum_nano = told + settled + due + rest
+        if (posted != sum_nano or not 0 <= rest < UNIT_NANO) and len(wrong) < NAMED_MAX:
+            wrong.append(
+                f"{account}: {_text(posted)} posted to its receivable, and {_text(told)} reported +"
+                f" {_text(settled)} settled by hand + {_text(due)} due + {_text(rest)} under a unit"
+                f" are {_text(sum_nano)}"
+            )
+    parts = [
+        f"{currency}: {_text(posted)} posted = {_text(told)} reported + {_text(settled)} settled by"
+        f" hand + {_text(due)} due + {_text(rest)} under a unit"
+        for currency, (posted, told, settled, due, rest) in sorted(sums.items())
+        if any((posted, told, settled, due, rest))
+    ]
+    return parts, wrong
+
+
+def _posted(connection: Connection, span: Span) -> tuple[list[str], bool]:
+    """Return the days that the ledger says otherwise of, and whether some moved by hand wait."""
+    found = _rows(connection, "posted_differs", span)
+    wrong = [
+        f"{account} {day}: {_text(held)} counts as posted, the ledger says {_text(nano)}"
+        for account, day, held, nano, is_pending in found
+        if not is_pending
+    ]
+    return wrong, any(is_pending for *_, is_pending in found)
+
+
+def _days(connection: Connection, span: Span) -> list[str]:
+    wrong = []
+    for account, day, *pairs in _rows(connection, "days_differ", span):
+        moved, moves, snapshot, reported, units, told, seq, newest = pairs
+        faults = [
+            (moved != moves, f"{_text(moved)} counts as moved, its moves say {_text(moves)}"),
+            (
+                snapshot != reported,
+                f"{_text(snapshot)} counts as told, its newest report says {_text(reported)}",
+            ),
+            (units != told, f"{units} units count as told, its newest report says {told}"),
+            (seq != newest, f"{seq} counts as its newest report, and that is {newest}"),
+        ]
+        wrong += [f"{account} {day}: {text}" for is_wrong, text in faults if is_wrong]
+    return wrong
+
+
+def _chains(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account} {day}, report {seq}: {fault}"
+        for account, day, seq, fault in _rows(connection, "chains_differ", span)
+    ]
+
+
+def _remainders(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}: {_text(held)} counts as left under a unit, its newest report left {_text(left)}"
+        for account, held, left in _rows(connection, "remainders_differ", span)
+    ]
+
+
+def _reports(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account} {day}, report {seq}: {fault}"
+        for account, day, seq, fault in _rows(connection, "reports_astray", span)
+    ]
+
+
+def _moves(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account} {day}, move {number}: {fault}"
+        for account, day, number, fault in _rows(connection, "moves_astray", span)
+    ]
+
+
+def _entries(connection: Connection, span: Span) -> list[str]:
+    return [
+        f"{account}, entry {entry}: {_text(amount)}"
+        f" {'reported to Stripe' if contra == 16 else 'settled by hand'}, by"
+        f" {found or 'no'} {'report' if contra == 16 else 'move'}{'s' if found > 1 else ''}"
+        for account, entry, contra, amount, found in _rows(connection, "entries_astray", span)
+    ]
+
+
+_CHECKS: tuple[Callable[[Connection, Span], list[str]], ...] = (
+    _days,
+    _chains,
+    _remainders,
+    _reports,
+    _moves,
+)
+
+
+def _pending(connection: Connection, span: Span, is_moved: bool) -> Iterable[str]:
+    ((days, since),) = _rows(connection, "unread", span)
+    if days:
+        yield (
+            f"postings of {_counted(days, 'day')} wait to be read since {since:%Y-%m-%d %H:%M} UTC"
+        )
+    if is_moved:
+        yield "arrears that were settled wait to be read"
+
+
+# ── 8 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
+    ((equal, differ, wait, none, newest_at, oldest_at, named),) = _rows(
+        connection, "summaries_compared", span, lag=LAG
+    )
+    parts = [f"{_counted(equal + differ, 'day')} compared"]
+    if newest_at:
+        parts[0] += f", fetched {_age(oldest_at, newest_at, span.now)}"
+    if wait:
+        parts.append(f"{_counted(wait, 'day')} too young to be compared")
+    if none:
+        parts.append(f"{_counted(none, 'day')} not yet fetched")
+    wrong = [
+        f"{account} {day}: Stripe says it has {said} units, {accepted} were accepted"
+        for account, day, said, accepted in named
+    ]
+    return parts, wrong
+
+
+def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
+    wrong: list[str] = []
+    compared = waiting = 0
+    for invoice, account, billed, counted, currency, line_minor, is_pending, _ in _rows(
+        connection, "invoices_compared", span
+    ):
+        if is_pending:
+            waiting += 1
+            continue
+        compared += 1
+        fault = _invoice_fault(billed, int(counted), currency, line_minor)
+        if fault and len(wrong) < NAMED_MAX:
+            wrong.append(f"{account}, invoice {invoice}: {fault}")
+    parts = [f"{_counted(compared, 'final invoice')} equal"] if compared and not wrong else []
+    if waiting:
+        parts.append(f"{_counted(waiting, 'final invoice')} not yet compared")
+    return parts, wrong
+
+
+def _invoice_fault(billed: int, counted: int, currency: str, line_minor: int | None) -> str:
+    if billed != counted:
+        return f"it bills {billed} units, its days have {counted}"
+    if line_minor is None or currency in NOT_TAKEN:
+        return ""
+    minor = minor_nano(currency)
+    # Rounded once, on the line; which way a half goes is Stripe's.
+    if 2 * abs(line_minor * minor - billed * UNIT_NANO) > minor:
+        return (
+            f"it bills {exact_from_nano(line_minor * minor)} {currency} for {billed} units, which are"
+            f" {exact_from_nano(billed * UNIT_NANO)}"
+        )
+    return ""
+
+
+def _age(oldest_at: datetime, newest_at: datetime, now: datetime) -> str:
+    hours = max(int((now - newest_at).total_seconds()), 0) // 3600
+    newest = "less than an hour" if not hours else _counted(hours, "hour")
+    return f"from {oldest_at:%Y-%m-%d %H:%M} UTC on, last {newest} ago"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _rows(connection: Connection, name: str, span: Span, **more: Any) -> list[tuple[Any, ...]]:
+    return connection.execute(_SQL[name], {**span.values, **more}).fetchall()
+
+
+def _text(nano: Any) -> str:
+    return text_from_nano(int(nano), 9)
