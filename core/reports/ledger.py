@@ -144,6 +144,8 @@ def _what(entry: _Entry) -> str:
     if entry.usage_day is not None:
         return f"charges of {entry.usage_day}"
     word = _WORDS.get((entry.book, entry.contra), f"{entry.contra} to {entry.book}")
+    if word == "refund" and entry.amount_nano > 0:
+        return "refund returned"
     return "taken back" if word == "grant" and entry.amount_nano < 0 else word
 
 

@@ -28,7 +28,8 @@ def environment(state: Path, **settings: str) -> dict[str, str]:
     given = {f"HOPSMETER_{name.upper()}": value for name, value in settings.items()}
     return {
         **kept,
-        "PYTHONWARNINGS": "error",
+        # Stripe's SDK hands httpx its form as httpx no longer likes it; nothing of ours.
+        "PYTHONWARNINGS": "error,ignore:Use 'content=<...>' to upload raw:DeprecationWarning",
         "HOPSMETER_STATE_FOLDER": str(state),
         "HOPSMETER_LISTEN": "127.0.0.1:0",
         "HOPSMETER_CONFIG": str(empty_config(state)),
