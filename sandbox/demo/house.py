@@ -84,6 +84,7 @@ def make_house(folder: Path) -> House:
             **inherited,
             "HOPSMETER_CONFIG": str(_settings(folder)),
             "HOPSMETER_LISTEN": f"127.0.0.1:{_free_port()}",
+            "HOPSMETER_HOOKS_LISTEN": f"127.0.0.1:{_free_port()}",
         },
     )
 

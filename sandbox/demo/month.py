@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import uuid5
 
@@ -42,14 +43,15 @@ from daemon.jobs import commands, expiry, heartbeat, hours, post
 from daemon.opening import make_deps, sole_owner
 from sandbox.clock import WorldClock
 from sandbox.demo.house import DemoFailed, House, arguments_of_world
+from sandbox.demo.month_stripe import Billing, prepare, taking_webhooks
 from sandbox.demo.setup import ADMIN_EMAIL, ADMIN_ID, KEYS
 from sandbox.demo.watch import console, say, summary
 from sandbox.remote import RemoteWorld, world_process
 
 AFTER_HOUR = timedelta(minutes=12)
 """When an hour is asked for: past the ten minutes that late samples get."""
-TAIL = timedelta(days=2)
-"""Lived on after the month, so that its last hours are read again and settle."""
+TAIL = timedelta(days=4)
+"""Lived on after the month, so that its last hours are read again and its invoices become final."""
 SAY_EVERY_S = 10.0
 NAMESPACES, SEED = 40, 7
 STOP_S = 20.0
@@ -74,6 +76,10 @@ class Month:
     world: RemoteWorld
     connection: Connection
     clock: WorldClock
+
+    @cached_property
+    def billing(self) -> Billing:
+        return Billing(self)
 
     @property
     def end(self) -> datetime:
@@ -111,6 +117,7 @@ class Month:
         hours.run_through(self.deps)
         post.run(self.deps)
         expiry.run(self.deps)
+        self.billing.live(hour + HOUR)
 
 
 @contextlib.contextmanager
@@ -131,6 +138,7 @@ def opened(house: House, world: RemoteWorld, start: datetime) -> Iterator[Month]
         heartbeat.run(deps)
         stack.callback(deps.collecting.stop, STOP_S)
         connection = stack.enter_context(deps.connect("demo"))
+        stack.enter_context(taking_webhooks(deps))
         yield Month(start, deps, world, connection, clock)
 
 
@@ -139,14 +147,18 @@ def tell(house: House) -> int:
     start, began_s = month_before(utc_now()), time.monotonic()
     say(f"A month of one cluster, {start:%B %Y}, hour by hour; state in {house.folder.name}/")
     house.run("secrets", "init")
-    world = ("--now", start.isoformat(), *arguments_of_world(1, NAMESPACES, SEED))
-    with world_process(*world) as remote, opened(house, remote, start) as month:
+    world = ("--stripe", "--now", start.isoformat(), *arguments_of_world(1, NAMESPACES, SEED))
+    with contextlib.ExitStack() as stack:
+        remote = stack.enter_context(world_process(*world))
+        prepare(house, remote.stripe)
+        month = stack.enter_context(opened(house, remote, start))
         took_s = _live_through(month)
+        month.billing.settle()
         say(f"Lived through {month.hours} hours in {took_s:.1f} s.")
         month.do("books.close", BooksClose(month=f"{start:%Y-%m}"), why="the month is over")
         say(f"{start:%B %Y} is closed: its statements are frozen.")
         summary(month.connection)
-        code = _prove(month, house)
+        code = _prove(month, house) or month.billing.compare()
     words = "The books balance" if code == 0 else "THE BOOKS DO NOT BALANCE"
     say(f"\n{words}; {time.monotonic() - began_s:.1f} s in all.")
     return code
@@ -216,7 +228,9 @@ def _move_in(month: Month) -> list[str]:
     _, *others = owned = _owned(month)
     for entry in others:
         month.do("namespace.map", _mapped(entry, month.start))
-    return [each["user_id"] for each in owned]
+    people = [each["user_id"] for each in owned]
+    month.billing.move_in(sorted({*people[1:]}))
+    return people
 
 
 def _owned(month: Month) -> list[dict[str, Any]]:
@@ -246,6 +260,7 @@ def _events(month: Month, people: list[str]) -> list[Event]:
     prepaid, hybrid, partner = people[1:4]
     return [
         *_credit_events(month, prepaid, hybrid),
+        *month.billing.events(prepaid, hybrid),
         *_cost_events(month, partner),
     ]
 

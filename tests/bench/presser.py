@@ -19,6 +19,7 @@ from tests.core.webhooks.sender import bytes_of, signature, snapshot
 
 PATIENCE_S = 30.0
 READ_BYTES = 65_536
+LAST_CHUNK = b"0\r\n\r\n"
 PADDING = {"description": "x" * 60, "lines": [{"id": f"il_{n}", "amount": n} for n in range(80)]}
 """An invoice's event has some three kilobytes."""
 
@@ -59,6 +60,8 @@ class _Line:
         if not end:
             return None
         status = int(head[9:12])
+        if b"transfer-encoding: chunked" in head.lower():
+            return status if body.endswith(LAST_CHUNK) else None
         length = 0 if status == 204 else _length(head)
         return status if len(body) >= length else None
 

@@ -66,7 +66,7 @@ def tell(url: str, stripe_url: str, key: str) -> Told:
     began = perf_counter()
     with (
         connect(url, name="bench") as connection,
-        patch.object(gateway, "RATE_TEST", gateway.RATE_LIVE),
+        patch.object(gateway, "RATE_SANDBOX", gateway.RATE_LIVE),
     ):
         done = asyncio.run(report(connection, Door(stripe_url, Secret(key)), WorldClock(NOW)))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

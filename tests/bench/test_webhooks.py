@@ -2,7 +2,7 @@
 
 Beside it, on the same server and in turn: pgbench with the same row, one insert a commit; and a bare
 route that verifies nothing and inserts each request by itself. dj-stripe's view is in
-`test_djstripe.py`.
+`djstripe.py`.
 """
 
 import json
@@ -53,8 +53,9 @@ class Place:
         return self.folder / "signing"
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
+@contextmanager
+def placed() -> Iterator[Place]:
+    """Lend a durable server with our schema, and the secret that the requests are signed with."""
     with tempfile.TemporaryDirectory() as name, start(Path(name) / "postgres") as running:
         upgrade(running.url)
         place = Place(running.url, Path(name))
@@ -62,6 +63,12 @@ def place() -> Iterator[Place]:
         place.secrets.chmod(0o400)
         (place.folder / "row.sql").write_text(ROW)
         yield place
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    with placed() as found:
+        yield found
 
 
 def floor_per_s(place: Place) -> float:
@@ -79,12 +86,18 @@ def pressed(place: Place, kind: str, turn: int) -> dict[str, Any]:
     """Serve, press, and return what came of it; each event is new, and each must be stored."""
     before = _events(place)
     with serving(place, kind) as (host, port):
-        words = [host, port, "/webhooks/stripe", str(CONNECTIONS), str(EVENTS[kind])]
-        text = _run([sys.executable, "-m", "tests.bench.presser", *words, f"{kind}{turn}x"])
-    found: dict[str, Any] = json.loads(text)
+        found = press(host, port, "/webhooks/stripe", EVENTS[kind], f"{kind}{turn}x")
     assert found["statuses"] == {"204": EVENTS[kind]}
     if kind == "ours":
         assert _events(place) - before == EVENTS[kind]
+    return found
+
+
+def press(host: str, port: str, path: str, events: int, prefix: str) -> dict[str, Any]:
+    """Let a process of its own press an endpoint; return what it says."""
+    words = [host, port, path, str(CONNECTIONS), str(events), prefix]
+    text = _run([sys.executable, "-m", "tests.bench.presser", *words])
+    found: dict[str, Any] = json.loads(text)
     return found
 
 

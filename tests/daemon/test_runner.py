@@ -147,7 +147,7 @@ def test_two_installations_on_one_host_have_names_of_their_own() -> None:
 
 def test_the_page_on_operating_names_every_job() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text()
-    assert set(TICKS) <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert set(TICKS) <= set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE))
 
 
 def test_a_name_is_shown_by_the_database_as_it_was_given(database: Database) -> None:

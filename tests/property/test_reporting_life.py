@@ -14,7 +14,7 @@ from stripe import RequestsClient, StripeClient
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests import factories
-from tests.core.billing.stripe.reporting.till import START, UNIT, Till, without_pauses
+from tests.core.billing.stripe.reporting.till import START, UNIT, Till
 from tests.core.books.stripe_story import fetched, proved
 from tests.database import Connection, Server, administer, cloned
 
@@ -45,7 +45,6 @@ def tills(admin: Connection, postgres: Server) -> Iterator[Tills]:
         with (
             cloned(admin, postgres) as database,
             StripeWorld(now=clock, seed=7) as world,
-            without_pauses(),
         ):
             addresses = world.base_addresses
             client = StripeClient(world.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names

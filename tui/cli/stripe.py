@@ -119,7 +119,11 @@ def unpark(session: Session, who: str, dry_run: bool, why: str) -> None:
     ask(session, "stripe.unpark", AccountNamed(account=who), dry_run=dry_run, why=why)
 
 
-@stripe.command("accounts", epilog="\b\nExample:\n  hopsmeter stripe accounts --csv")
+@stripe.command(
+    "accounts",
+    short_help="How accounts stand at Stripe.",
+    epilog="\b\nExample:\n  hopsmeter stripe accounts --csv",
+)
 @listing
 @click.pass_obj
 def accounts_(session: Session, form: Form) -> None:

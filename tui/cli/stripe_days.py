@@ -29,7 +29,8 @@ DAYS_MAX: Final = 400
 
 
 @click.command(
-    epilog="\b\nExamples:\n  hopsmeter stripe due\n  hopsmeter stripe due --all --each-day"
+    short_help="What Stripe was not told, and who decides.",
+    epilog="\b\nExamples:\n  hopsmeter stripe due\n  hopsmeter stripe due --all --each-day",
 )
 @click.argument("who", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also what is told by itself.")

@@ -40,7 +40,9 @@ def settle_payment(connection: Connection, payment: Payment | None, at: datetime
             _SQL["keep_purchase"], {**_kept(row, payment, at), "state": payment.state}
         )
         return "; ".join(said)
-    for claim in payment.claims:
+    # What came back first: a payment that was won back may have been refunded since, which Stripe
+    # does not do while a dispute holds it.
+    for claim in sorted(payment.claims, key=lambda each: each.holds):
         said += _claim(connection, row, payment, claim, at)
     connection.execute(_SQL["keep_purchase"], {**_kept(row, payment, at), "state": "paid"})
     return "; ".join(said)

@@ -11,7 +11,7 @@ from core.billing.stripe.overview import Overview
 from core.billing.stripe.purchases import Sale
 from core.billing.stripe.site import mode_word
 from core.billing.stripe.state import keep_account
-from core.clock import parse_day
+from core.clock import day_of, parse_day
 from core.commands.arguments import AccountNamed, CreditsBuy, StripeLink, StripeSetup, StripeShow
 from core.commands.kinds import Result, Task
 from core.money import exact_from_nano, nano_from_text
@@ -161,6 +161,12 @@ def bought(task: Task[CreditsBuy]) -> Result:
             f"The purchase {sale.purchase_id} of {amount} is {sale.state}: nothing is to be paid for"
             " it (any more); another one needs another key."
         )
+    row = task.connection.execute(
+        "SELECT hopsmeter.mode_on(%s, %s)", [sale.account.no, day_of(task.now)]
+    ).fetchone()
+    if row is not None and row[0] == "postpaid":
+        # Before the address, which ends the line so that it can be copied.
+        said = f"An account that pays postpaid, as this one today, does not use its credits. {said}"
     details = {
         "account": sale.account.id,
         "purchase": sale.purchase_id,

@@ -13,7 +13,7 @@ from core.books.lines import CheckLine
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests import factories
-from tests.core.billing.stripe.reporting.till import START, Till, without_pauses
+from tests.core.billing.stripe.reporting.till import START, Till
 from tests.database import Connection, Database
 
 
@@ -38,7 +38,7 @@ def month(database: Database) -> Told:
     clock = WorldClock(START)
     http = RequestsClient(timeout=10.0)
     try:
-        with StripeWorld(now=clock, seed=7) as stripe, without_pauses():
+        with StripeWorld(now=clock, seed=7) as stripe:
             addresses = stripe.base_addresses
             client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
             return _tell(Till(database.connect(), stripe, clock, client))

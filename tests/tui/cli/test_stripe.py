@@ -67,6 +67,7 @@ def test_credits_are_sold_by_a_page(run: Run, office: Connection, world: StripeW
     sold = run(*words).stdout
     assert "auth0|anna (anna@example.test) pays 25.00 EUR of credits here, until" in sold
     assert run(*words).stdout == sold
+    assert sold.startswith("An account that pays postpaid, as this one today, does not use")
     assert len(world.all("checkout.session")) == 1
     (line,) = json.loads(run("stripe", "purchases", ANNA, "--json").stdout)
     assert (line["state"], line["asked_minor"], line["key"]) == ("open", 2500, "order-1")

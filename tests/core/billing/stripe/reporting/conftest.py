@@ -5,7 +5,7 @@ from stripe import RequestsClient, StripeClient
 
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
-from tests.core.billing.stripe.reporting.till import START, Till, without_pauses
+from tests.core.billing.stripe.reporting.till import START, Till
 from tests.database import Database
 
 
@@ -13,7 +13,7 @@ from tests.database import Database
 def till(database: Database) -> Iterator[Till]:
     clock = WorldClock(START)
     http = RequestsClient(timeout=10.0)
-    with StripeWorld(now=clock, seed=7) as stripe, without_pauses():
+    with StripeWorld(now=clock, seed=7) as stripe:
         addresses = stripe.base_addresses
         client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
         yield Till(database.connect(), stripe, clock, client)

@@ -1,17 +1,13 @@
 """Accounts whose receivable is told to a Stripe on loopback; what is charged is entered straight."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from unittest.mock import patch
 
 import psycopg
 from stripe import Invoice, StripeClient
 
-from core.billing.stripe import gateway
 from core.billing.stripe.gateway import Door
 from core.billing.stripe.reporting.run import Reported, report
 from core.billing.stripe.reporting.send import Sent
@@ -28,13 +24,6 @@ UNIT = 1_000
 START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 
 Connection = psycopg.Connection[Any]
-
-
-@contextlib.contextmanager
-def without_pauses() -> Iterator[None]:
-    """Let no real time pass between tries, nor for the sake of Stripe's rate."""
-    with patch.multiple(gateway, PAUSE_MIN_S=0.001, PAUSE_MAX_S=0.002, RATE_TEST=100_000):
-        yield
 
 
 @dataclass

@@ -1,0 +1,81 @@
+"""The hourly looks at Stripe: how accounts stand, what is paid for, by a daemon's own jobs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.stripe.world import StripeWorld
+from tests.core.commands.carrier import with_admin
+from tests.daemon.hooked import around_of
+from tests.daemon.process import Daemon, once
+from tests.database import Connection, Database
+from tests.factories import add_user
+
+
+@pytest.fixture
+def stripe() -> Iterator[StripeWorld]:
+    """A Stripe by the machine's clock, since the daemon goes by it."""
+    with StripeWorld(seed=7) as stripe:
+        yield stripe
+
+
+@pytest.fixture
+def around(database: Database, tmp_path: Path, stripe: StripeWorld) -> dict[str, str]:
+    return around_of(database, tmp_path, url=stripe.url, key=stripe.api_key)
+
+
+@pytest.fixture
+def person(database: Database) -> Connection:
+    person = with_admin(database)
+    add_user(person, currency="EUR")
+    return person
+
+
+def asked(person: Connection, name: str, **given: str) -> None:
+    person.execute(
+        "INSERT INTO commands (key, name, arguments, dry_run, why)"
+        " VALUES (gen_random_uuid(), %s, %s, false, 'agreed')",
+        [name, json.dumps(given)],
+    )
+
+
+def linked_and_bought(person: Connection, around: dict[str, str]) -> None:
+    asked(person, "stripe.setup")
+    asked(person, "stripe.link", account="auth0|anna")
+    asked(person, "credits.buy", account="auth0|anna", amount="25")
+    with Daemon(around) as daemon:
+        daemon.until(
+            lambda: (
+                person.execute("SELECT session_id FROM stripe_purchases").fetchone() or [None]
+            )[0]
+        )
+
+
+def test_the_hourly_looks_find_what_no_webhook_told(
+    person: Connection, around: dict[str, str], stripe: StripeWorld
+) -> None:
+    linked_and_bought(person, around)
+    (customer,) = stripe.all("customer")
+    stripe.people.add_card(customer["id"])
+    stripe.people.pay(stripe.all("checkout.session")[-1]["id"])
+    person.execute(
+        "UPDATE stripe_accounts SET fetched_at = fetched_at - interval '1 hour';"
+        "UPDATE stripe_purchases SET created_at = created_at - interval '1 hour'"
+    )
+    for job in ("stripe-state", "stripe-purchases"):
+        ended = once("tick", job, around=around)
+        assert ended.returncode == 0, ended.stderr
+    row = person.execute(
+        "SELECT a.has_card, p.state, b.balance_nano FROM stripe_accounts a, stripe_purchases p,"
+        " ledger_balances b WHERE b.account_no = a.account_no AND b.book = 1"
+    ).fetchone()
+    assert row == (True, "paid", 25 * 10**9)
+
+
+def test_the_looks_do_nothing_before_the_setup(person: Connection, around: dict[str, str]) -> None:
+    del person
+    for job in ("stripe-state", "stripe-purchases"):
+        ended = once("tick", job, around=around)
+        assert ended.returncode == 0, ended.stderr
