@@ -25,16 +25,17 @@ _CURES: Final = {
 }
 """By the state of hours that are not in the books for good."""
 _BY_HAND: Final = "decide with `hopsmeter stripe settle`; `hopsmeter stripe due` lists them"
+_MEND: Final = "mend what Stripe refused, then `hopsmeter stripe unpark`; or settle it"
 _UNTOLD: Final = {
     "unread": ("waits to be read for Stripe", "the daemon reads them within an hour"),
     "to report": ("was not told to Stripe", "the daemon tells it within an hour"),
     "to move": ("is on an invoice that is final", "the daemon takes it to the open day"),
     "under way": (
         "was told to Stripe, and nobody knows whether it arrived",
-        "the daemon asks again; `hopsmeter stripe due` has what was said",
+        "the daemon asks again; where `hopsmeter stripe due` says so, `hopsmeter stripe decide`",
     ),
-    "refused": ("was refused by Stripe", _BY_HAND),
-    "parked": ("is of an account that Stripe refused", _BY_HAND),
+    "refused": ("was refused by Stripe", _MEND),
+    "parked": ("is of an account that Stripe refused", _MEND),
     "ended": ("is of an account whose subscription ended", _BY_HAND),
     "before": ("is from before its account's subscription", _BY_HAND),
     "below zero": ("would bring the open cycle below zero", _BY_HAND),

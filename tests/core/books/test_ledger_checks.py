@@ -478,6 +478,16 @@ CORRUPTIONS: dict[str, tuple[list[str], int, str]] = {
         5,
         f"{BEN}: credits 0.000000000, in lots 0.000000000, arrears -0.000000005",
     ),
+    "arrears that were reported to Stripe": (
+        [
+            (
+                f"INSERT INTO ledger_entries (amount_nano, account_no, book, contra, posted_on, ref)"
+                f" VALUES (5, {ACCOUNT[BEN]}, 3, 16, '2026-03-05', 're_9')"
+            )
+        ],
+        5,
+        "no posting moves 0.000000005 between 3 and 16 so",
+    ),
     "an account within its limit that is marked": (
         [
             f"UPDATE user_credits SET beyond_at = now() WHERE account_no = {ACCOUNT[CARA]}",

@@ -76,9 +76,7 @@ def test_a_month_does_not_close_before_stripe_was_told_of_it(march: Site) -> Non
     assert "nobody knows whether it arrived (auth0|ben 2026-03-31)" in said
     march.connection.execute("UPDATE stripe_reports SET state = 'refused'")
     said = in_the_way(march)
-    assert (
-        "1 day was refused by Stripe (auth0|ben 2026-03-31): decide with `hopsmeter stripe" in said
-    )
+    assert "1 day was refused by Stripe (auth0|ben 2026-03-31): mend what Stripe refused" in said
 
 
 def test_a_month_closes_once_what_was_not_told_is_settled(march: Site) -> None:
@@ -112,21 +110,25 @@ def test_nothing_of_stripe_holds_a_month_up_before_it_is_set_up(march: Site) -> 
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "said", "cure"),
     [
-        ("parked_at = now(), parked_why = 'x'", "is of an account that Stripe refused"),
-        ("ended_since = now()", "is of an account whose subscription ended"),
-        ("billed_from = '2026-04-01'", "is from before its account's subscription"),
+        (
+            "parked_at = now(), parked_why = 'x'",
+            "is of an account that Stripe refused",
+            "mend what",
+        ),
+        ("ended_since = now()", "is of an account whose subscription ended", "decide with"),
+        ("billed_from = '2026-04-01'", "is from before its account's subscription", "decide with"),
     ],
 )
 def test_what_a_person_must_decide_is_named_with_the_way_out(
-    march: Site, state: str, said: str
+    march: Site, state: str, said: str, cure: str
 ) -> None:
     set_up(march, "ben")
     prepare(march.connection, march.now)
     march.connection.execute(f"UPDATE stripe_accounts SET {state}".encode())
     found = in_the_way(march)
-    assert f"1 day {said} (auth0|ben 2026-03-31): decide with `hopsmeter stripe settle`" in found
+    assert f"1 day {said} (auth0|ben 2026-03-31): {cure}" in found
 
 
 def test_many_days_are_named_up_to_a_limit(till: Till) -> None:

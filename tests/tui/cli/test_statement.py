@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.commands.kinds import Works
 from tests.core.billing.ledger_site import granted, pays
-from tests.core.commands import carrier
 from tests.core.commands.carrier import carrying, publish, set_up_roles, with_admin
 from tests.core.metering.site import FIRST, Site, site
 from tests.tui.cli.conftest import Run, thin
@@ -40,12 +38,6 @@ def used(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     site.collect()
     site.post()
     monkeypatch.setattr(sessions, "utc_now", lambda: site.now)
-    real = carrier.works
-
-    def works(keyring: object, **_: object) -> Works:
-        return real(keyring, lambda: site.now)  # type: ignore[arg-type]  # the carrier's own
-
-    monkeypatch.setattr(carrier, "works", works)
     return site
 
 
@@ -97,7 +89,8 @@ def test_a_statement_names_what_was_restated_within_its_month(run: Run, used: Si
 
 def test_a_month_is_closed_and_then_final(run: Run, used: Site) -> None:
     words = ("books", "close", "2026-03", "--reason", "invoiced")
-    with carrying(used.database, publish(used.database), role=set_up_roles(used.database)):
+    keyring, role = publish(used.database), set_up_roles(used.database)
+    with carrying(used.database, keyring, role=role, clock=lambda: used.now):
         tried = run(*words, "--dry-run").stdout
         assert used.value("SELECT count(*) FROM statements") == 0
         closed = run(*words).stdout
