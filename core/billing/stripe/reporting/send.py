@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 from stripe import StripeClient
 
-from core.billing.stripe.gateway import ANSWER_S, Gateway
+from core.billing.stripe.gateway import ANSWER_S, IN_FLIGHT_MAX, Gateway
 from core.billing.stripe.reporting.make import make_reports, posting_date
 from core.clock import Clock, day_of, monotonic_s
 from core.db.queries import queries_beside
@@ -138,8 +138,13 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
     Stripe forgot the identifier, an old total would replace the newer one.
     """
     ends = _Ends()
+    room = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     async def one(report: Claimed) -> None:
+        async with room:
+            await one_of_few(report)
+
+    async def one_of_few(report: Claimed) -> None:
         if ends.over or monotonic_s() > until_s:
             ends.again.append((report, StripeAway("Not sent.", maybe_done=False)))
             return
