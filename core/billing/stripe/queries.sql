@@ -73,7 +73,7 @@ freed AS (
     UPDATE hopsmeter.stripe_accounts s SET parked_at = NULL, parked_why = NULL
     FROM parked p WHERE s.account_no = p.account_no),
 again AS (
-    UPDATE hopsmeter.stripe_reports r SET state = 'due', error = NULL, next_try_at = now()
+    UPDATE hopsmeter.stripe_reports r SET state = 'due', error = NULL, next_try_at = made_at
     FROM parked p WHERE r.account_no = p.account_no AND r.state = 'refused')
 SELECT parked_why FROM parked;
 
@@ -263,3 +263,19 @@ FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, 
           WHERE account_no = %(account_no)s AND day >= %(since)s) known
       WHERE day <> ALL (%(days)s::date[])) k
 ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;
+
+-- name: park_uncounted
+-- Parks the accounts of reports that Stripe accepted, and could not count after all; those that are parked
+-- already stay as they are.
+WITH named AS (
+    SELECT DISTINCT ON (r.account_no) r.account_no, r.day, k.why
+    FROM unnest(%(identifiers)s::text[], %(reasons)s::text[]) AS k (identifier, why)
+    JOIN hopsmeter.stripe_reports r ON r.identifier = k.identifier
+    ORDER BY r.account_no, r.day),
+parked AS (
+    UPDATE hopsmeter.stripe_accounts a
+    SET parked_at = %(now)s,
+        parked_why = 'Stripe did not count the report for ' || n.day || ' (' || n.why || ')'
+    FROM named n WHERE a.account_no = n.account_no AND a.parked_at IS NULL
+    RETURNING a.account_no, n.day, a.parked_why)
+SELECT u.id, p.day, p.parked_why FROM parked p JOIN hopsmeter.users u ON u.no = p.account_no ORDER BY 1;
