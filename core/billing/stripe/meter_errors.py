@@ -13,10 +13,13 @@ from core.audit.trail import record
 from core.billing.stripe.event_types import THIN
 from core.billing.stripe.gateway import Gateway
 from core.db.queries import queries_beside
+from core.errors import StripeRefused
 from core.identity.principal import DAEMON
 from core.webhooks.event import Connection, Event, Handler
 
 _SQL = queries_beside(__file__)
+GONE_CODES: Final = frozenset({"resource_missing", "not_found"})
+"""Of the first and the second version of Stripe's API."""
 SAMPLES_MAX: Final = 1_000
 MESSAGE_MAX: Final = 200
 
@@ -30,8 +33,16 @@ class MeterErrors:
 
 
 async def fetch_errors(gateway: Gateway, event: Event) -> MeterErrors:
-    """Fetch the whole of a thin event, whose notification has no more than its id."""
-    whole = await gateway.ask(lambda it: it.v2.core.events.retrieve_async(event.event_id))
+    """Fetch the whole of a thin event, whose notification has no more than its id.
+
+    One that Stripe no longer has tells of nothing; what is missing at Stripe shows when it is compared.
+    """
+    try:
+        whole = await gateway.ask(lambda it: it.v2.core.events.retrieve_async(event.event_id))
+    except StripeRefused as fault:
+        if fault.code not in GONE_CODES:
+            raise
+        return MeterErrors(0, {})
     document: dict[str, Any] = whole.to_dict()
     reason = (document.get("data") or {}).get("reason") or {}
     named: dict[str, str] = {}
