@@ -34,7 +34,8 @@ Connection = psycopg.Connection[Any]
 @dataclass(frozen=True)
 class Prepared:
     """How many days were added up anew, invoices that had not heard all, days moved; and days that were
-    told to a subscription that ended without invoicing them."""
+    told to a subscription that ended without invoicing them.
+    """
 
     days: int = 0
     late: int = 0
