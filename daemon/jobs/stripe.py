@@ -40,6 +40,7 @@ def run(deps: Deps) -> Report:
         "refused": sent.refused,
         "moved": done.prepared.moved,
         "late": done.prepared.late,
+        "ended": done.prepared.ended,
         "waits_for_a_person": waits,
     }
     if sent.refused or done.undecided:

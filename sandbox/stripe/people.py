@@ -15,6 +15,7 @@ from sandbox.stripe.payment_methods import PaymentMethods
 from sandbox.stripe.refunds import Refunds
 from sandbox.stripe.subscriptions import Subscriptions
 from sandbox.stripe.thin import ThinEvents
+from sandbox.stripe.usage import Usage
 
 Result = TypeVar("Result")
 
@@ -35,12 +36,13 @@ class People:
         endpoints: Endpoints,
         events: Events,
         thin: ThinEvents,
+        usage: Usage,
     ) -> None:
         self._account, self._checkout, self._methods = account, checkout, methods
         self._invoices, self._collection = invoices, collection
         self._refunds, self._disputes = refunds, disputes
         self._subscriptions, self._endpoints = subscriptions, endpoints
-        self._events, self._thin = events, thin
+        self._events, self._thin, self._usage = events, thin, usage
 
     def pay(self, session: str, by: str = "card", *, succeeds: bool = True) -> Thing:
         """Pay a checkout; by `sepa_debit` it completes unpaid, and is settled days later."""
@@ -225,10 +227,11 @@ class People:
     def fail_meter(
         self, meter: str, identifier: str, code: str = "meter_event_customer_not_found"
     ) -> dict[str, Any]:
-        """Tell by a thin event, with the agenda's next turn, that a meter could not count."""
+        """Tell by a thin event, with the agenda's next turn, that a meter could not count; nor does it."""
 
         def fail() -> dict[str, Any]:
             about = self._account.get("billing.meter", meter)
+            self._usage.forget(meter, identifier)
             self._thin.meter_error(about, code, f"The meter event failed: {code}.", identifier)
             return {"failed": identifier}
 

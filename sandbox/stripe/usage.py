@@ -46,6 +46,12 @@ class Usage:
         """Return what was accepted for a customer, in the order in which it came."""
         return list(self._readings[meter_id, customer_id])
 
+    def forget(self, meter_id: str, identifier: str) -> None:
+        """Drop what was accepted and then could not be counted."""
+        for (meter, _), readings in self._readings.items():
+            if meter == meter_id:
+                readings[:] = [each for each in readings if each.identifier != identifier]
+
     def seen(self, meter_id: str, customer_id: str) -> list[Reading]:
         """Return what is aggregated by now, as summaries show it."""
         shown_until = self._account.at - self._account.settings.aggregation_lag

@@ -153,6 +153,7 @@ class StripeWorld:
             self.endpoints,
             self.events,
             self.thin,
+            self.usage,
         )
 
     def _api(self) -> Api:

@@ -20,6 +20,8 @@ from core.db.queries import queries_beside
 _SQL = queries_beside(__file__)
 REPORTABLE = timedelta(days=34)
 """Stripe takes events of the last 35 days; a day less, since a run may last over midnight."""
+ENDED_FOR = timedelta(hours=2)
+"""By then the last invoice of a subscription that ended is there, and fetched."""
 DAYS_MAX = 31
 """Added up in one statement."""
 READS_MAX = 400
@@ -31,11 +33,14 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many days were added up anew, invoices that had not heard all, and days moved."""
+    """How many days were added up anew, invoices that had not heard all, days moved; and days that were
+    told to a subscription that ended without invoicing them.
+    """
 
     days: int = 0
     late: int = 0
     moved: int = 0
+    ended: int = 0
 
 
 def prepare(connection: Connection, now: datetime) -> Prepared:
@@ -49,7 +54,8 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
         days += row[0]
         if row[0] < DAYS_MAX:
             break
-    return Prepared(days, _compare(connection, now), _move_final(connection, now))
+    late = _compare(connection, now)
+    return Prepared(days, late, _move_final(connection, now), _take_back_ended(connection, now))
 
 
 def make_reports(connection: Connection, now: datetime) -> int:
@@ -157,6 +163,22 @@ def _take_back(
     """Count units of days as unreported again: their invoice did not hear of them."""
     why = f"late {invoice_id}"
     take_back(connection, account_no, unheard, why, f"too late for invoice {invoice_id}", now)
+
+
+def _take_back_ended(connection: Connection, now: datetime) -> int:
+    """Count units as unreported again that a subscription ended without invoicing: a person decides.
+
+    Who cancels without a last invoice leaves at Stripe what was told of the open cycle, and the next
+    subscription bills from its own beginning on.
+    """
+    with connection.transaction():
+        take(connection, Lock.REPORTING)
+        values = {"ended_for": ENDED_FOR, "limit": MOVES_MAX}
+        found = connection.execute(_SQL["never_invoiced"], values).fetchall()
+        for account_no, day, units in found:
+            memo = "on no invoice of the subscription that ended"
+            take_back(connection, account_no, {day: units}, "late ended", memo, now)
+    return len(found)
 
 
 def take_back(

@@ -244,6 +244,25 @@ made AS (
 UPDATE hopsmeter.stripe_days d SET snapshot_nano = m.snapshot_nano, units = m.units, seq = m.seq
 FROM made m WHERE d.account_no = m.account_no AND d.day = m.day;
 
+-- name: never_invoiced
+-- Days told to a subscription that has ended, or was followed by another, and that are on no invoice, draft or
+-- final; not before its last one can be known, nor while a report of the account is under way.
+SELECT d.account_no, d.day, d.units
+FROM hopsmeter.stripe_days d
+JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
+WHERE d.units <> 0 AND a.billed_from IS NOT NULL
+  AND a.fetched_at > coalesce(a.ended_since, a.billed_from) + %(ended_for)s
+  AND (a.ended_since IS NOT NULL OR d.day < (a.billed_from AT TIME ZONE 'UTC')::date)
+  AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                  WHERE r.account_no = d.account_no
+                    AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
+  AND NOT EXISTS (SELECT FROM hopsmeter.stripe_invoices i
+                  WHERE i.account_no = d.account_no AND i.units IS NOT NULL
+                    AND i.usage_start < i.usage_end   -- the first one bills a moment, and nothing
+                    AND i.usage_start < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
+                    AND i.usage_end > d.day::timestamp AT TIME ZONE 'UTC')
+ORDER BY d.account_no, d.day LIMIT %(limit)s;
+
 -- name: compared
 UPDATE hopsmeter.stripe_invoices SET compared_at = %(now)s WHERE id = %(id)s;
 

@@ -26,6 +26,25 @@ START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 Connection = psycopg.Connection[Any]
 
 
+def charge(
+    connection: Connection, now: datetime, user: factories.User, day: date, nano: int
+) -> None:
+    """Let a posting of a day move an amount into an account's receivable, or out of it."""
+    with connection.transaction():
+        row = connection.execute(
+            "SELECT coalesce(max(no), 0) + 1 FROM hopsmeter.postings WHERE day = %s", [day]
+        ).fetchone()
+        assert row is not None
+        connection.execute(
+            "INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%s, %s, 1)", [day, row[0]]
+        )
+        connection.execute(
+            "SELECT hopsmeter.write_entry(%s, 2::smallint, 11::smallint, %s,"
+            " hopsmeter.posting_date(%s, %s), %s, %s, NULL, NULL, NULL)",
+            [user.no, -nano, day, day_of(now), day, row[0]],
+        )
+
+
 @dataclass
 class Till:
     """`charge` what an account owes of a day, `run` what the hourly job does, look at both sides."""
@@ -99,19 +118,7 @@ class Till:
     # ── what is owed ────────────────────────────────────────────────────────────────────────
 
     def charge(self, user: factories.User, day: date, nano: int) -> None:
-        """Let a posting of a day move an amount into an account's receivable, or out of it."""
-        with self.connection.transaction():
-            no = int(
-                self.value("SELECT coalesce(max(no), 0) + 1 FROM postings WHERE day = %s", day)
-            )
-            self.connection.execute(
-                "INSERT INTO hopsmeter.postings (day, no, entries) VALUES (%s, %s, 1)", [day, no]
-            )
-            self.connection.execute(
-                "SELECT hopsmeter.write_entry(%s, 2::smallint, 11::smallint, %s,"
-                " hopsmeter.posting_date(%s, %s), %s, %s, NULL, NULL, NULL)",
-                [user.no, -nano, day, day_of(self.now), day, no],
-            )
+        charge(self.connection, self.now, user, day, nano)
 
     # ── what is done ────────────────────────────────────────────────────────────────────────
 

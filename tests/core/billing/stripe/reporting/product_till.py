@@ -1,0 +1,111 @@
+"""A till whose accounts are linked, followed and invoiced by the product itself, and what Stripe says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar
+
+from core.billing.stripe import catalogue
+from core.billing.stripe.fetch import fetch_summaries
+from core.billing.stripe.gateway import Door, Gateway
+from core.billing.stripe.linking import Wish, link
+from core.billing.stripe.reporting.again import tell_again
+from core.billing.stripe.state import fetch_account, keep_account, refresh
+from core.reports.stripe.due import Due, due
+from core.secret import Secret
+from tests import factories
+from tests.core.billing.stripe.reporting.till import Till
+from tests.core.metering.site import ADMIN
+
+GRACE = timedelta(days=7)
+DAY_S = 86_400
+T = TypeVar("T")
+
+
+@dataclass
+class ProductTill(Till):
+    """As the commands and the jobs do it: set-up, link, refresh; no row of Stripe's is written here."""
+
+    def __post_init__(self) -> None:
+        found = self._ask(lambda it: catalogue.build(it, self.connection, ["USD"], dry_run=False))
+        with self.connection.transaction():
+            catalogue.write_down(self.connection, ADMIN, found, meter=None, why="begin")
+        self.meters = dict(
+            self.connection.execute("SELECT kind, meter_id FROM hopsmeter.stripe_meters").fetchall()
+        )
+
+    def _ask(self, ask: Callable[[Gateway], Awaitable[T]]) -> T:
+        async def go() -> T:
+            door = Door(self.stripe.url, Secret(self.stripe.api_key))
+            async with Gateway(door) as gateway:
+                return await ask(gateway)
+
+        return asyncio.run(go())
+
+    def link(self, user: factories.User, meter: str) -> None:
+        wish = Wish(user.id, meter=meter)  # type: ignore[arg-type]  # of the two words
+        how: dict[str, Any] = {
+            "return_url": "https://example.test",
+            "why": "test",
+            "dry_run": False,
+        }
+        done = self._ask(lambda it: link(it, self.connection, ADMIN, wish, now=self.now, **how))
+        assert done.seen is not None
+        with self.connection.transaction():
+            keep_account(self.connection, done.seen, GRACE)
+        if not done.has_card:
+            self.stripe.people.add_card(self.customer(user))
+            self.hear(user)
+
+    def hear(self, user: factories.User) -> None:
+        """As when a webhook tells that something of the account changed."""
+        customer = self.customer(user)
+        seen = self._ask(lambda it: fetch_account(it, customer, self.now))
+        with self.connection.transaction():
+            keep_account(self.connection, seen, GRACE)
+
+    def fetch_invoices(self) -> None:
+        assert not self._ask(lambda it: refresh(self.connection, it, self.now, GRACE)).faults
+
+    def fetch_summaries(self) -> None:
+        self._ask(lambda it: fetch_summaries(self.connection, it, self.now))
+
+    def tell_again(self, user: factories.User, day: date) -> None:
+        with self.connection.transaction():
+            tell_again(
+                self.connection, ADMIN, account=user.id, day=day, why="it was lost", now=self.now
+            )
+
+    # ── what is seen ────────────────────────────────────────────────────────────────────────
+
+    def told(self, user: factories.User, number: int) -> int:
+        start = int(datetime.combine(self.day(number), datetime.min.time(), UTC).timestamp())
+        found = self.client.v1.billing.meters.event_summaries.list(
+            self.meter_of(user),
+            {"customer": self.customer(user), "start_time": start, "end_time": start + DAY_S},
+        )
+        return round(sum(each.aggregated_value for each in found.data))
+
+    def meter_of(self, user: factories.User) -> str:
+        kind = self.value("SELECT meter FROM stripe_accounts WHERE account_no = %s", user.no)
+        return str(self.meters[kind])
+
+    def standing(self, user: factories.User) -> str:
+        return str(
+            self.value("SELECT standing FROM stripe_accounts WHERE account_no = %s", user.no)
+        )
+
+    def living(self, user: factories.User) -> dict[str, Any] | None:
+        """The account's live subscription, as Stripe has it; there is never more than one."""
+        found = [
+            each
+            for each in self.stripe.all("subscription")
+            if each["customer"] == self.customer(user) and each["status"] != "canceled"
+        ]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def listed(self, user: factories.User, *, everything: bool = False) -> list[Due]:
+        how = {"account": user.id, "each_day": True, "everything": everything}
+        return due(self.connection, ADMIN, self.now, **how)  # type: ignore[arg-type]  # each of its own
