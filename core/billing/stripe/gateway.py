@@ -97,8 +97,17 @@ class Gateway:
     `await gateway.ask(lambda it: it.v1.customers.retrieve_async("cus_1"))`.
     """
 
-    def __init__(self, door: Door, *, tries_max: int = TRIES_MAX) -> None:
+    def __init__(
+        self,
+        door: Door,
+        *,
+        tries_max: int = TRIES_MAX,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`first` is awaited before the first question, once; what it raises, each question raises."""
         self._door = door
+        self._first = first
+        self._looking = asyncio.Lock()
         self._tries_max = tries_max
         self._pace = _Pace(door.rate)
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -128,6 +137,8 @@ class Gateway:
 
         `tries_max` of 1 is for who keeps account of the tries himself.
         """
+        if self._first is not None:
+            await self._look_first()
         client = self._client or self._open()
         last = self._tries_max if tries_max is None else tries_max
         for number in range(1, last + 1):
@@ -141,6 +152,12 @@ class Gateway:
                 raise sorted_fault
             await asyncio.sleep(self._pause_s(number))
         raise AssertionError("the last try returns or raises")
+
+    async def _look_first(self) -> None:
+        async with self._looking:
+            if self._first is not None:
+                await self._first()
+                self._first = None
 
     def _open(self) -> StripeClient:
         """Make the client at the first question: most looks at what is due have none."""
