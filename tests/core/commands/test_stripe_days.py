@@ -113,6 +113,30 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     assert "Stripe has what it accepted" in (same.error or "")
 
 
+@pytest.mark.parametrize("meter", ["daily", "sum"])
+def test_a_day_is_not_told_again_by_what_was_fetched_before_its_report(
+    office: Office, meter: str
+) -> None:
+    till = office.till
+    anna = till.account(meter=meter)
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    till.tell()
+    till.later(hours=2)
+    office.ask("stripe.fetch")
+    till.charge(anna, till.day(0), 2_000)
+    till.tell()
+    till.later(minutes=30)
+    for _ in ("as fetched before it", "as fetched while Stripe may not have counted it"):
+        refused = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
+        assert "fetched before it can have counted" in (refused.error or "") or (
+            "Stripe has what it accepted" in (refused.error or "")
+        )
+        till.tell()
+        assert till.told(anna, 0) == 7
+        office.ask("stripe.fetch")
+
+
 @pytest.mark.parametrize("has_arrived", [True, False])
 def test_a_person_says_what_became_of_a_report(office: Office, has_arrived: bool) -> None:
     till = office.till
