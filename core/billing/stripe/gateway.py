@@ -6,6 +6,7 @@ write carries an idempotency key made from our own ids, so that trying it again 
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,6 +37,9 @@ BURST_S: Final = 0.5
 """How much of its rate may come at once, after a rest."""
 IN_FLIGHT_MAX: Final = 16
 """Requests at once; more would wait at Stripe instead of here."""
+_KEY: Final = re.compile(rb"(sk|rk)_[A-Za-z0-9_]{4,500}")
+"""What was pasted with blanks or an end of line of another system would be no header of HTTP: every
+question would fail as if Stripe were away."""
 STOPPING_CODES: Final = frozenset(
     {"api_key_expired", "platform_api_key_expired", "account_invalid", "testmode_charges_only"}
 )
@@ -80,9 +84,8 @@ def door_of(settings: Settings) -> Door | None:
 
 @bare_refusals
 def _key(content: Secret) -> Secret:
-    key = Secret(content.reveal().removesuffix(b"\n"))
-    text = key.reveal()
-    if not text.isascii() or not text.startswith((b"sk_", b"rk_")) or len(text.split()) != 1:
+    key = Secret(content.reveal().rstrip())
+    if _KEY.fullmatch(key.reveal()) is None:
         raise SettingsFault(
             "Stripe's key is none: the file holds one line that begins with sk_ or rk_, and nothing"
             " else (a publishable key, pk_, will not do)."
