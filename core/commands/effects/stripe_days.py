@@ -48,7 +48,7 @@ def reported(task: Task[StripeReport]) -> Result:
     sent = done.sent
     if sent.stopped:
         raise InputFault(f"{sent.stopped.message} Nothing more was sent.")
-    said = f"Stripe took {sent.accepted} reports"
+    said = f"Stripe took {sent.accepted} report{'' if sent.accepted == 1 else 's'}"
     if sent.again:
         said += f"; {sent.again} found no answer and are told again"
     if sent.refused:

@@ -84,7 +84,7 @@ def test_what_waits_for_a_person_is_listed_with_its_reason_and_settled(office: O
     again = office.ask("stripe.settle", account=anna.id, how="open-day")
     assert again.error == "Nothing is due of auth0|anna (anna@example.test). Nothing was changed."
     done = office.ask("stripe.report")
-    assert done.summary == "Stripe took 1 reports."
+    assert done.summary == "Stripe took 1 report."
     till.at(5)
     assert till.told(anna, 4) == 2_000
     till.must_add_up(anna)
@@ -111,6 +111,23 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     office.ask("stripe.fetch")
     same = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
     assert "Stripe has what it accepted" in (same.error or "")
+
+
+def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.connection.execute(
+        "UPDATE hopsmeter.users SET stripe_customer_id = NULL, stripe_subscription_id = NULL"
+    )
+    till.charge(anna, till.day(0), 1_000_000)
+    till.at(1)
+    till.charge(anna, till.day(1), 2_000_000)
+    till.tell()
+    done = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled with the open day."
+    one = office.ask("stripe.settle", account=anna.id, how="open-day", day=str(till.day(1)))
+    assert "is the open day: what is due of it is there already" in (one.error or "")
+    assert till.receivable(anna) == 3_000_000
 
 
 @pytest.mark.parametrize("meter", ["daily", "sum"])
