@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from core.billing.stripe import following
+from core.billing.stripe import following, uncounted
 from core.billing.stripe.event_types import KNOWN
 from core.billing.stripe.gateway import Gateway
 from core.webhooks.event import Connection, Event, Handler
@@ -12,7 +12,7 @@ from core.webhooks.event import Connection, Event, Handler
 Handlers = Mapping[str, Handler[Gateway, Any]]
 
 GRACE: Final = timedelta(days=7)
-_ROOMS: Final[tuple[Handlers, ...]] = ()
+_ROOMS: Final[tuple[Handlers, ...]] = (uncounted.HANDLERS,)
 
 
 async def _nothing(gateway: Gateway, event: Event) -> None:

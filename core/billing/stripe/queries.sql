@@ -263,3 +263,23 @@ FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, 
           WHERE account_no = %(account_no)s AND day >= %(since)s) known
       WHERE day <> ALL (%(days)s::date[])) k
 ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;
+
+-- name: park_uncounted
+-- Reports that Stripe took, and could not count afterwards: their accounts are parked, once for each report.
+WITH told AS (
+    SELECT * FROM unnest(%(identifiers)s::text[], %(codes)s::text[]) AS t (identifier, code)),
+marked AS (
+    UPDATE hopsmeter.stripe_reports r
+    SET error = 'Stripe took it, and could not count it: ' || t.code
+    FROM told t
+    WHERE r.identifier = t.identifier AND r.state IN ('accepted', 'superseded')
+      AND r.error IS NULL
+    RETURNING r.account_no, r.day, t.code),
+first AS (
+    SELECT DISTINCT ON (account_no) account_no, day, code FROM marked ORDER BY account_no, day)
+UPDATE hopsmeter.stripe_accounts a
+SET parked_at = coalesce(a.parked_at, %(now)s),
+    parked_why = coalesce(a.parked_why, 'Stripe took the report of ' || f.day || ', and could not count it ('
+        || f.code || '); mend that, see `stripe reconcile --fetch`, then `stripe again` and `stripe unpark`')
+FROM first f JOIN hopsmeter.users u ON u.no = f.account_no
+WHERE a.account_no = f.account_no RETURNING u.id;
