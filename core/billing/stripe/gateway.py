@@ -187,16 +187,22 @@ def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
     Stripe's own words are kept: they name fields and ids, never the key but by its last letters.
     """
     if isinstance(fault, TimeoutError):
-        return StripeAway("Stripe gave no answer in time.")
+        return StripeAway("Stripe gave no answer in time; try again later.")
     said = (fault.user_message or str(fault) or type(fault).__name__).strip()
     code = _code(fault)
     request = fault.request_id or ""
     if isinstance(fault, (stripe.AuthenticationError, stripe.PermissionError)) or (
         code in STOPPING_CODES
     ):
-        return StripeStopped(f"Stripe does not let us in: {said}", code=code, request=request)
+        why = (
+            f"Stripe does not let us in: {said.rstrip('.')}. Put a key that it takes into the file"
+        )
+        return StripeStopped(f"{why} of stripe_key_file.", code=code, request=request)
     if isinstance(fault, stripe.APIConnectionError):
-        return StripeAway("Stripe cannot be reached.", code=code)
+        return StripeAway(
+            "Stripe cannot be reached: see to this machine's way out, or try again later.",
+            code=code,
+        )
     status = fault.http_status or 0
     if isinstance(fault, stripe.RateLimitError) or status == 429:
         return StripeAway(

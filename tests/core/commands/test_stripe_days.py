@@ -83,8 +83,11 @@ def test_what_waits_for_a_person_is_listed_with_its_reason_and_settled(office: O
     assert office.due() == {}
     again = office.ask("stripe.settle", account=anna.id, how="open-day")
     assert again.error == "Nothing is due of auth0|anna (anna@example.test). Nothing was changed."
+    tried = office.ask("stripe.report", dry_run=True)
+    assert tried.summary == "Stripe would be told 0.002000003 USD, of 1 account."
     done = office.ask("stripe.report")
     assert done.summary == "Stripe took 1 report."
+    assert "Nothing is due" in office.ask("stripe.report", dry_run=True).summary
     till.at(5)
     assert till.told(anna, 4) == 2_000
     till.must_add_up(anna)
@@ -100,7 +103,7 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     assert "have it fetched first" in (unknown.error or "")
     till.shops["daily"].use(till.customer(anna), 1_234, till.now - timedelta(hours=2))
     till.later(hours=2)
-    assert office.ask("stripe.fetch").summary == "Fetched what Stripe has of 1 accounts."
+    assert office.ask("stripe.fetch").summary == "Fetched what Stripe has of 1 account."
     said = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
     assert "Stripe has 1234 of 5000 units of auth0|anna" in said.summary
     assert till.receivable(anna) == (5_000 - 1_234) * 1_000
