@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import psycopg
 
-from core.billing.stripe.gateway import API_VERSION
+from core.billing.stripe.gateway import API_VERSION, door_of
 from core.billing.stripe.signature import signing_of
 from core.billing.webhook import open_webhook
 from core.clock import utc_now
@@ -90,6 +90,8 @@ def examine_start(settings: Settings) -> list[Finding]:
     ]
     if settings.webhook_url:
         found.append(_checked("webhook secret", lambda: _webhook_secret(settings)))
+    if settings.stripe_key_file is not None:
+        found.append(_checked("Stripe's key", lambda: _stripe_key(settings)))
     if settings.stripe_signing_file is not None:
         found.append(_checked("signing secrets", lambda: _signing_secrets(settings)))
     if settings.own_database:
@@ -172,6 +174,16 @@ def _webhook_secret(settings: Settings) -> Finding:
         return shut
     open_webhook(settings)
     return Finding("webhook secret", "ok", f"{path} can be signed with")
+
+
+def _stripe_key(settings: Settings) -> Finding:
+    path = settings.stripe_key_file
+    if shut := _shut("Stripe's key", path):
+        return shut
+    door = door_of(settings)
+    mode = "live mode" if door and door.is_live else "test mode"
+    saw = f"{path} has one, of {mode}; `hopsmeter stripe show` tries it"
+    return Finding("Stripe's key", "ok", saw)
 
 
 def _signing_secrets(settings: Settings) -> Finding:

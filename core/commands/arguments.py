@@ -176,6 +176,7 @@ class CreditsBuy(Arguments, frozen=True):
     amount: str
     expires_on: str | None = None
     key: str | None = None
+    currency: str | None = None
 
 
 class CreditsExpire(Arguments, frozen=True):
@@ -226,6 +227,7 @@ class StripeLink(Arguments, frozen=True):
     customer: str | None = None
     subscription: str | None = None
     meter: Meter | None = None
+    currency: str | None = None
 
 
 class HourDecide(Arguments, frozen=True):

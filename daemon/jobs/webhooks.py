@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from core.billing.stripe import missed
-from core.billing.stripe.gateway import Door, Gateway, door_of
+from core.billing.stripe.gateway import Door, door_of
 from core.billing.stripe.handlers import stripe_handlers
 from core.billing.stripe.reading import SOURCE
+from core.billing.stripe.site import gateway_of, read_site
 from core.webhooks.handle import TRIES_MAX, End, Handled, handle_due
 from daemon import log
 from daemon.deps import Deps, Report
@@ -44,7 +45,7 @@ def fetch_missed(deps: Deps) -> Report:
 
 async def _handle(deps: Deps, door: Door) -> dict[End, int]:
     with deps.connect("webhooks") as connection:
-        async with Gateway(door) as gateway:
+        async with gateway_of(door, read_site(connection)) as gateway:
             return await handle_due(
                 connection,
                 SOURCE,
@@ -58,7 +59,7 @@ async def _handle(deps: Deps, door: Door) -> dict[End, int]:
 
 async def _fetch_missed(deps: Deps, door: Door) -> missed.Missed:
     with deps.connect("missed") as connection:
-        async with Gateway(door) as gateway:
+        async with gateway_of(door, read_site(connection)) as gateway:
             return await missed.fetch_missed(
                 connection, gateway, deps.clock, stopping=deps.stopping.is_set
             )

@@ -97,7 +97,7 @@ class Line(asyncio.Protocol):
         self._request = Request()
         self._url = b""
         self._parts: list[bytes] = []
-        self._size = self._head = 0
+        self._size = self._head = self._seen = self._unseen = 0
         self._begun = self._answering = self._refused = self._last = False
         self._until_s = monotonic_s() + REQUEST_MAX_S
 
@@ -125,12 +125,24 @@ class Line(asyncio.Protocol):
             # close after the first answer, and sends it again.
             self._last = True
             return
+        seen, begun = self._seen, self._begun
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
             raise
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
             self._end_after(fault)
+            return
+        self._limit_unseen(len(data) if begun and self._seen == seen else 0)
+
+    def _limit_unseen(self, size: int) -> None:
+        """Refuse what the parser gathers and shows us no part of: a header, or a trailer, without end.
+
+        It shows a header when it is over, and until then would keep as much of it as comes.
+        """
+        self._unseen = self._unseen + size if size else 0
+        if self._unseen > HEAD_BYTES_MAX:
+            self._refuse(_HEAD_TOO_LARGE)
 
     def _end_after(self, fault: Exception) -> None:
         """What follows is no request: first comes the answer to the one before it, if one is owed.
@@ -148,8 +160,22 @@ class Line(asyncio.Protocol):
         """Keep a line that was half closed until its answer is out."""
         return self._answering
 
-    def close(self) -> None:
+    def pause_writing(self) -> None:
+        """Read nothing more of one who does not read our answers: they would gather here."""
         if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """End it once its answers are out; where that was asked for before, at once."""
+        if self._transport is None:
+            return
+        if self._transport.is_closing():
+            self._transport.abort()
+        else:
             self._transport.close()
 
     def end_if_late(self, now_s: float) -> None:
@@ -170,6 +196,7 @@ class Line(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a request, unless one waits for its answer: then this line ends with that."""
+        self._seen += 1
         if self._deaf:
             self._last = True
             return
@@ -178,11 +205,13 @@ class Line(asyncio.Protocol):
         self._begun, self._until_s = True, monotonic_s() + REQUEST_MAX_S
 
     def on_url(self, url: bytes) -> None:
+        self._seen += 1
         if not self._deaf:
             self._url += url
             self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._seen += 1
         if not self._deaf:
             self._request.headers[name.lower()] = value
             self._count_head(len(name) + len(value))
@@ -195,6 +224,7 @@ class Line(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body; the whole has a limit."""
+        self._seen += 1
         if self._deaf:
             return
         self._size += len(body)
@@ -218,7 +248,7 @@ class Line(asyncio.Protocol):
     def _count_head(self, size: int) -> None:
         self._head += size
         if self._head > HEAD_BYTES_MAX:
-            self._refuse(Answer(431, f"The head is larger than {HEAD_BYTES_MAX} bytes."))
+            self._refuse(_HEAD_TOO_LARGE)
 
     def _too_large(self) -> Answer:
         return Answer(413, f"The body is larger than {self._lines.body_max} bytes.")
@@ -264,4 +294,5 @@ def _bytes(answer: Answer, *, last: bool, bare: bool = False) -> bytes:
     return b"\r\n".join((*lines, b"", b"" if bare else body))
 
 
+_HEAD_TOO_LARGE: Final = Answer(431, f"The head is larger than {HEAD_BYTES_MAX} bytes.")
 _NOTHING_MORE: Final = b"HTTP/1.1 204 No Content\r\n\r\n"

@@ -296,3 +296,29 @@ def test_the_signing_secrets_are_counted_and_never_shown(
     assert (found.verdict, "has 2;" in found.saw) == ("ok", True)
     assert API_VERSION in found.saw
     assert "hush" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [
+        (b"sk_test_hush0hush\n", "ok"),
+        (b"sk_test_hush0hush \r\n\r\n", "ok"),
+        (b"rk_live_hush0hush", "ok"),
+        (b"sk_test_hush0hush\x00\n", "fail"),
+        (b"sk_test_hush0\rhush\n", "fail"),
+        (b"pk_test_hush0hush\n", "fail"),
+        (b"hush\n", "fail"),
+        (b"", "fail"),
+    ],
+)
+def test_stripes_key_is_looked_at_and_never_shown(
+    around: dict[str, str], tmp_path: Path, content: bytes, verdict: str
+) -> None:
+    key = tmp_path / "key"
+    around |= {"HOPSMETER_STRIPE_KEY_FILE": str(key)}
+    assert by_name(examine(around))["Stripe's key"].verdict == "fail"
+    key.write_bytes(content)
+    key.chmod(0o400)
+    found = by_name(examine(around))["Stripe's key"]
+    assert found.verdict == verdict
+    assert "hush" not in repr(found)

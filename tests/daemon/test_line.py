@@ -214,3 +214,40 @@ async def test_too_many_lines_are_told_to_come_again(place: Place) -> None:
             client.post("one")
             assert await client.read() == (200, "one")
         assert (await clients[4].read())[0] == 503
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "POST /x HTTP/1.1\r\nx-endless: ",
+        "POST /x HTTP/1.1\r\n",
+        "POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+        "POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-endless: ",
+    ],
+    ids=["value", "name", "chunk", "trailer"],
+)
+async def test_what_has_no_end_is_refused_before_its_time_is_over(place: Place, begin: str) -> None:
+    async with place.client() as client:
+        client.send(begin)
+        for _ in range(4):
+            await asyncio.sleep(PAUSE_S / 10)
+            client.send("x" * line.HEAD_BYTES_MAX)
+        async with asyncio.timeout(LIMIT_S / 5):
+            assert (await client.read())[0] == 431
+    assert place.taker.taken == []
+
+
+async def test_who_does_not_read_his_answers_is_not_read_either(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "IDLE_MAX_S", 0.1)
+    monkeypatch.setattr(line, "REQUEST_MAX_S", 0.1)
+    async with place.client() as client:
+        many = "GET /x HTTP/1.1\r\n\r\n" * 2_000
+        with pytest.raises(OSError):  # noqa: PT012 - which of them ends the line is the kernel's choice
+            for _ in range(400):
+                client.send(many)
+                async with asyncio.timeout(LIMIT_S):
+                    await client.writer.drain()
+        taken = len(place.taker.taken)
+    assert taken < 400 * 2_000

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from core.billing.stripe.gateway import API_VERSION
@@ -32,15 +33,20 @@ def around(database: Database, tmp_path: Path, stripe: StripeWorld) -> dict[str,
 
 
 @pytest.fixture
-def connection(database: Database) -> Connection:
+def connection(database: Database, stripe: StripeWorld) -> Connection:
     connection = database.connect()
     connection.execute("INSERT INTO stripe_meters VALUES ('daily', 'mtr_1', 'usage', 'prod_1')")
     connection.execute(
         "INSERT INTO stripe_site (stripe_account, livemode, default_meter, set_up_at)"
-        " VALUES ('acct_1', false, 'daily', %s)",
-        [utc_now() - timedelta(hours=1)],
+        " VALUES (%s, false, 'daily', %s)",
+        [_account_of(stripe), utc_now() - timedelta(hours=1)],
     )
     return connection
+
+
+def _account_of(stripe: StripeWorld) -> str:
+    with httpx.Client(auth=(stripe.api_key, ""), trust_env=False) as http:
+        return str(http.get(f"{stripe.url}/v1/account").raise_for_status().json()["id"])
 
 
 def endpoint(stripe: StripeWorld, daemon: Daemon, around: dict[str, str]) -> None:

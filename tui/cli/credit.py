@@ -88,6 +88,7 @@ def grant(
     metavar="DAY",
     help="The first day (UTC) that they will not pay; else they never expire.",
 )
+@CURRENCY
 @KEY
 @writing(reason=True)
 @click.pass_obj
@@ -96,6 +97,7 @@ def buy(
     who: str,
     amount: str,
     expires_on: str | None,
+    currency: str | None,
     key: str | None,
     dry_run: bool,
     why: str,
@@ -105,7 +107,9 @@ def buy(
     They are credited once Stripe has the payment, at once or (a debit, say) days later. The page is
     there for a day; the same --key prints it again.
     """
-    given = CreditsBuy(account=who, amount=amount, expires_on=expires_on, key=key)
+    given = CreditsBuy(
+        account=who, amount=amount, expires_on=expires_on, key=key, currency=currency
+    )
     ask(session, "credits.buy", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 

@@ -84,6 +84,7 @@ def show_(session: Session, as_json: bool) -> None:
 @click.option(
     "--subscription", metavar="ID", help="An existing subscription, sub_…; else one is made."
 )
+@click.option("--currency", metavar="CODE", help="Like EUR, for who has none yet.")
 @METER
 @writing(reason=True)
 @click.pass_obj
@@ -92,6 +93,7 @@ def link(
     who: str,
     customer: str | None,
     subscription: str | None,
+    currency: str | None,
     meter: str | None,
     dry_run: bool,
     why: str,
@@ -106,6 +108,7 @@ def link(
         customer=customer,
         subscription=subscription,
         meter=cast("Meter | None", meter),
+        currency=currency,
     )
     ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 

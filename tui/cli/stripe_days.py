@@ -83,15 +83,17 @@ def report(session: Session, dry_run: bool, why: str) -> None:
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--day", type=DAY_TEXT, metavar="DAY", help="One day; else all that `due` lists.")
-@click.option("--outside", "how", flag_value="outside", help="Billed elsewhere, or given up.")
-@click.option("--on-open-day", "how", flag_value="open-day", help="Billed with the day that runs.")
+@click.option("--outside", is_flag=True, help="Billed elsewhere, or given up.")
+@click.option("--on-open-day", is_flag=True, help="Billed with the day that runs.")
 @writing(reason=True)
 @click.pass_obj
 def settle(
     session: Session,
     who: str,
     day: str | None,
-    how: Literal["outside", "open-day"] | None,
+    *,
+    outside: bool,
+    on_open_day: bool,
     dry_run: bool,
     why: str,
 ) -> None:
@@ -100,8 +102,9 @@ def settle(
     Outside: it stands against the receivable, and Stripe is never told. On the open day: it is told
     with the day that runs, and billed with its month.
     """
-    if how is None:
-        raise click.UsageError("Say how it is settled: --outside or --on-open-day.")
+    if outside == on_open_day:
+        raise click.UsageError("Say how it is settled: --outside or --on-open-day, one of them.")
+    how: Literal["outside", "open-day"] = "outside" if outside else "open-day"
     given = StripeSettle(account=who, how=how, day=day)
     ask(session, "stripe.settle", given, dry_run=dry_run, why=why)
 

@@ -6,6 +6,7 @@ write carries an idempotency key made from our own ids, so that trying it again 
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,6 +37,9 @@ BURST_S: Final = 0.5
 """How much of its rate may come at once, after a rest."""
 IN_FLIGHT_MAX: Final = 16
 """Requests at once; more would wait at Stripe instead of here."""
+_KEY: Final = re.compile(rb"(sk|rk)_[A-Za-z0-9_]{4,500}")
+"""What was pasted with blanks or an end of line of another system would be no header of HTTP: every
+question would fail as if Stripe were away."""
 STOPPING_CODES: Final = frozenset(
     {"api_key_expired", "platform_api_key_expired", "account_invalid", "testmode_charges_only"}
 )
@@ -80,9 +84,8 @@ def door_of(settings: Settings) -> Door | None:
 
 @bare_refusals
 def _key(content: Secret) -> Secret:
-    key = Secret(content.reveal().removesuffix(b"\n"))
-    text = key.reveal()
-    if not text.isascii() or not text.startswith((b"sk_", b"rk_")) or len(text.split()) != 1:
+    key = Secret(content.reveal().rstrip())
+    if _KEY.fullmatch(key.reveal()) is None:
         raise SettingsFault(
             "Stripe's key is none: the file holds one line that begins with sk_ or rk_, and nothing"
             " else (a publishable key, pk_, will not do)."
@@ -97,8 +100,17 @@ class Gateway:
     `await gateway.ask(lambda it: it.v1.customers.retrieve_async("cus_1"))`.
     """
 
-    def __init__(self, door: Door, *, tries_max: int = TRIES_MAX) -> None:
+    def __init__(
+        self,
+        door: Door,
+        *,
+        tries_max: int = TRIES_MAX,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`first` is awaited before the first question, once; what it raises, each question raises."""
         self._door = door
+        self._first = first
+        self._looking = asyncio.Lock()
         self._tries_max = tries_max
         self._pace = _Pace(door.rate)
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -128,6 +140,8 @@ class Gateway:
 
         `tries_max` of 1 is for who keeps account of the tries himself.
         """
+        if self._first is not None:
+            await self._look_first()
         client = self._client or self._open()
         last = self._tries_max if tries_max is None else tries_max
         for number in range(1, last + 1):
@@ -141,6 +155,12 @@ class Gateway:
                 raise sorted_fault
             await asyncio.sleep(self._pause_s(number))
         raise AssertionError("the last try returns or raises")
+
+    async def _look_first(self) -> None:
+        async with self._looking:
+            if self._first is not None:
+                await self._first()
+                self._first = None
 
     def _open(self) -> StripeClient:
         """Make the client at the first question: most looks at what is due have none."""
@@ -167,16 +187,22 @@ def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
     Stripe's own words are kept: they name fields and ids, never the key but by its last letters.
     """
     if isinstance(fault, TimeoutError):
-        return StripeAway("Stripe gave no answer in time.")
+        return StripeAway("Stripe gave no answer in time; try again later.")
     said = (fault.user_message or str(fault) or type(fault).__name__).strip()
     code = _code(fault)
     request = fault.request_id or ""
     if isinstance(fault, (stripe.AuthenticationError, stripe.PermissionError)) or (
         code in STOPPING_CODES
     ):
-        return StripeStopped(f"Stripe does not let us in: {said}", code=code, request=request)
+        why = (
+            f"Stripe does not let us in: {said.rstrip('.')}. Put a key that it takes into the file"
+        )
+        return StripeStopped(f"{why} of stripe_key_file.", code=code, request=request)
     if isinstance(fault, stripe.APIConnectionError):
-        return StripeAway("Stripe cannot be reached.", code=code)
+        return StripeAway(
+            "Stripe cannot be reached: see to this machine's way out, or try again later.",
+            code=code,
+        )
     status = fault.http_status or 0
     if isinstance(fault, stripe.RateLimitError) or status == 429:
         return StripeAway(

@@ -32,8 +32,8 @@ from core.billing.stripe.subscriptions import (
 )
 from core.billing.stripe.units import require_billable
 from core.db.queries import queries_beside
-from core.errors import Conflict, StripeFault
-from core.identity.accounts import Account, find_account, require_currency
+from core.errors import Conflict, InputFault, StripeFault
+from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
@@ -48,6 +48,8 @@ class Wish:
     customer: str | None = None
     subscription: str | None = None
     meter: MeterKind | None = None
+    currency: str | None = None
+    """For who has none yet, since nothing of his was metered; it stays with him."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,20 @@ async def link(
     principal.require_admin("link accounts to Stripe")
     site = require_site(connection)
     account = find_account(connection, wish.account)
-    currency = require_billable(require_currency(account, None))
+    currency = require_billable(require_currency(account, wish.currency))
     before = read_kept(connection, account)
+    if wish.subscription and not (wish.customer or before.customer_id):
+        raise InputFault(
+            f"A subscription that is there is a customer's: name whose {wish.subscription} is as well"
+            " (--customer cus_…). Nothing was changed."
+        )
     meter = _meter(wish, before, account) or site.default_meter
     price_id = price_of(connection, meter, currency)
     step = _Step(gateway, connection, principal, account, why, now, dry_run)
     try:
         await require_same(gateway, site)
+        if not dry_run:
+            settle_currency(connection, account.no, currency, "Stripe is to bill")
         begun = await step.begin(before, meter)
         customer = await step.customer(before, wish, begun)
         subscription = await step.subscription(before, wish, customer, price_id)

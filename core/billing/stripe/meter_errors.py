@@ -57,7 +57,7 @@ async def fetch_errors(gateway: Gateway, event: Event) -> MeterErrors:
 
 def park(connection: Connection, errors: MeterErrors, event: Event, at: datetime) -> str:
     """Park the accounts whose reports are named, and no other; what is not named is said."""
-    values = {"identifiers": list(errors.named), "reasons": list(errors.named.values()), "now": at}
+    values = {"identifiers": list(errors.named), "codes": list(errors.named.values()), "now": at}
     parked = connection.execute(_SQL["park_uncounted"], values).fetchall()
     for account, day, why in parked:
         record(

@@ -28,7 +28,7 @@ from core.billing.stripe.units import minor_of_nano, require_billable
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, StripeAway, StripeFault, StripeStopped
-from core.identity.accounts import Account, find_account, require_currency
+from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 from core.money import text_from_nano
 
@@ -52,6 +52,7 @@ class Wish:
     amount_nano: int
     expires_on: date | None = None
     key: str | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ async def buy(
     principal.require_admin("sell credits")
     site = require_site(connection)
     account = find_account(connection, wish.account)
-    currency = require_billable(require_currency(account, None))
+    currency = require_billable(require_currency(account, wish.currency))
     minor = _amount(wish, currency)
     if wish.expires_on is not None and wish.expires_on <= day_of(now):
         raise InputFault(
@@ -106,6 +107,7 @@ async def buy(
     await require_same(gateway, site)
     if dry_run:
         return Sale(account, currency, wish.amount_nano, wish.expires_on, None, "open", None, None)
+    settle_currency(connection, account.no, currency, "These credits are")
     row = _write_down(connection, principal, account, currency, minor, wish, key, why, now)
     if row["state"] != "open":
         return _sale(account, wish, row, None)

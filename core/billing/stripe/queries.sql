@@ -265,17 +265,21 @@ FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, 
 ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;
 
 -- name: park_uncounted
--- Parks the accounts of reports that Stripe accepted, and could not count after all; those that are parked
--- already stay as they are.
-WITH named AS (
-    SELECT DISTINCT ON (r.account_no) r.account_no, r.day, k.why
-    FROM unnest(%(identifiers)s::text[], %(reasons)s::text[]) AS k (identifier, why)
-    JOIN hopsmeter.stripe_reports r ON r.identifier = k.identifier
-    ORDER BY r.account_no, r.day),
-parked AS (
-    UPDATE hopsmeter.stripe_accounts a
-    SET parked_at = %(now)s,
-        parked_why = 'Stripe did not count the report for ' || n.day || ' (' || n.why || ')'
-    FROM named n WHERE a.account_no = n.account_no AND a.parked_at IS NULL
-    RETURNING a.account_no, n.day, a.parked_why)
-SELECT u.id, p.day, p.parked_why FROM parked p JOIN hopsmeter.users u ON u.no = p.account_no ORDER BY 1;
+-- Reports that Stripe took, and could not count afterwards: their accounts are parked, once for each report.
+WITH told AS (
+    SELECT * FROM unnest(%(identifiers)s::text[], %(codes)s::text[]) AS t (identifier, code)),
+marked AS (
+    UPDATE hopsmeter.stripe_reports r
+    SET error = 'Stripe took it, and could not count it: ' || t.code
+    FROM told t
+    WHERE r.identifier = t.identifier AND r.state IN ('accepted', 'superseded')
+      AND r.error IS NULL
+    RETURNING r.account_no, r.day, t.code),
+first AS (
+    SELECT DISTINCT ON (account_no) account_no, day, code FROM marked ORDER BY account_no, day)
+UPDATE hopsmeter.stripe_accounts a
+SET parked_at = coalesce(a.parked_at, %(now)s),
+    parked_why = coalesce(a.parked_why, 'Stripe took the report of ' || f.day || ', and could not count it ('
+        || f.code || '); mend that, see `stripe reconcile --fetch`, then `stripe again` and `stripe unpark`')
+FROM first f JOIN hopsmeter.users u ON u.no = f.account_no
+WHERE a.account_no = f.account_no RETURNING u.id, f.day, a.parked_why;

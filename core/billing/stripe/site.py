@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, cast
 import psycopg
 
 from core.billing.stripe.gateway import Door, Gateway
-from core.errors import Conflict, SettingsFault
+from core.errors import Conflict, SettingsFault, StripeAway, StripeStopped
 
 Connection = psycopg.Connection[Any]
 MeterKind = Literal["daily", "sum"]
@@ -60,6 +60,29 @@ async def account_behind(gateway: Gateway) -> str:
 async def require_same(gateway: Gateway, site: Site) -> None:
     """See to it that the key still opens the account that was set up; Conflict else."""
     refuse_other(site, await account_behind(gateway), livemode=gateway.is_live)
+
+
+def gateway_of(door: Door, site: Site | None) -> Gateway:
+    """Return a gateway that asks nothing of, and tells nothing to, another account than the site's.
+
+    Before its first question it looks which account the key opens: another one may well have a meter
+    of our name, and would take our reports for customers that it does not have. Its StripeStopped says
+    whose the key is. Without a site there is nothing to compare with.
+    """
+    if site is None:
+        return Gateway(door)
+
+    async def first() -> None:
+        try:
+            async with Gateway(door) as bare:
+                await require_same(bare, site)
+        except Conflict as other:
+            raise StripeStopped(other.message) from None
+        except StripeAway as fault:
+            fault.maybe_done = False
+            raise
+
+    return Gateway(door, first=first)
 
 
 def refuse_other(site: Site, found: str, *, livemode: bool) -> None:

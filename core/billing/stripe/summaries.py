@@ -12,6 +12,9 @@ from core.errors import StripeRefused
 PAGE = 100
 PAGES_MAX = 20
 DAY = timedelta(days=1)
+LAG = timedelta(hours=1)
+"""What is younger may be missing from Stripe's sums, though it has it; how long real ones lag is not
+known."""
 
 
 async def fetch_units(

@@ -69,7 +69,7 @@ def show(task: Task[StripeShow]) -> Result:
 def go(task: Task[StripeLink]) -> Linked:
     """Go on with the link as far as it gets; each step is kept by itself."""
     given = task.arguments
-    wish = Wish(given.account, given.customer, given.subscription, given.meter)
+    wish = Wish(given.account, given.customer, given.subscription, given.meter, given.currency)
 
     async def run() -> Linked:
         async with task.works.stripe.gateway() as gateway:
@@ -130,6 +130,7 @@ def buy(task: Task[CreditsBuy]) -> Sale:
         nano_from_text(given.amount),
         parse_day(given.expires_on) if given.expires_on else None,
         given.key,
+        given.currency,
     )
 
     async def run() -> Sale:

@@ -20,7 +20,10 @@ from core.commands.kinds import Result, Task
 from core.errors import InputFault
 from core.identity.accounts import find_account
 from core.money import exact_from_nano
+from core.reports.stripe.due import due
 
+BY_ITSELF = ("to report", "to move")
+"""Reasons for which nobody has to decide anything."""
 REPORT_MAX_S = 120.0
 """Of one command; what is left then is told by the hourly run."""
 
@@ -44,11 +47,11 @@ def report_now(task: Task[StripeReport]) -> Reported | None:
 def reported(task: Task[StripeReport]) -> Result:
     done: Reported | None = task.gathered
     if done is None:
-        return Result("Stripe would be told what `hopsmeter stripe due --all` lists.")
+        return _would_be_told(task)
     sent = done.sent
     if sent.stopped:
         raise InputFault(f"{sent.stopped.message} Nothing more was sent.")
-    said = f"Stripe took {sent.accepted} reports"
+    said = f"Stripe took {sent.accepted} report{'' if sent.accepted == 1 else 's'}"
     if sent.again:
         said += f"; {sent.again} found no answer and are told again"
     if sent.refused:
@@ -61,6 +64,22 @@ def reported(task: Task[StripeReport]) -> Result:
         "late": done.prepared.late,
     }
     return Result(f"{said}.", details=details)
+
+
+def _would_be_told(task: Task[StripeReport]) -> Result:
+    """As of the last run: what was posted since is read by the next one."""
+    found = due(task.connection, task.principal, task.now, everything=True)
+    mine = [each for each in found if each.reason in BY_ITSELF]
+    amounts: dict[str, int] = {}
+    for each in mine:
+        amounts[each.currency] = amounts.get(each.currency, 0) + each.amount_nano
+    if not mine:
+        return Result("Nothing is due that Stripe would be told now.")
+    money = ", ".join(f"{exact_from_nano(nano)} {code}" for code, nano in sorted(amounts.items()))
+    number = len({each.account_id for each in mine})
+    of = "1 account" if number == 1 else f"{number} accounts"
+    said = f"Stripe would be told {money}, of {of}."
+    return Result(said, details={"amounts_nano": amounts})
 
 
 def settle(task: Task[StripeSettle]) -> Result:

@@ -134,7 +134,8 @@ def test_what_a_person_must_decide_is_named_with_the_way_out(
 def test_many_days_are_named_up_to_a_limit(till: Till) -> None:
     till.connection.execute(
         "INSERT INTO hopsmeter.stripe_site (stripe_account, livemode, default_meter)"
-        " VALUES ('acct', false, 'daily')"
+        " VALUES (%s, false, 'daily')",
+        [till.client.v1.accounts.retrieve_current().id],
     )
     anna = till.account()
     for number in range(8):

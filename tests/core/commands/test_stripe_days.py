@@ -83,8 +83,11 @@ def test_what_waits_for_a_person_is_listed_with_its_reason_and_settled(office: O
     assert office.due() == {}
     again = office.ask("stripe.settle", account=anna.id, how="open-day")
     assert again.error == "Nothing is due of auth0|anna (anna@example.test). Nothing was changed."
+    tried = office.ask("stripe.report", dry_run=True)
+    assert tried.summary == "Stripe would be told 0.002000003 USD, of 1 account."
     done = office.ask("stripe.report")
-    assert done.summary == "Stripe took 1 reports."
+    assert done.summary == "Stripe took 1 report."
+    assert "Nothing is due" in office.ask("stripe.report", dry_run=True).summary
     till.at(5)
     assert till.told(anna, 4) == 2_000
     till.must_add_up(anna)
@@ -100,7 +103,7 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     assert "have it fetched first" in (unknown.error or "")
     till.shops["daily"].use(till.customer(anna), 1_234, till.now - timedelta(hours=2))
     till.later(hours=2)
-    assert office.ask("stripe.fetch").summary == "Fetched what Stripe has of 1 accounts."
+    assert office.ask("stripe.fetch").summary == "Fetched what Stripe has of 1 account."
     said = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
     assert "Stripe has 1234 of 5000 units of auth0|anna" in said.summary
     assert till.receivable(anna) == (5_000 - 1_234) * 1_000
@@ -111,6 +114,47 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     office.ask("stripe.fetch")
     same = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
     assert "Stripe has what it accepted" in (same.error or "")
+
+
+def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.connection.execute(
+        "UPDATE hopsmeter.users SET stripe_customer_id = NULL, stripe_subscription_id = NULL"
+    )
+    till.charge(anna, till.day(0), 1_000_000)
+    till.at(1)
+    till.charge(anna, till.day(1), 2_000_000)
+    till.tell()
+    done = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled with the open day."
+    one = office.ask("stripe.settle", account=anna.id, how="open-day", day=str(till.day(1)))
+    assert "is the open day: what is due of it is there already" in (one.error or "")
+    assert till.receivable(anna) == 3_000_000
+
+
+@pytest.mark.parametrize("meter", ["daily", "sum"])
+def test_a_day_is_not_told_again_by_what_was_fetched_before_its_report(
+    office: Office, meter: str
+) -> None:
+    till = office.till
+    anna = till.account(meter=meter)
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    till.tell()
+    till.later(hours=2)
+    office.ask("stripe.fetch")
+    till.charge(anna, till.day(0), 2_000)
+    till.tell()
+    till.later(minutes=30)
+    for _ in ("as fetched before it", "as fetched while Stripe may not have counted it"):
+        refused = office.ask("stripe.again", account=anna.id, day=str(till.day(0)))
+        assert "fetched before it can have counted" in (refused.error or "") or (
+            "Stripe has what it accepted" in (refused.error or "")
+        )
+        till.tell()
+        assert till.told(anna, 0) == 7
+        office.ask("stripe.fetch")
 
 
 @pytest.mark.parametrize("has_arrived", [True, False])

@@ -1,7 +1,7 @@
 """What a person says about a day of which Stripe says something else: told again, or found to be there."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
@@ -9,6 +9,7 @@ import psycopg
 from core.audit.trail import record
 from core.billing.stripe.reporting.decide import arrived, lost
 from core.billing.stripe.reporting.make import take_back
+from core.billing.stripe.summaries import LAG
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict
@@ -53,9 +54,16 @@ def tell_again(
             f"It is not known what Stripe has of {day} for {payer.label}: have it fetched first with"
             " `hopsmeter stripe reconcile --fetch`. Nothing was changed."
         )
-    said, _, accepted, under_way, invoice_id = row
+    said, fetched_at, accepted, under_way, invoice_id, accepted_at = row
     if said == accepted:
         raise Conflict(f"Of {day} Stripe has what it accepted, {said} units. Nothing was changed.")
+    if accepted_at is not None and fetched_at < accepted_at + LAG:
+        raise Conflict(
+            f"What Stripe has of {day} was fetched before it can have counted the report that it"
+            f" accepted at {accepted_at.astimezone(UTC):%Y-%m-%d %H:%MZ}: from"
+            f" {(accepted_at + LAG).astimezone(UTC):%H:%MZ} on, have it fetched by `hopsmeter stripe"
+            " reconcile --fetch`, then say it again. Nothing was changed."
+        )
     if under_way:
         raise Conflict(
             f"A report of {payer.label} is under way or refused; wait for its outcome, or unpark the"

@@ -335,7 +335,10 @@ SELECT s.units AS said, s.fetched_at,
        EXISTS (SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = d.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
            AS under_way,
-       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id
+       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id,
+       (SELECT max(r.ended_at) FROM hopsmeter.stripe_reports r
+        WHERE r.account_no = d.account_no AND r.day = d.day
+          AND r.state IN ('accepted', 'superseded')) AS accepted_at
 FROM hopsmeter.stripe_days d
 LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day = d.day
 WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE OF d;

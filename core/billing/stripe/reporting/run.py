@@ -6,10 +6,11 @@ from typing import Any
 
 import psycopg
 
-from core.billing.stripe.gateway import Door, Gateway
+from core.billing.stripe.gateway import Door
 from core.billing.stripe.reporting.decide import decide_forgotten
 from core.billing.stripe.reporting.make import Prepared, prepare
 from core.billing.stripe.reporting.send import Sent, report_due
+from core.billing.stripe.site import gateway_of, read_site
 from core.clock import Clock
 
 Connection = psycopg.Connection[Any]
@@ -33,7 +34,7 @@ async def report(
 ) -> Reported:
     """Bring what Stripe was told to what is owed; each part again, or after a crash, changes nothing."""
     prepared = prepare(connection, clock())
-    async with Gateway(door) as gateway:
+    async with gateway_of(door, read_site(connection)) as gateway:
         undecided = await decide_forgotten(connection, gateway, clock())
         sent = await report_due(connection, gateway, clock, stopping=stopping)
     return Reported(prepared, sent, undecided)

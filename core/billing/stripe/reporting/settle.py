@@ -58,7 +58,9 @@ def settle(
     today = day_of(now)
     if day is None:
         values = {"account_no": payer.no, "oldest": today - REPORTABLE, "limit": DAYS_MAX}
-        days = [row[0] for row in connection.execute(_SQL["due_days"], values).fetchall()]
+        found = connection.execute(_SQL["due_days"], values).fetchall()
+        # What waits of the open day, of an account that is not linked, is where it would be brought.
+        days = [row[0] for row in found if how == "outside" or row[0] != today]
     else:
         days = [day]
     done = [
@@ -116,7 +118,9 @@ def _settle_day(
         connection.execute(_SQL["settle"], values)
         return int(due_nano)
     if day == today:
-        raise Conflict(f"{day} is the open day: it is reported by itself. Nothing was changed.")
+        raise Conflict(
+            f"{day} is the open day: what is due of it is there already. Nothing was changed."
+        )
     move = {**values, "from_day": day, "to_day": today, "kind": "by hand", "invoice_id": None}
     connection.execute(_SQL["move"], move)
     return int(due_nano)

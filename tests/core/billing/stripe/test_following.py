@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.billing.stripe.linking import Linked
+from core.billing.stripe.reading import read_event
+from core.webhooks.store import store
 from tests.core.billing.stripe.test_purchases import backwards, doubled
 from tests.core.billing.stripe.till import Till
 from tests.factories import User
@@ -87,3 +89,37 @@ def test_a_customer_who_is_nobody_here_is_left_alone(till: Till, anna: User) -> 
     till.deliver()
     said = till.site.value("SELECT said FROM webhook_events ORDER BY id DESC LIMIT 1")
     assert said == f"{stranger} is no account's customer"
+
+
+@pytest.mark.parametrize("kind", ["meter error", "no meter"])
+def test_a_report_that_could_not_be_counted_parks_its_account_once(
+    till: Till, anna: User, kind: str
+) -> None:
+    linked(till, anna)
+    till.link(till.customer("ben"))
+    till.site.connection.execute(
+        "INSERT INTO stripe_reports (account_no, meter, day, seq, snapshot_nano, units_before, units,"
+        " unit_nano, remainder_nano, identifier, event_at, state) VALUES (%s, 'daily', '2026-03-01',"
+        " 1, 5000, 0, 5, 1000, 0, 'report-1', '2026-03-01', 'accepted')",
+        [anna.no],
+    )
+    parked = "SELECT account_no, parked_why FROM stripe_accounts WHERE parked_at IS NOT NULL"
+    uncounted(till, kind)
+    (row,) = till.site.all(parked)
+    assert row["account_no"] == anna.no
+    assert "took the report of 2026-03-01, and could not count it (" in row["parked_why"]
+    till.site.connection.execute("UPDATE stripe_accounts SET parked_at = NULL, parked_why = NULL")
+    uncounted(till, kind)
+    assert till.site.all(parked) == []
+
+
+def uncounted(till: Till, kind: str) -> None:
+    """Let Stripe tell of a report that it could not count."""
+    if kind == "no meter":
+        till.world.people.lose_meter("hopsmeter_daily", "report-1")
+    else:
+        till.world.people.fail_meter(till.world.all("billing.meter")[0]["id"], "report-1")
+        till.pass_time(HOUR)
+    event = till.world.all("v2.core.event")[-1]
+    store(till.site.connection, [read_event(event, live=False)])
+    till.handle()

@@ -106,6 +106,26 @@ def test_an_account_without_a_currency_or_a_price_is_refused(till: Till) -> None
         till.link(till.customer("eva", "EUR"))
 
 
+def test_who_has_no_currency_yet_is_given_one_for_good(till: Till) -> None:
+    nobody = till.site.user("ben")
+    till.set_up("USD", "EUR")
+    assert till.link(nobody, currency="EUR", dry_run=True).currency == "EUR"
+    with pytest.raises(InputFault, match="has no currency yet"):
+        till.link(nobody)
+    assert till.link(nobody, currency="EUR").currency == "EUR"
+    assert till.link(nobody).currency == "EUR"
+    with pytest.raises(Conflict, match="is in EUR, not in USD"):
+        till.link(nobody, currency="USD")
+    with pytest.raises(InputFault, match="is no currency"):
+        till.link(till.site.user("eva"), currency="eur")
+
+
+def test_a_subscription_is_taken_over_with_its_customer_only(till: Till, anna: User) -> None:
+    with pytest.raises(InputFault, match="name whose sub_there is as well"):
+        till.link(anna, subscription="sub_there")
+    assert till.count("customer") == 0
+
+
 def test_no_link_before_the_setup(till: Till) -> None:
     with pytest.raises(Conflict, match="run `hopsmeter stripe setup`"):
         till.link(till.customer())

@@ -142,6 +142,26 @@ def test_a_key_that_is_refused_stops_the_run_and_tells_why(till: Till) -> None:
     assert till.tell().sent.accepted == 1
 
 
+def test_a_key_of_another_account_is_told_nothing_and_parks_nobody(either: Till) -> None:
+    either.connection.execute(
+        "INSERT INTO hopsmeter.stripe_site (stripe_account, livemode, default_meter)"
+        " VALUES ('acct_other', false, 'daily')"
+    )
+    anna = either.account()
+    either.charge(anna, either.day(0), 5_000)
+    either.at(1)
+    sent = either.tell().sent
+    assert sent.stopped is not None
+    assert "belongs to the Stripe account acct_other" in sent.stopped.message
+    assert not [each for each in either.stripe.api.exchanges if "meter_events" in each.path]
+    assert not either.value("SELECT parked_at FROM stripe_accounts WHERE account_no = %s", anna.no)
+    assert either.states(anna) == [(0, 5, "due")]
+    either.connection.execute("DELETE FROM hopsmeter.stripe_site")
+    either.later(hours=1)
+    assert either.tell().sent.accepted == 1
+    assert either.told(anna, 0) == 5
+
+
 def test_what_comes_after_the_invoice_is_billed_with_the_open_day(either: Till) -> None:
     anna = either.account()
     either.charge(anna, either.day(30), 5_000)
