@@ -95,6 +95,7 @@ class Scene:
     users: list[factories.User] = field(default_factory=list)
     owed: dict[tuple[int, date], int] = field(default_factory=dict)
     deaths: int = 0
+    heard: int = 0
 
     @property
     def stripe(self) -> RemoteStripe:
@@ -142,9 +143,11 @@ class Scene:
                 f"UPDATE {table} SET lease_until = clock_timestamp() WHERE lease_token IS NOT NULL"
             )
 
-    def hear_of_all(self) -> None:
-        """Take in what Stripe has to tell since ever, each twice, in any order."""
-        events = self.stripe.all("event") * 2
+    def hear(self) -> None:
+        """Take in what Stripe has to tell since the last time, each twice, in any order."""
+        known = self.stripe.all("event")
+        events = known[self.heard :] * 2
+        self.heard = len(known)
         self.dice.shuffle(events)
         store(self.admin, [read_event(each, live=False) for each in events])
 

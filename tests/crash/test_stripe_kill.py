@@ -134,7 +134,7 @@ def buy_and_die(scene: Scene, at: int, then: int) -> tuple[bool, bool]:
     session = scene.stripe.all("checkout.session")[-1]
     scene.stripe.do("pay", session=session["id"])
     scene.later(minutes=11)
-    scene.hear_of_all()
+    scene.hear()
     what = ("hear", "look")[then % 2]
     second = scene.do(what, at=then).end == "killed"
     scene.leases_end()
