@@ -17,6 +17,8 @@ from core.errors import StripeRefused
 _SQL = queries_beside(__file__)
 RECENT: Final = timedelta(days=70)
 """Made since then they are fetched whatever their state: two cycles, and their grace."""
+SLACK: Final = timedelta(minutes=5)
+"""By which the end of a cycle may lie after the making of its invoice."""
 
 Connection = psycopg.Connection[Any]
 
@@ -129,7 +131,12 @@ def keep_invoice(
     at: datetime,
 ) -> bool:
     """Keep an invoice as it was at that moment; False where it is known of a later one."""
-    metered = [line for line in invoice.lines if line.price_id in price_ids]
+    metered = [
+        line
+        for line in invoice.lines
+        # What is used is billed when it is over; a first invoice may name the month to come.
+        if line.price_id in price_ids and line.end <= invoice.created_at + SLACK
+    ]
     overdue = invoice.due_at is not None and invoice.due_at <= at
     values = {
         "id": invoice.id,
