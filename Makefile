@@ -28,7 +28,7 @@ demo: $(INSTALLED) ## the main job on a sandbox world, then the dashboard (DEMO=
 	@$(BIN)/python -m sandbox.demo $(DEMO)
 
 test: $(INSTALLED) ## the suite (ARGS= goes to pytest)
-	$(BIN)/pytest -n $(JOBS) -m "$(PICKED)" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "$(PICKED)" $(ARGS)
 
 test-full: $(INSTALLED) ## what needs Debian packages; says which are missing, and fails
 	$(BIN)/python tests/full_requirements.py

@@ -139,6 +139,7 @@ class Life:
             return
         identifier, day = newest
         self.till.stripe.people.fail_meter(self.till.meter_of(user), identifier)
+        self.till.later(hours=1.1)  # a sum that is younger than the report is not believed
         self.till.fetch_summaries()
         self.till.tell_again(user, day)
 

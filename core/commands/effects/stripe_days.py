@@ -156,7 +156,8 @@ def fetched(task: Task[StripeFetch]) -> Result:
     done: Fetched = task.gathered
     if done.stopped:
         raise InputFault(f"{done.stopped.message} Nothing more was fetched.")
-    said = f"Fetched what Stripe has of {done.accounts} accounts"
+    of = "1 account" if done.accounts == 1 else f"{done.accounts} accounts"
+    said = f"Fetched what Stripe has of {of}"
     if done.away or done.refused:
         said += f"; {done.away + done.refused} could not be asked about"
     details = {"accounts": done.accounts, "away": done.away, "refused": done.refused}
