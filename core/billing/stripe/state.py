@@ -13,15 +13,14 @@ from core.billing.outgoing import tell_outside
 from core.billing.stripe.customers import find_customer
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.invoices import InvoiceSeen, invoices_of, keep_invoice
+from core.billing.stripe.reporting.make import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, subscriptions_of
-from core.clock import DAY, day_of
+from core.clock import day_of
 from core.db.queries import queries_beside
 from core.errors import StripeAway, StripeFault, StripeStopped
 
 _SQL = queries_beside(__file__)
-REPORTABLE_DAYS: Final = 35
-"""How far back Stripe takes usage."""
 ACCOUNTS_MAX: Final = 2_000
 """Fetched in one run, those whose state is oldest first; webhooks tell of what is urgent."""
 TOGETHER: Final = 8
@@ -138,7 +137,7 @@ def mark_standings(
     values = {
         "accounts": None if accounts is None else [*accounts],
         "today": day_of(now),
-        "oldest": day_of(now) - REPORTABLE_DAYS * DAY,
+        "oldest": day_of(now) - REPORTABLE,
     }
     changed: dict[int, str] = {}
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
