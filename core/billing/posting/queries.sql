@@ -42,7 +42,7 @@ WHERE stored_no <> posted_no
 -- Where a posting lays down what it changes of an account's day, and how the account pays on it: the
 -- order, of which there is one only, is for the planner, which else asks the slower of two indexes.
 CREATE TEMP TABLE IF NOT EXISTS hopsmeter_changes (
-    account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL, mode text NOT NULL)
+    account_no int NOT NULL, day date NOT NULL, change_nano bigint NOT NULL, mode varchar(16) NOT NULL)
 ON COMMIT DELETE ROWS;
 
 -- name: plan_for_sets
