@@ -211,7 +211,7 @@ def _held_by_daemon(finding: Finding, settings: Settings) -> Finding:
     if finding.verdict == "ok" or given.get(finding.name, finding) is not None:
         return finding
     saw = "not to be seen from here; the daemon that runs has proved its own"
-    return Finding("keyring", "ok", saw)
+    return Finding(finding.name, "ok", saw)
 
 
 def _programs(settings: Settings) -> Finding:

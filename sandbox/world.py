@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from core.clock import Clock
 from sandbox.clock import WorldClock
 from sandbox.cluster import Cluster, ClusterSpec
 from sandbox.control import Control
-from sandbox.loop import LoopThread
+from sandbox.loop import LoopThread, Started
 from sandbox.story import Ownership, Person, people
 from sandbox.stripe.world import StripeWorld
 
@@ -23,7 +22,7 @@ DEFAULT_CLUSTERS = (
 )
 
 
-class World:
+class World(Started):
     """`with World(seed=7) as world:` starts it, `world["eu-prod"]` is a cluster of it.
 
     `clusters` is a number, names or ClusterSpecs. `now` is the world's clock: by default a
@@ -99,17 +98,6 @@ class World:
             self._thread.stop()
         if self._stripe:
             self._stripe.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def scenario_bad_for_a_while(self, name: str, asks: int = 12) -> int:
         """Let a cluster's OpenCost answer 500 to its next `asks` asks; return the fault's number."""

@@ -223,10 +223,13 @@ class Subscriptions:
             self._turn(subscription, then)
 
     def _cancel_all(self, customer_id: str) -> None:
-        """End what a customer has, as deleting him does."""
+        """End what a customer has, as deleting him does: no draft of his is made final any more."""
         for subscription in self._account.all("subscription"):
             if subscription["customer"] == customer_id and subscription["status"] in LIVE:
                 self.cancel(subscription, why="cancellation_requested")
+            if subscription["customer"] == customer_id:
+                for invoice in self._invoices.of_subscription(subscription["id"]):
+                    invoice["auto_advance"] = False
 
     def _turn(self, subscription: Thing, status: str) -> None:
         self._account.change(subscription, "customer.subscription.updated", status=status)

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-from types import TracebackType
 from typing import Any, Self
 
 from core.clock import Clock
 from sandbox.clock import WorldClock
-from sandbox.loop import LoopThread
+from sandbox.loop import LoopThread, Started
 from sandbox.stripe.account import Account, Settings, Thing, copied
 from sandbox.stripe.api import Api
 from sandbox.stripe.catalogue import Catalogue
@@ -42,7 +41,7 @@ TURN_S = 0.05
 KEY_LETTERS = 32
 
 
-class StripeWorld:
+class StripeWorld(Started):
     """`with StripeWorld(now=clock) as stripe:`; `stripe.url` and `stripe.api_key` are for a client.
 
     `settings`, `faults`, `deliveries` and `people` may be used from the test's thread while it
@@ -128,17 +127,6 @@ class StripeWorld:
             self._thread.stop()
             if self.api.bugs:
                 raise self.api.bugs[0]
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _people(self) -> People:
         return People(

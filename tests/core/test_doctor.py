@@ -102,6 +102,19 @@ def test_a_keyring_that_only_the_daemon_sees_is_no_fault(
     assert by_name(examine(around))["keyring"].verdict == "fail"
 
 
+def test_a_secret_that_only_the_daemon_sees_is_called_by_its_name(
+    around: dict[str, str], database: Database
+) -> None:
+    around["HOPSMETER_WEBHOOK_URL"] = "https://hooks.example.test/in"
+    before = by_name(examine(around))
+    assert before["webhook secret"].verdict == "fail"
+    beat(database.connect())
+    after = by_name(examine(around))
+    assert after["webhook secret"].verdict == "ok"
+    assert "the daemon that runs has proved its own" in after["webhook secret"].saw
+    assert after["keyring"] == before["keyring"]
+
+
 def test_a_keyring_of_another_database_is_found_by_its_canary(
     around: dict[str, str], database: Database
 ) -> None:

@@ -38,11 +38,16 @@ WORD_CELLS_MAX: Final = 40
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: its title, and what stands there for a record."""
+    """One column of a table: its title, and what stands there for a record.
+
+    One that is `below` stands under its record, with its title, where the terminal has no room for
+    all beside each other.
+    """
 
     title: str
     cell: Callable[[Any], str]
-    align: Literal["left", "right"] = "left"
+    align: fmt.Align = "left"
+    below: bool = False
 
 
 def listing(function: Callable[P, R]) -> Callable[P, R]:
@@ -83,7 +88,10 @@ def plain(record: Any) -> dict[str, Any]:
 
 
 def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
-    """Print an aligned table; on a terminal the last text folds, and nothing is cut off."""
+    """Print an aligned table; on a terminal the last text folds, and nothing is cut off.
+
+    On one that has no room for it, the columns that may stand below their record do.
+    """
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table
@@ -100,8 +108,9 @@ def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
             overflow="fold",
             no_wrap=column is not foldable,
         )
-    for record in records:
-        drawn.add_row(*(Text(fmt.clean(column.cell(record))) for column in columns))
+    rows = [[fmt.clean(column.cell(record)) for column in columns] for record in records]
+    for row in rows:
+        drawn.add_row(*map(Text, row))
     last = drawn.columns[columns.index(foldable)]
     words = (word for cell in (last.header, *last.cells) for word in str(cell).split())
     last.min_width = min(max(map(cell_len, words)), WORD_CELLS_MAX)
@@ -111,7 +120,36 @@ def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
         else max(cell_len(str(cell)) for cell in (each.header, *each.cells))
         for each in drawn.columns
     )
-    print_rich(drawn, sum(width + GAP + DIVIDER for width in widths))
+    needed = sum(width + GAP + DIVIDER for width in widths)
+    if needed > terminal_cells() and any(column.below for column in columns):
+        print_rich(*_narrow(rows, columns))
+    else:
+        print_rich(drawn, needed)
+
+
+def _narrow(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> tuple[Any, int]:
+    from tui.cli.narrow import narrow_table
+
+    beside = [index for index, column in enumerate(columns) if not column.below]
+    below = [index for index, column in enumerate(columns) if column.below]
+    return narrow_table(
+        [(columns[index].title, columns[index].align) for index in beside],
+        [
+            (
+                [row[index] for index in beside],
+                [(columns[index].title, row[index]) for index in below],
+            )
+            for row in rows
+        ],
+        terminal_cells(),
+    )
+
+
+def terminal_cells() -> int:
+    """Return how wide a line may be."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else PIPE_WIDTH
 
 
 def print_rich(thing: Any, needed: int = 0) -> None:
@@ -123,7 +161,7 @@ def print_rich(thing: Any, needed: int = 0) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
-    console.width = max(console.width, needed) if sys.stdout.isatty() else PIPE_WIDTH
+    console.width = max(terminal_cells(), needed)
     with console.capture() as captured:
         console.print(thing)
     # A table pads each line to its end, which in a pipe is a hundred blanks for nothing.

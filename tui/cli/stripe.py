@@ -139,12 +139,12 @@ def accounts_(session: Session, form: Form) -> None:
     columns = (
         Column("e-mail", lambda each: each.email),
         Column("standing", lambda each: each.standing),
-        Column("subscription", lambda each: each.subscription_status or "none"),
-        Column("card", lambda each: "yes" if each.has_card else "no"),
-        Column("unpaid", lambda each: str(each.unpaid_invoices or "")),
+        Column("subscription", lambda each: each.subscription_status or "none", below=True),
+        Column("card", lambda each: "yes" if each.has_card else "no", below=True),
+        Column("unpaid", lambda each: str(each.unpaid_invoices or ""), below=True),
         Column("due", lambda each: cost(each.due_nano, each.currency), "right"),
-        Column("customer", lambda each: each.customer_id),
-        Column("why", _why),
+        Column("customer", lambda each: each.customer_id, below=True),
+        Column("why", _why, below=True),
     )
     show(
         form,
@@ -169,9 +169,11 @@ def purchases_(session: Session, who: str | None, form: Form) -> None:
         Column("e-mail", lambda each: each.email),
         Column("state", lambda each: each.state),
         Column("paid", lambda each: cost(each.amount_nano or 0, each.currency), "right"),
-        Column("taken back", lambda each: cost(each.refunded_nano, each.currency), "right"),
-        Column("since", lambda each: instant(each.created_at)),
-        Column("key", lambda each: each.key),
+        Column(
+            "taken back", lambda each: cost(each.refunded_nano, each.currency), "right", below=True
+        ),
+        Column("since", lambda each: instant(each.created_at), below=True),
+        Column("key", lambda each: each.key, below=True),
     )
     show(
         form, found, columns, empty="Nothing was bought yet; `hopsmeter credits buy` sells credits."

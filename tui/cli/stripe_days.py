@@ -50,10 +50,10 @@ def due(session: Session, who: str | None, everything: bool, each_day: bool, for
         )
     columns = (
         Column("account", lambda each: each.email),
-        Column("days", _span),
+        Column("days", _span, below=True),
         Column("amount", lambda each: cost(each.amount_nano, each.currency, 6), "right"),
-        Column("why", lambda each: each.why),
-        Column("next step", lambda each: each.next_step),
+        Column("why", lambda each: each.why, below=True),
+        Column("next step", lambda each: each.next_step, below=True),
     )
     empty = "Nothing waits." if everything else "Nothing waits for a person; --all shows the rest."
     show(form, found, columns, empty=empty)
@@ -198,18 +198,18 @@ _DAY_COLUMNS: Final = (
     Column("OpenCost", lambda each: exact_from_nano(each.cost_nano), "right"),
     Column("charged", lambda each: exact_from_nano(each.charge_nano), "right"),
     Column("receivable", lambda each: exact_from_nano(each.receivable_nano), "right"),
-    Column("moved", lambda each: exact_from_nano(each.moved_nano), "right"),
-    Column("due", lambda each: exact_from_nano(each.due_nano), "right"),
-    Column("told", lambda each: str(each.units), "right"),
-    Column("Stripe has", _stripe_units, "right"),
+    Column("moved", lambda each: exact_from_nano(each.moved_nano), "right", below=True),
+    Column("due", lambda each: exact_from_nano(each.due_nano), "right", below=True),
+    Column("told", lambda each: str(each.units), "right", below=True),
+    Column("Stripe has", _stripe_units, "right", below=True),
 )
 
 
 _FINDING_COLUMNS: Final = (
     Column("where", lambda each: each.email or each.where),
     Column("day", lambda each: str(each.day) if each.day else ""),
-    Column("cause", lambda each: each.cause),
-    Column("next step", lambda each: each.next_step),
+    Column("cause", lambda each: each.cause, below=True),
+    Column("next step", lambda each: each.next_step, below=True),
 )
 
 COMMANDS: Final = (due, report, settle, again, decide, reconcile_)

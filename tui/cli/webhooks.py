@@ -157,10 +157,10 @@ def _outcome(found: EventLine) -> str:
 
 _COLUMNS: Final = (
     Column("came", lambda each: instant(each.received_at)),
-    Column("event", lambda each: each.event_id),
+    Column("event", lambda each: each.event_id, below=True),
     Column("type", lambda each: each.type),
-    Column("about", lambda each: each.subject),
+    Column("about", lambda each: each.subject, below=True),
     Column("state", lambda each: each.state),
     Column("tries", lambda each: str(each.tries), "right"),
-    Column("outcome", _outcome),
+    Column("outcome", _outcome, below=True),
 )

@@ -157,3 +157,12 @@ def keep_invoice(
         "at": at,
     }
     return bool(connection.execute(_SQL["keep_invoice"], values).rowcount)
+
+
+def forget_drafts(connection: Connection, account_no: int, at: datetime) -> None:
+    """Let the drafts of a customer that was deleted bill nothing: Stripe makes none of them final.
+
+    Their days would wait for an invoice for ever; so they are on none, and a person decides. One that
+    is made final by hand is fetched as such, and counts.
+    """
+    connection.execute(_SQL["forget_drafts"], {"account": account_no, "at": at})

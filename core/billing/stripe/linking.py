@@ -21,6 +21,7 @@ from core.billing.stripe.customers import (
     require_customer,
 )
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.invoices import forget_drafts
 from core.billing.stripe.site import MeterKind, price_of, require_same, require_site
 from core.billing.stripe.state import AccountSeen, fetch_account
 from core.billing.stripe.subscriptions import (
@@ -276,6 +277,9 @@ class _Step:
 
     def _keep_customer(self, before: Kept, customer_id: str) -> None:
         self._keep("keep_customer", "customer", before.customer_id, customer_id)
+        if before.customer_id not in (None, customer_id):
+            # The one before was deleted, and nothing may have told of it.
+            forget_drafts(self.connection, self.account.no, self.now)
 
     def _keep_subscription(self, before: Kept, subscription_id: str) -> None:
         if before.subscription_id != subscription_id:

@@ -106,10 +106,18 @@ SET number = excluded.number, status = excluded.status, usage_start = excluded.u
                        THEN i.compared_at END
 WHERE i.fetched_at <= excluded.fetched_at;
 
+-- name: forget_drafts
+-- Drafts that will never be final bill no usage; what was fetched before then says nothing else any more.
+UPDATE hopsmeter.stripe_invoices
+SET usage_start = NULL, usage_end = NULL, units = NULL, line_minor = NULL, fetched_at = %(at)s
+WHERE account_no = %(account)s AND finalized_at IS NULL AND units IS NOT NULL AND fetched_at <= %(at)s;
+
 -- name: keep_account
--- An account as last fetched; since when something is so stays as long as it is.
+-- An account as last fetched; since when something is so stays as long as it is. Of a customer that was deleted
+-- Stripe tells no subscription: since when it billed is still so, and says which days are on no invoice.
 UPDATE hopsmeter.stripe_accounts a
-SET item_id = %(item)s, subscription_status = %(status)s, billed_from = %(billed_from)s,
+SET item_id = %(item)s, subscription_status = %(status)s,
+    billed_from = CASE WHEN %(deleted)s THEN a.billed_from ELSE %(billed_from)s END,
     period_start = %(period_start)s, period_end = %(period_end)s,
     collection_paused = %(collection_paused)s, has_card = %(has_card)s,
     customer_deleted = %(deleted)s, fetched_at = %(at)s,
@@ -127,7 +135,7 @@ WHERE a.account_no = %(account)s AND (a.fetched_at IS NULL OR a.fetched_at <= %(
 -- name: standings_to_judge
 -- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day.
 SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpaid_since,
-       a.ended_since, a.paused_since, a.no_card_since,
+       a.ended_since, a.paused_since, a.no_card_since, a.customer_deleted,
        EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
                WHERE d.account_no = a.account_no AND d.day < %(today)s
                  AND d.reason IN ('to report', 'to move'))

@@ -18,6 +18,8 @@ class Facts:
     paused_since: datetime | None = None
     no_card_since: datetime | None = None
     waits: bool = False
+    customer_deleted: bool = False
+    """Its subscription ended with it."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ def standing_of(facts: Facts, now: datetime, grace: timedelta) -> Standing:
     What it owes is reported first: without its card, or with an unpaid invoice, it does not escape
     the invoice over what it used until then.
     """
+    of_end = (
+        "its customer was deleted at Stripe" if facts.customer_deleted else "its subscription ended"
+    )
     found = [
         (since, word)
         for since, word in (
             (facts.unpaid_since, "an invoice is unpaid"),
-            (facts.ended_since, "its subscription ended"),
+            (facts.ended_since, of_end),
             (facts.paused_since, "its subscription is paused"),
             (_of_card(facts, now, grace), "it has no payment method"),
         )

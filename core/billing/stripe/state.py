@@ -10,15 +10,21 @@ import psycopg
 from psycopg.rows import dict_row
 
 from core.billing.outgoing import tell_outside
+from core.billing.stripe.asking import is_gone
 from core.billing.stripe.customers import find_customer
 from core.billing.stripe.gateway import Gateway
-from core.billing.stripe.invoices import InvoiceSeen, invoices_of, keep_invoice
+from core.billing.stripe.invoices import (
+    InvoiceSeen,
+    forget_drafts,
+    invoices_of,
+    keep_invoice,
+)
 from core.billing.stripe.reporting.make import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, subscriptions_of
 from core.clock import day_of
 from core.db.queries import queries_beside
-from core.errors import StripeAway, StripeFault, StripeStopped
+from core.errors import StripeAway, StripeFault, StripeRefused, StripeStopped
 
 _SQL = queries_beside(__file__)
 ACCOUNTS_MAX: Final = 2_000
@@ -56,7 +62,8 @@ async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> Acc
     """Ask Stripe for all of a customer that says how the account stands."""
     customer = await find_customer(gateway, customer_id)
     if customer is None or customer.deleted:
-        return AccountSeen(customer_id, at, deleted=True)
+        left = await _left_by(gateway, customer_id, at)
+        return AccountSeen(customer_id, at, deleted=True, invoices=tuple(left))
     subscriptions = await subscriptions_of(gateway, customer_id)
     invoices = await invoices_of(gateway, customer_id, at)
     return AccountSeen(
@@ -67,6 +74,16 @@ async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> Acc
         subscriptions=tuple(subscriptions),
         invoices=tuple(invoices),
     )
+
+
+async def _left_by(gateway: Gateway, customer_id: str, at: datetime) -> list[InvoiceSeen]:
+    """Return the invoices of a customer that was deleted, as far as Stripe still has them."""
+    try:
+        return await invoices_of(gateway, customer_id, at)
+    except StripeRefused as fault:
+        if not is_gone(fault):
+            raise
+        return []
 
 
 def keep_account(connection: Connection, seen: AccountSeen, grace: timedelta) -> str:
@@ -89,8 +106,12 @@ def keep_account(connection: Connection, seen: AccountSeen, grace: timedelta) ->
         _SQL["keep_account"], {"account": kept["account_no"], **values}
     ).rowcount:
         return f"{kept['id']} is known of a later moment"
+    if seen.deleted:
+        forget_drafts(connection, kept["account_no"], seen.at)
     changed = mark_standings(connection, seen.at, grace, [kept["account_no"]])
     word = own.status if own else "no subscription of its own"
+    if seen.deleted:
+        word = f"{seen.customer_id} was deleted"
     standing = f", now {changed[kept['account_no']]}" if changed else ""
     return f"{kept['id']}: {word}{standing}"
 
@@ -120,7 +141,7 @@ def _values(
         "ended": ended,
         "ended_at": own.ended_at if own else None,
         "paused": bool(own and own.is_live and own.is_paused),
-        "no_card": linked and needs_card and not card,
+        "no_card": linked and needs_card and not card and not seen.deleted,
     }
 
 
@@ -148,6 +169,7 @@ def mark_standings(
                 row["paused_since"],
                 row["no_card_since"],
                 row["waits"],
+                row["customer_deleted"],
             )
             standing = standing_of(facts, now, grace)
             if (standing.word, standing.why) == (row["standing"], row["standing_why"]):

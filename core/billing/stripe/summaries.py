@@ -7,14 +7,14 @@ from stripe.billing import MeterEventSummary
 from stripe.params.billing import MeterEventSummaryListParams
 
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.lag import LAG
 from core.errors import StripeRefused
+
+__all__ = ["LAG", "fetch_units", "whole"]
 
 PAGE = 100
 PAGES_MAX = 20
 DAY = timedelta(days=1)
-LAG = timedelta(hours=1)
-"""What is younger may be missing from Stripe's sums, though it has it; how long real ones lag is not
-known."""
 
 
 async def fetch_units(

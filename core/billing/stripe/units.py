@@ -36,21 +36,41 @@ WITHOUT_DECIMALS: Final = frozenset(
 """Currencies whose smallest unit is the whole one; all others that are taken have cents."""
 NOT_TAKEN: Final = frozenset({"BHD", "ISK", "JOD", "KWD", "OMR", "TND", "UGX"})
 """Stripe charges these in steps (of 10 or 100 of what it counts in), to which usage does not keep."""
+TAKEN: Final = frozenset(
+    (  # noqa: SIM905 - one to a line would be 130 lines
+        "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BIF BMD BND BOB BRL BSD BWP BYN BZD CAD "
+        "CDF CHF CLP CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF "
+        "GTQ GYD HKD HNL HTG HUF IDR ILS INR JMD JPY KES KGS KHR KMF KRW KYD KZT LAK LBP LKR LRD "
+        "LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN "
+        "PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB "
+        "TJS TOP TRY TTD TWD TZS UAH USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW"
+    ).split()
+)
+"""The others that Stripe lists as those it takes; with a code that is in no list it would refuse a price."""
 
 
 def require_billable(currency: str) -> str:
     """Return a currency that usage can be invoiced in; InputFault for one that cannot."""
+    if currency not in TAKEN | NOT_TAKEN:
+        raise InputFault(
+            f"{currency!r} is no currency that Stripe takes: write its code of three capital letters,"
+            " as EUR (`hopsmeter cluster show` has that of a cluster). Nothing was changed."
+        )
+    return _in_coins(currency)
+
+
+def minor_nano(currency: str) -> int:
+    """Return what the smallest unit of a currency stands for in nano-units."""
+    return NANO if _in_coins(currency) in WITHOUT_DECIMALS else NANO // 100
+
+
+def _in_coins(currency: str) -> str:
     if currency in NOT_TAKEN:
         raise InputFault(
             f"{currency} cannot be billed through Stripe: it charges {currency} in steps that usage"
             " does not keep to. Bill these accounts another way. Nothing was changed."
         )
     return currency
-
-
-def minor_nano(currency: str) -> int:
-    """Return what the smallest unit of a currency stands for in nano-units."""
-    return NANO if require_billable(currency) in WITHOUT_DECIMALS else NANO // 100
 
 
 def unit_price(currency: str) -> Decimal:

@@ -7,11 +7,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import class_row
 
+from core.billing.stripe.lag import LAG
 from core.db.queries import queries_beside
 
 _SQL = queries_beside(__file__)
-LAG_S: Final = 3600.0
-"""Stripe adds events up at its own pace: a difference this young may still vanish."""
 DIFFERENCES_MAX: Final = 1_000
 
 Connection = psycopg.Connection[Any]
@@ -60,6 +59,6 @@ class Difference:
 
 def differences(connection: Connection, since: date) -> list[Difference]:
     """Return where Stripe, as last fetched, differs from what was accepted since a day."""
-    values = {"since": since, "lag_s": LAG_S, "limit": DIFFERENCES_MAX}
+    values = {"since": since, "lag_s": LAG.total_seconds(), "limit": DIFFERENCES_MAX}
     with connection.cursor(row_factory=class_row(Difference)) as cursor:
         return cursor.execute(_SQL["differences"], values).fetchall()

@@ -2,19 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 
+from core.billing.stripe.lag import LAG
 from core.billing.stripe.units import NOT_TAKEN, UNIT_NANO, minor_nano
 from core.books.lines import NAMED_MAX, CheckLine, Span
 from core.db.queries import queries_beside
 from core.money import exact_from_nano, text_from_nano
 
 _SQL = queries_beside(__file__)
-LAG: Final = timedelta(hours=1)
-"""Stripe counts events some time after it took them: what was fetched sooner says nothing yet."""
 _TOLD: Final = "all that is owed is told, settled, due or under a unit"
 _AGREES: Final = "Stripe has what it accepted, and bills it"
 _NOT_SET_UP: Final = "Stripe is not set up"

@@ -19,6 +19,10 @@ FORGOTTEN: Final = timedelta(hours=23)
 
 WHY: Final = {
     "not linked": ("not linked to Stripe", "stripe link, or settle"),
+    "deleted": (
+        "its customer was deleted at Stripe",
+        "stripe link with a new --customer, then settle on the open day; or outside",
+    ),
     "ended": ("its subscription ended", "link it anew, then settle on the open day; or outside"),
     "parked": ("parked", "mend what Stripe refused, then stripe unpark"),
     "before": ("before its subscription began", "settle on the open day, or outside"),
@@ -54,15 +58,20 @@ class Due:
     last_day: date
     amount_nano: int
     parked_why: str | None
+    customer_deleted: bool = False
 
     @property
     def why(self) -> str:
-        said = WHY[self.reason][0]
+        said = self._told[0]
         return f"{said}: {self.parked_why}" if self.reason == "parked" and self.parked_why else said
 
     @property
     def next_step(self) -> str:
-        return WHY[self.reason][1]
+        return self._told[1]
+
+    @property
+    def _told(self) -> tuple[str, str]:
+        return WHY["deleted" if self.reason == "ended" and self.customer_deleted else self.reason]
 
 
 def due(

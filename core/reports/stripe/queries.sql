@@ -12,12 +12,13 @@ WITH days AS (
                 ELSE 'under way' END
     FROM hopsmeter.stripe_reports r WHERE r.state IN ('due', 'in flight', 'unknown', 'refused'))
 SELECT u.id AS account_id, u.email, u.currency, d.reason, count(*) AS days, min(d.day) AS first_day,
-       max(d.day) AS last_day, sum(d.due_nano)::bigint AS amount_nano, a.parked_why
+       max(d.day) AS last_day, sum(d.due_nano)::bigint AS amount_nano, a.parked_why,
+       coalesce(a.customer_deleted, false) AS customer_deleted
 FROM days d JOIN hopsmeter.users u ON u.no = d.account_no
 LEFT JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
 WHERE (%(account_no)s::int IS NULL OR d.account_no = %(account_no)s)
   AND (%(everything)s OR d.reason NOT IN ('to report', 'to move', 'under way'))
-GROUP BY u.id, u.email, u.currency, d.reason, a.parked_why,
+GROUP BY u.id, u.email, u.currency, d.reason, a.parked_why, a.customer_deleted,
          CASE WHEN %(each_day)s THEN d.day END
 ORDER BY u.email, u.id, first_day, d.reason;
 

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from stripe import CardError, StripeClient, Subscription
+from stripe import CardError, Invoice, StripeClient, Subscription
 
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
@@ -25,6 +24,18 @@ def ada(shop: Shop, stripe: StripeWorld) -> str:
 @pytest.fixture
 def subscription(shop: Shop, ada: str) -> Subscription:
     return shop.subscribe(ada)
+
+
+@pytest.fixture
+def declined(
+    shop: Shop, ada: str, subscription: Subscription, stripe: StripeWorld, clock: WorldClock
+) -> Invoice:
+    """March is over, and the card that is to pay it is declined."""
+    shop.use(ada, 2_000_000)
+    stripe.people.decline_cards(ada)
+    clock.freeze(APRIL + timedelta(hours=2))
+    (invoice,) = shop.invoices(subscription.id)
+    return invoice
 
 
 def buy_credits(client: StripeClient, stripe: StripeWorld, customer: str) -> None:
@@ -126,23 +137,19 @@ def test_leap_over_many_months_makes_each_of_their_invoices(
 
 def test_invoice_that_is_not_paid_is_tried_again_and_the_subscription_given_up(
     shop: Shop,
-    ada: str,
+    declined: Invoice,
     subscription: Subscription,
     stripe: StripeWorld,
     client: StripeClient,
     clock: WorldClock,
 ) -> None:
-    shop.use(ada, 2_000_000)
-    stripe.people.decline_cards(ada)
-    clock.freeze(APRIL + timedelta(hours=2))
-    (invoice,) = shop.invoices(subscription.id)
-    assert (invoice.status, invoice.attempt_count) == ("open", 1)
-    assert invoice.next_payment_attempt == (APRIL + timedelta(hours=1, days=3)).timestamp()
+    assert (declined.status, declined.attempt_count) == ("open", 1)
+    assert declined.next_payment_attempt == (APRIL + timedelta(hours=1, days=3)).timestamp()
     assert client.v1.subscriptions.retrieve(subscription.id).status == "past_due"
     clock.advance(timedelta(days=16))
     assert shop.invoices(subscription.id)[0].attempt_count == 4
     assert client.v1.subscriptions.retrieve(subscription.id).status == "unpaid"
-    stripe.people.pay_invoice(str(invoice.id))
+    stripe.people.pay_invoice(str(declined.id))
     assert client.v1.subscriptions.retrieve(subscription.id).status == "active"
     assert kinds(stripe).count("invoice.payment_failed") == 4
 
@@ -304,17 +311,9 @@ def test_preview_says_what_the_month_would_cost_now(
 
 
 def test_paying_with_a_declined_card_is_told_as_402(
-    shop: Shop,
-    ada: str,
-    subscription: Subscription,
-    stripe: StripeWorld,
-    client: StripeClient,
-    clock: WorldClock,
+    ada: str, declined: Invoice, stripe: StripeWorld, client: StripeClient
 ) -> None:
-    shop.use(ada, 2_000_000)
-    stripe.people.decline_cards(ada)
-    clock.freeze(APRIL + timedelta(hours=2))
-    invoice: Any = shop.invoices(subscription.id)[0].id
+    invoice = str(declined.id)
     with pytest.raises(CardError):
         client.v1.invoices.pay(invoice)
     stripe.people.decline_cards(ada, declines=False)

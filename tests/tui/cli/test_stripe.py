@@ -37,6 +37,9 @@ def office(database: Database, world: StripeWorld) -> Iterator[Connection]:
 
 def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> None:
     del office
+    for dry_run in ((), ("--dry-run",)):
+        none = run("stripe", "setup", "--currency", "ZZQ", *dry_run, exit_code=1).output
+        assert "'ZZQ' is no currency that Stripe takes" in none
     assert "would be made" in run("stripe", "setup", "--dry-run").stdout
     assert "made: product hopsmeter_usage" in run("stripe", "setup").stdout
     overview = run("stripe", "show").stdout

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from core.billing.stripe import catalogue
+from core.billing.stripe import catalogue, units
 from core.errors import Conflict, InputFault, StripeFault
 from tests.core.billing.stripe.till import Till
 
@@ -102,6 +102,18 @@ def test_a_currency_that_stripe_charges_in_steps_is_refused(till: Till) -> None:
         till.set_up("KWD")
     with pytest.raises(InputFault, match="Nothing here has a currency yet"):
         till.set_up()
+
+
+@pytest.mark.parametrize("code", ["ZZQ", "EURO", "eur", "ZZZ", ""])
+def test_a_currency_that_is_none_is_refused_before_stripe_is_asked(till: Till, code: str) -> None:
+    with pytest.raises(InputFault, match=f"'{code}' is no currency that Stripe takes"):
+        till.set_up("EUR", code)
+    assert not till.world.api.exchanges
+
+
+def test_every_currency_without_decimals_is_one_that_is_taken() -> None:
+    assert units.WITHOUT_DECIMALS <= units.TAKEN
+    assert not units.TAKEN & units.NOT_TAKEN
 
 
 def test_the_default_meter_can_be_changed_later(till: Till) -> None:

@@ -43,8 +43,8 @@ class ProductTill(Till):
 
         return asyncio.run(go())
 
-    def link(self, user: factories.User, meter: str) -> None:
-        wish = Wish(user.id, meter=meter)  # type: ignore[arg-type]  # of the two words
+    def link(self, user: factories.User, meter: str, customer: str | None = None) -> None:
+        wish = Wish(user.id, customer, meter=meter)  # type: ignore[arg-type]  # of the two words
         how: dict[str, Any] = {
             "return_url": "https://example.test",
             "why": "test",

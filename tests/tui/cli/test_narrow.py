@@ -1,0 +1,129 @@
+"""Tables about Stripe on a terminal of 80 columns: whole, in order, and nothing left out."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from core.books.reconcile import three_ways
+from core.books.reconcile.three_ways import Finding, Reconciled
+from core.reports.stripe.accounts import PurchaseLine, StripeLine
+from core.reports.stripe.compared import DayLine
+from core.reports.stripe.due import Due
+from core.reports.webhooks import EventLine
+from tests.core.commands.carrier import with_admin
+from tests.database import Database
+from tests.factories import NOW
+from tests.tui.cli.conftest import Run, thin
+from tui.cli import output, stripe, stripe_days, webhooks
+from tui.cli.narrow import narrow_table
+
+MAIL = "bartholomew.b@dep.example.test"
+CUSTOMER, EVENT = "cus_" + "A1b2" * 7, "evt_test_65" + "Z9y8" * 13
+TYPE = "v1.billing.meter.error_report_triggered"
+KEY = "order-2026-03-of-the-spring-term-0017"
+TODAY = NOW.date()
+MUCH = 12_345_678_901_234
+
+DUE = Due(
+    "auth0|b", MAIL, "EUR", "parked", 29, TODAY - timedelta(28), TODAY, MUCH,
+    "Stripe: No such customer, the identifier belongs to a live mode object",
+)  # fmt: skip
+LINE = StripeLine(
+    "auth0|b", MAIL, "EUR", CUSTOMER, "sub_" + "C3d4" * 7, "incomplete_expired", "daily",
+    has_card=False, standing="suspend", standing_since=NOW, why="its subscription ended on the 1st",
+    parked_at=NOW, parked_why="Stripe has no such customer", due_nano=MUCH, unpaid_invoices=12,
+    billed_from=NOW, period_end=NOW, fetched_at=NOW,
+)  # fmt: skip
+BOUGHT = PurchaseLine(
+    10_017, "auth0|b", MAIL, "EUR", "part refunded", 12_345, MUCH, MUCH // 2, TODAY, NOW, NOW,
+    "cs_test_" + "a1B2" * 14, KEY,
+)  # fmt: skip
+DAY = DayLine(
+    "auth0|b", MAIL, "EUR", TODAY, MUCH, MUCH, MUCH, -MUCH,
+    MUCH, 123_456_789_012, 123_456_789_013, NOW, NOW,
+)  # fmt: skip
+CAME = EventLine(
+    EVENT, "stripe", TYPE, "given up", CUSTOMER, {}, NOW, NOW, None, "delivered", 3, 23, None, "",
+    "Stripe refuses: " + "no such customer " * 9, "", livemode=False, api_version="",
+    body_sha256="",
+)  # fmt: skip
+TOLD: dict[tuple[str, ...], tuple[Any, str, Any, list[str]]] = {
+    ("stripe", "due"): (
+        stripe_days, "read_due", [DUE],
+        [MAIL, "12 345.678901 EUR", "(29)", "No such customer", "then stripe unpark"],
+    ),
+    ("stripe", "accounts"): (
+        stripe, "stripe_accounts", [LINE],
+        [MAIL, CUSTOMER, "incomplete_expired", "card: no", "unpaid: 12", "on the 1st"],
+    ),
+    ("stripe", "purchases"): (
+        stripe, "stripe_purchases", [BOUGHT], [MAIL, KEY, "12 345.68 EUR", "part refunded"],
+    ),
+    ("webhooks", "list"): (
+        webhooks, "event_lines", [CAME], [EVENT, TYPE, CUSTOMER, "given up", "no such customer no"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def room(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    with_admin(database)
+
+    def cells(count: int) -> None:
+        monkeypatch.setattr(output, "terminal_cells", lambda: count)
+
+    return cells
+
+
+@pytest.mark.parametrize("words", TOLD, ids=" ".join)
+def test_a_table_about_stripe_fits_eighty_columns_whole(
+    words: tuple[str, ...], run: Run, room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, reader, found, facts = TOLD[words]
+    monkeypatch.setattr(module, reader, lambda *_args, **_named: found)
+    room(80)
+    told = thin(run(*words).stdout)
+    assert max(map(cell_len, told.splitlines())) <= 80
+    flat = " ".join(told.split())
+    for fact in facts:
+        assert fact in flat
+    room(400)
+    assert len(run(*words).stdout.splitlines()) == 3
+
+
+def test_days_beside_each_other_fit_eighty_columns(
+    run: Run, room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differs = Finding("auth0|b", MAIL, TODAY, "Stripe has more than it was told " * 4, "look " * 20)
+    found = Reconciled([differs], "1 day.")
+    monkeypatch.setattr(three_ways, "reconcile", lambda *_args, **_named: found)
+    monkeypatch.setattr(stripe_days, "days", lambda *_args, **_named: [DAY])
+    room(80)
+    compared = run("stripe", "reconcile", exit_code=1).stdout.splitlines()
+    by_day = run("stripe", "reconcile", MAIL, exit_code=1).stdout.splitlines()[:5]
+    assert max(map(cell_len, (*compared, *by_day))) <= 80
+    assert "Stripe has: 123456789013" in " ".join(by_day)
+    assert "next step: look look" in " ".join(" ".join(compared).split())
+
+
+def test_a_longer_name_goes_on_below_itself_and_no_amount_does() -> None:
+    name = "n" * 50
+    drawn, cells = narrow_table(
+        [("name", "left"), ("cost", "right")], [([name, "1 234.56 EUR"], [("why", "late")])], 40
+    )
+    assert drawn.plain.splitlines()[2:] == [
+        f"{'n' * 26}  1 234.56 EUR",
+        "n" * 24 + " " * 16,
+        "    why: late",
+    ]
+    assert cells == 40
+
+
+def test_a_table_is_as_narrow_as_its_words_allow() -> None:
+    """With less room than that its lines are longer: cut to fit, an amount would read as another."""
+    drawn, cells = narrow_table([("name", "left"), ("cost", "right")], [(["x", "1.00 EUR"], [])], 5)
+    assert drawn.plain.splitlines()[-1] == "x     1.00 EUR"
+    assert cells == 14
