@@ -18,8 +18,12 @@ CREDITS: Final = "credits"
 PURCHASE: Final = "purchase"
 RETURNED: Final = frozenset({"failed", "canceled"})
 """A refund that did not arrive: the money is ours again."""
-TAKEN: Final = frozenset({"needs_response", "under_review", "lost"})
+TAKEN: Final = frozenset(
+    {"needs_response", "under_review", "lost", "appeal_needs_response", "appeal_under_review"}
+)
 """A dispute in these states has taken the money; an inquiry has not, and one that is won gave it back."""
+DECIDED: Final = ("won", "lost", "warning_closed", "prevented")
+"""A dispute in these states changes no more; any other is looked at again."""
 
 State = Literal["open", "processing", "paid", "failed", "expired"]
 

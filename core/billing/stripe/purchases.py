@@ -4,8 +4,8 @@ Whatever tells of a payment (a webhook, the hourly look), the same is done: the 
 with all that was taken back of it, and the books are brought to that.
 """
 
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Final
 
 import psycopg
@@ -21,25 +21,18 @@ from core.billing.stripe.asking import MARK, find_or_make, instant
 from core.billing.stripe.customers import SLACK
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.linking import ensure_customer
-from core.billing.stripe.payments import CREDITS, PURCHASE, fetch_payment, ours, sessions_since
-from core.billing.stripe.settling import settle_payment
+from core.billing.stripe.payments import CREDITS, PURCHASE, ours, sessions_since
 from core.billing.stripe.site import require_same, require_site
 from core.billing.stripe.units import minor_of_nano, require_billable
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
-from core.errors import Conflict, InputFault, StripeAway, StripeFault, StripeStopped
+from core.errors import Conflict, InputFault
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 from core.money import text_from_nano
 
 _SQL = queries_beside(__file__)
 PRODUCT_NAME: Final = "Hopsworks credits"
-OPEN_AFTER: Final = timedelta(minutes=10)
-"""So long a webhook has to tell of a payment, before it is asked about."""
-LOST_AFTER: Final = timedelta(hours=25)
-"""A session lives a day: a purchase that never got one by then is none."""
-LOOKED_AT_MAX: Final = 500
-AWAY_MAX: Final = 3
 
 Connection = psycopg.Connection[Any]
 
@@ -67,15 +60,6 @@ class Sale:
     state: str
     url: str | None
     until: datetime | None
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What a look at open purchases found; `faults` are sentences by purchase."""
-
-    looked_at: int = 0
-    settled: int = 0
-    faults: dict[int, str] = field(default_factory=dict)
 
 
 async def buy(
@@ -227,45 +211,3 @@ def _sale(account: Account, wish: Wish, row: dict[str, Any], session: Session | 
         open_one.url if open_one else None,
         instant(open_one.expires_at) if open_one else None,
     )
-
-
-async def look_at_open(
-    connection: Connection, gateway: Gateway, now: datetime, *, purchases_max: int = LOOKED_AT_MAX
-) -> Looked:
-    """Ask about purchases that are open for a while: their webhooks may be lost, or still to come."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            _SQL["open_purchases"], {"before": now - OPEN_AFTER, "limit": purchases_max}
-        ).fetchall()
-    settled, faults, away = 0, {}, 0
-    for row in rows:
-        try:
-            settled += await _look_at(connection, gateway, row, now)
-        except StripeStopped:
-            raise
-        except StripeFault as fault:
-            faults[row["id"]] = fault.message
-            away += isinstance(fault, StripeAway)
-            if away >= AWAY_MAX:
-                break
-        except (Conflict, InputFault) as fault:
-            faults[row["id"]] = fault.message
-    return Looked(len(rows), settled, faults)
-
-
-async def _look_at(
-    connection: Connection, gateway: Gateway, row: dict[str, Any], now: datetime
-) -> bool:
-    session_id = row["session_id"]
-    if session_id is None and row["customer_id"] is not None:
-        known = await sessions_since(gateway, row["customer_id"], row["created_at"] - SLACK)
-        session_id = next((each.id for each in known if ours(each) == row["id"]), None)
-    if session_id is None:
-        if now - row["created_at"] < LOST_AFTER:
-            return False
-        connection.execute(_SQL["purchase_lost"], {"id": row["id"], "now": now})
-        return True
-    payment = await fetch_payment(gateway, session_id)
-    with connection.transaction():
-        settle_payment(connection, payment, now)
-    return payment is not None and payment.state not in ("open", "processing")
