@@ -236,3 +236,50 @@ def test_a_lost_dispute_that_is_appealed_keeps_what_it_took(
     till.pass_time(DAY + HOUR)
     assert till.look().looked_at == 1
     assert (balanced(till, anna), taken_back(till)) == ({}, 100)
+
+
+WRONG = {
+    "taken back, and not as much as the entries say": (
+        "UPDATE stripe_purchases SET refunded_nano = 0",
+        {8: "0.00 USD count as taken back, its entries say 30.00 USD"},
+    ),
+    "a refund that failed and was not given back": (
+        "UPDATE stripe_claims SET holds = false",
+        {8: "30.00 USD are taken back, Stripe gave back or lost 0.00 USD of it"},
+    ),
+    "credits of another amount than was paid": (
+        "UPDATE stripe_purchases SET amount_nano = amount_nano + 5",
+        {8: "100.000000005 USD were paid, its entry credits 100.00 USD"},
+    ),
+    "given back twice": (
+        (
+            "SELECT write_entry(1, 1::smallint, 15::smallint, 30000000000, '2026-03-01', NULL, NULL,"
+            " 'again', NULL, (SELECT id FROM ledger_entries WHERE contra = 15))"
+        ),
+        {5: "no posting moves 30.00", 8: "its entries say 0.00 USD"},
+    ),
+    "given back, and not all of it": (
+        (
+            "SELECT write_entry(1, 1::smallint, 15::smallint, 7, '2026-03-01', NULL, NULL,"
+            " ref || ':returned', NULL, id) FROM ledger_entries WHERE contra = 15"
+        ),
+        {5: "no posting moves 0.000000007", 8: "its entries say 29.999999993 USD"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_the_books_name_a_purchase_that_is_not_what_stripe_kept_of_it(
+    till: Till, anna: User, what: str
+) -> None:
+    refunded(till, bought(till, anna), 3000)
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 70}
+    (line,) = (each for each in till.site.books() if each.number == 8)
+    assert line.detail.endswith("1 purchase compared")
+    statement, named = WRONG[what]
+    till.site.connection.execute(statement.encode())
+    rows = {each.number: each.rows for each in till.site.books() if not each.ok}
+    for number, words in named.items():
+        assert any(words in row for row in rows[number]), rows
+    assert anna.id in rows[8][0]
