@@ -174,6 +174,17 @@ ON CONFLICT (key) DO NOTHING RETURNING *;
 -- The purchase that a key stands for.
 SELECT * FROM hopsmeter.stripe_purchases WHERE key = %(key)s;
 
+-- name: hold_account
+-- Nobody else begins a purchase of this account until this ends.
+SELECT FROM hopsmeter.users WHERE no = %(account)s FOR NO KEY UPDATE;
+
+-- name: unpaid_purchase
+-- The oldest purchase of these terms that is neither paid nor over.
+SELECT * FROM hopsmeter.stripe_purchases
+WHERE account_no = %(account)s AND currency = %(currency)s AND asked_minor = %(minor)s
+  AND lot_expires_on IS NOT DISTINCT FROM %(expires)s AND state IN ('open', 'processing')
+ORDER BY id LIMIT 1;
+
 -- name: keep_session
 -- The page on which a purchase is paid.
 UPDATE hopsmeter.stripe_purchases SET session_id = %(session)s, expires_at = %(until)s

@@ -175,7 +175,12 @@ def bought(task: Task[CreditsBuy]) -> Result:
     """Say where it is paid."""
     sale: Sale = task.gathered
     amount = f"{exact_from_nano(sale.amount_nano)} {sale.currency} of credits"
-    if task.dry_run:
+    if task.dry_run and sale.purchase_id is not None:
+        said = (
+            f"{sale.account.label} would get the page of the purchase {sale.purchase_id} of {amount},"
+            f" which is {sale.state}."
+        )
+    elif task.dry_run:
         said = f"{sale.account.label} would get a page to pay {amount} on."
     elif sale.url:
         said = f"{sale.account.label} pays {amount} here, until {sale.until:%Y-%m-%d %H:%MZ}: {sale.url}"
