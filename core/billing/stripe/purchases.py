@@ -259,6 +259,8 @@ async def _session(
         ],
         "metadata": metadata,
         "payment_intent_data": {"metadata": metadata},
+        # A receipt for whoever paid: an invoice of no subscription, which bills no usage.
+        "invoice_creation": {"enabled": True, "invoice_data": {"metadata": metadata}},
         "success_url": return_url,
     }
 

@@ -270,6 +270,42 @@ def test_two_who_ask_at_once_get_one_purchase(till: Till, anna: User) -> None:
     assert till.count("checkout.session") == 2
 
 
+def test_a_receipt_is_made_for_whoever_pays_and_never_taken_for_usage(
+    till: Till, anna: User
+) -> None:
+    linked = till.link(anna)
+    till.world.people.add_card(linked.customer_id or "")
+    till.use(linked, 5_000_000)
+    for key, by in (("one", "card"), ("two", "sepa_debit")):
+        till.buy(anna, key=key)
+        till.world.people.pay(till.session(), by)
+    till.world.people.settle(till.session())
+    till.deliver()
+    receipts = [each for each in till.world.all("invoice") if each["parent"] is None]
+    assert [each["amount_paid"] for each in receipts] == [10_000, 10_000]
+    assert [each["metadata"] for each in receipts] == [
+        each["metadata"] for each in till.world.all("checkout.session")[-2:]
+    ]
+    till.pass_time(32 * DAY)
+    till.deliver()
+    till.refresh()
+    kept = till.site.all(
+        "SELECT id, units, usage_start, compared_at, subscription_id FROM stripe_invoices"
+        " WHERE id = ANY (%s)",
+        [each["id"] for each in receipts],
+    )
+    nothing = dict.fromkeys(("units", "usage_start", "compared_at", "subscription_id"))
+    assert [{name: row[name] for name in nothing} for row in kept] == [nothing, nothing]
+    assert [row["units"] for row in till.site.all("SELECT units FROM stripe_invoices")].count(
+        5_000_000
+    ) == 1
+    assert till.standing(anna) == ("good", "")
+    assert till.site.value(
+        "SELECT hopsmeter.stripe_final_invoice(%s, '2026-03-01')", anna.no
+    ) not in {each["id"] for each in receipts}
+    assert balanced(till, anna) == {"credits": 200}
+
+
 def test_what_cannot_be_bought_is_refused_and_nothing_is_written(till: Till, anna: User) -> None:
     with pytest.raises(InputFault, match="more than zero"):
         till.buy(anna, 0)
