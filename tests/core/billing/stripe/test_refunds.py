@@ -175,6 +175,7 @@ def test_credits_come_back_whole_when_a_purchase_repaid_the_arrears_meanwhile(
 def test_a_dispute_takes_what_a_failed_refund_leaves_room_for(till: Till, anna: User) -> None:
     charge = bought(till, anna)
     refund = refunded(till, charge, 6000)
+    till.deliver()
     dispute = till.world.people.open_dispute(charge)
     till.deliver()
     assert (balanced(till, anna), taken_back(till)) == ({}, 100)
