@@ -96,7 +96,8 @@ class Life:
     def dispute(self) -> None:
         charge = self.one("charge", status="succeeded", disputed=False)
         if charge:
-            amount = self.chance.randint(1, charge["amount"])
+            whole = charge["amount"]
+            amount = whole if self.chance.random() < 0.5 else self.chance.randint(1, whole)
             self.till.world.people.open_dispute(charge["id"], amount)
 
     def close_dispute(self) -> None:
