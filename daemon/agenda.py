@@ -58,7 +58,11 @@ AGENDA = (
     Job("missed", 3600, 600, webhooks.fetch_missed, "Fetch the events that never came."),
     Job("stripe-state", 3600, 1800, stripe_state.accounts, "Fetch how accounts stand at Stripe."),
     Job(
-        "stripe-purchases", 3600, 1800, stripe_state.purchases, "Ask about purchases that are open."
+        "stripe-purchases",
+        3600,
+        1800,
+        stripe_state.purchases,
+        "Ask about purchases that may change.",
     ),
     Job("stripe", 3600, 1800, stripe.run, "Tell Stripe what is owed."),
     Job(

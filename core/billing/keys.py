@@ -9,7 +9,7 @@ from core.identity.principal import Principal
 
 KEY_CHARS_MAX = 200
 _OURS_BEFORE = ("command:", "expiry:")
-_OURS_AFTER = (":repaid", ":arrears")
+_OURS_AFTER = (":repaid", ":arrears", ":returned")
 """What our own posts are called by; a key like them would be in their way one day."""
 _EXPIRED_UNDER: Final = (
     "SELECT (before ->> 'lot')::bigint FROM hopsmeter.audit_log"
@@ -32,8 +32,8 @@ def reference_of(principal: Principal, key: str | None) -> str:
         )
     if key.startswith(_OURS_BEFORE) or key.endswith(_OURS_AFTER):
         raise InputFault(
-            "A key does not begin with `command:` or `expiry:` nor end with `:repaid` or"
-            " `:arrears`, which are ours; choose another. Nothing was changed."
+            "A key does not begin with `command:` or `expiry:` nor end with `:repaid`, `:arrears`"
+            " or `:returned`, which are ours; choose another. Nothing was changed."
         )
     return key
 

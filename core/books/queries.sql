@@ -372,7 +372,10 @@ WHERE u.no IS NULL OR c.code IS NULL OR e.book NOT BETWEEN 1 AND 3
    OR (e.contra = 15 AND e.amount_nano > 0 AND NOT EXISTS (   -- but what gives a refund back
         SELECT FROM hopsmeter.ledger_entries o
         WHERE o.id = e.reverses AND o.account_no = e.account_no AND o.contra = 15
-          AND o.amount_nano < 0))
+          AND o.amount_nano < 0 AND e.ref = o.ref || ':returned'   -- once, then, and all of it
+          AND e.amount_nano = (SELECT -sum(t.amount_nano) FROM hopsmeter.ledger_entries t
+                               WHERE t.account_no = o.account_no AND t.contra = 15
+                                 AND t.ref IN (o.ref, o.ref || ':arrears'))))
    OR (e.ref LIKE 'expiry:%%') <> (e.ref IS NOT NULL AND e.contra = 14)
    OR (e.reverses IS NOT NULL AND NOT EXISTS (
         SELECT FROM hopsmeter.ledger_entries o

@@ -3,7 +3,7 @@
 import asyncio
 
 from core.billing.stripe.gateway import Gateway
-from core.billing.stripe.purchases import Looked, look_at_open
+from core.billing.stripe.looking import Looked, look_at_purchases
 from core.billing.stripe.shop import shop_of
 from core.billing.stripe.site import read_site, require_same
 from core.billing.stripe.state import Refreshed, refresh
@@ -35,7 +35,7 @@ def accounts(deps: Deps) -> Report:
 
 
 def purchases(deps: Deps) -> Report:
-    """Ask about purchases that are open for a while."""
+    """Ask about purchases that are open, and refunds and disputes of others that may still change."""
     door = shop_of(deps.settings).open_door()
     if door is None:
         return Report()
@@ -47,7 +47,7 @@ def purchases(deps: Deps) -> Report:
                 return Looked()
             async with Gateway(door) as gateway:
                 await require_same(gateway, site)
-                return await look_at_open(connection, gateway, deps.clock())
+                return await look_at_purchases(connection, gateway, deps.clock())
 
     done = asyncio.run(run())
     for purchase, why in done.faults.items():

@@ -234,7 +234,8 @@ class Checkout:
             (line["price"], line["quantity"], line["description"])
             for line in self._lines[session["id"]]
         ]
-        return self._invoices.receipt(customer, sold, intent)
+        metadata = session["invoice_creation"]["invoice_data"]["metadata"]
+        return self._invoices.receipt(customer, sold, intent, metadata)
 
     def _finish(self, session: Thing) -> Thing:
         customer = self._account.tables["customer"].get(session["customer"] or "", {})

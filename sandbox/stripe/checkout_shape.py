@@ -104,7 +104,7 @@ def _invoice_creation(form: Form) -> Thing:
             "description": None,
             "footer": None,
             "issuer": None,
-            "metadata": {},
+            "metadata": merge_metadata({}, hash_of(asked, "invoice_data")),
             "rendering_options": None,
         },
     }

@@ -63,11 +63,21 @@ class Invoices:
         self._fill(invoice, self._usage_lines(invoice, billed))
         return invoice
 
-    def receipt(self, customer: Thing, sold: list[tuple[Thing, int, str]], intent: Thing) -> Thing:
+    def receipt(
+        self,
+        customer: Thing,
+        sold: list[tuple[Thing, int, str]],
+        intent: Thing,
+        metadata: dict[str, str],
+    ) -> Thing:
         """Make the paid invoice of a checkout: (price, quantity, description) a line."""
         account = self._account
         invoice = new_invoice(account, customer, "manual", account.stamp, account.stamp)
-        invoice |= {"auto_advance": False, "currency": intent["currency"]}
+        invoice |= {
+            "auto_advance": False,
+            "currency": intent["currency"],
+            "metadata": dict(metadata),
+        }
         account.add("invoice", invoice)
         lines = [
             sale_line(account.new_id("il"), invoice, price, quantity, description)

@@ -154,11 +154,28 @@ class People:
             lambda: self._invoices.mark_uncollectible(self._account.get("invoice", invoice))
         )
 
-    def refund(self, charge: str, amount: int | None = None) -> Thing:
-        """Refund in the dashboard, the whole rest unless `amount` (cents) is given."""
+    def refund(self, charge: str, amount: int | None = None, *, pending: bool = False) -> Thing:
+        """Refund in the dashboard, the whole rest unless `amount` (cents) is given.
+
+        One to a bank account is `pending` for five days, any other where that is said.
+        """
         return self._do(
-            lambda: self._refunds.give_back(self._account.get("charge", charge), amount)
+            lambda: self._refunds.give_back(
+                self._account.get("charge", charge), amount, pending=pending
+            )
         )
+
+    def arrive_refund(self, refund: str) -> Thing:
+        """Let a pending refund arrive now."""
+        return self._do(lambda: self._refunds.arrive(self._account.get("refund", refund)))
+
+    def fail_refund(self, refund: str, reason: str = "unknown") -> Thing:
+        """Let a refund fail, pending or arrived: the payer's bank sends it back."""
+        return self._do(lambda: self._refunds.fail(self._account.get("refund", refund), reason))
+
+    def cancel_refund(self, refund: str) -> Thing:
+        """Cancel a pending refund in the dashboard."""
+        return self._do(lambda: self._refunds.cancel(self._account.get("refund", refund)))
 
     def open_dispute(self, charge: str, amount: int | None = None) -> Thing:
         return self._do(lambda: self._disputes.open(self._account.get("charge", charge), amount))

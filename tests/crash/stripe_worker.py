@@ -27,7 +27,7 @@ import psycopg
 from core.billing.stripe.fetch import fetch_summaries
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.handlers import stripe_handlers
-from core.billing.stripe.purchases import look_at_open
+from core.billing.stripe.looking import look_at_purchases
 from core.billing.stripe.reporting import send
 from core.billing.stripe.reporting.run import report
 from core.billing.stripe.shop import Shop
@@ -150,7 +150,7 @@ WORK: dict[str, Callable[[Connection, Order], None]] = {
         )
     ),
     "look": _with_gateway(
-        lambda connection, gateway, clock: look_at_open(connection, gateway, clock())
+        lambda connection, gateway, clock: look_at_purchases(connection, gateway, clock())
     ),
     "refresh": _with_gateway(
         lambda connection, gateway, clock: refresh(connection, gateway, clock(), Shop().grace)

@@ -1,4 +1,8 @@
-"""Purchases in weeks of life: paid, failed, refunded, disputed, spent; webhooks doubled, late, lost."""
+"""Purchases in weeks of life: paid, failed, refunded, disputed, spent; webhooks doubled, late, lost.
+
+Refunds are pending, arrive, and fail days later, after arrears were repaid or a dispute came; none of it,
+or all of it, is told.
+"""
 
 import random
 from collections.abc import Callable
@@ -12,9 +16,10 @@ from tests.core.billing.ledger_site import bill, pays
 from tests.core.billing.stripe.till import Till
 from tests.factories import User
 
-STEPS = 30
+STEPS = 36
 CENT = NANO // 100
 OPEN_DISPUTES = ("needs_response", "under_review")
+GIVEN_BACK = ("won", "failed", "canceled")
 
 
 class Life:
@@ -34,6 +39,9 @@ class Life:
             self.pay,
             self.settle,
             self.refund,
+            self.refund,
+            self.end_refund,
+            self.fail_refund,
             self.dispute,
             self.close_dispute,
             self.spend,
@@ -68,12 +76,28 @@ class Life:
         charge = self.one("charge", status="succeeded", disputed=False)
         left = charge and charge["amount_captured"] - charge["amount_refunded"]
         if charge and left:
-            self.till.world.people.refund(charge["id"], self.chance.randint(1, left))
+            cents = left if self.chance.random() < 0.3 else self.chance.randint(1, left)
+            pending = self.chance.random() < 0.5
+            self.till.world.people.refund(charge["id"], cents, pending=pending)
+
+    def end_refund(self) -> None:
+        refund = self.one("refund", status="pending")
+        people = self.till.world.people
+        if refund:
+            self.chance.choice((people.arrive_refund, people.cancel_refund))(refund["id"])
+
+    def fail_refund(self) -> None:
+        """A bank sends it back, days later, whether it had arrived or not."""
+        self.till.pass_time(timedelta(days=self.chance.randint(0, 3)))
+        refund = self.one("refund", status=self.chance.choice(("pending", "succeeded")))
+        if refund:
+            self.till.world.people.fail_refund(refund["id"])
 
     def dispute(self) -> None:
         charge = self.one("charge", status="succeeded", disputed=False)
         if charge:
-            amount = self.chance.randint(1, charge["amount"])
+            whole = charge["amount"]
+            amount = whole if self.chance.random() < 0.5 else self.chance.randint(1, whole)
             self.till.world.people.open_dispute(charge["id"], amount)
 
     def close_dispute(self) -> None:
@@ -117,23 +141,22 @@ class Life:
                     for kind in ("refund", "dispute")
                     for each in self.till.world.all(kind)
                     if each["payment_intent"] == session["payment_intent"]
-                    and each["status"] != "won"
+                    and each["status"] not in GIVEN_BACK
                 )
                 kept += max(session["amount_total"] - gone, 0)
         return kept * CENT
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_credits_are_what_stripe_kept_of_the_payments(till: Till, seed: int) -> None:
+def begun(till: Till, seed: int) -> Life:
     who = till.customer()
     till.site.cluster()
     pays(till.site, who, "prepaid", 0)
     till.site.map("a", who, 0)
     till.set_up()
-    life = Life(till, who, seed)
-    for _ in range(STEPS):
-        life.step()
-    till.deliver(fresh=False)
+    return Life(till, who, seed)
+
+
+def must_agree(till: Till, life: Life) -> None:
     till.site.open_windows()
     till.site.must_balance()
     bought = till.site.value(
@@ -144,3 +167,42 @@ def test_credits_are_what_stripe_kept_of_the_payments(till: Till, seed: int) -> 
         "SELECT coalesce(sum(amount_nano - refunded_nano), 0) FROM stripe_purchases"
     )
     assert sums == bought
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_credits_are_what_stripe_kept_of_the_payments(till: Till, seed: int) -> None:
+    life = begun(till, seed)
+    for _ in range(STEPS):
+        life.step()
+    till.deliver(fresh=False)
+    must_agree(till, life)
+    given_back = till.site.value("SELECT count(*) FROM ledger_entries WHERE ref LIKE '%%:returned'")
+    refunds = [each["status"] for each in till.world.all("refund")]
+    till.deliver(lambda events: life.chance.sample(events, len(events)), fresh=False)
+    must_agree(till, life)
+    again = till.site.value("SELECT count(*) FROM ledger_entries WHERE ref LIKE '%%:returned'")
+    assert (again, refunds) == (given_back, [each["status"] for each in till.world.all("refund")])
+
+
+@pytest.mark.parametrize("seed", range(20, 23))
+def test_what_is_known_of_a_payment_follows_its_refunds_without_webhooks(
+    till: Till, seed: int
+) -> None:
+    life = begun(till, seed)
+    charges = []
+    for _ in range(2):
+        life.buy()
+        till.world.people.pay(till.session())
+        charges.append(till.charge())
+    till.pass_time(timedelta(hours=1))
+    till.look()
+    for charge in charges:
+        till.world.people.refund(charge, 100, pending=True)
+    # What is taken back is told once; what becomes of it, never.
+    till.deliver(lambda events: [each for each in events if each["type"] == "charge.refunded"])
+    life.spend()
+    for _ in range(4):
+        life.fail_refund()
+        till.pass_time(timedelta(days=1, hours=1))
+        till.look()
+    must_agree(till, life)

@@ -105,7 +105,8 @@ def buy(
     """Print Stripe's page on which an account pays for credits.
 
     They are credited once Stripe has the payment, at once or (a debit, say) days later. The page is
-    there for a day; the same --key prints it again.
+    there for a day; the same --key prints it again. Without one, so does the same account, amount,
+    currency and day until it is paid; afterwards, and with another of them, it is a new purchase.
     """
     given = CreditsBuy(
         account=who, amount=amount, expires_on=expires_on, key=key, currency=currency

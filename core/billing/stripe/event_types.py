@@ -29,6 +29,9 @@ SNAPSHOT: Final = (
     "invoice.voided",
     "invoice.overdue",
     "charge.refunded",
+    "charge.refund.updated",
+    "refund.failed",
+    "refund.updated",
     "charge.dispute.created",
     "charge.dispute.closed",
 )

@@ -43,11 +43,14 @@ ABOUT_ACCOUNTS: Final = (
 ABOUT_PAYMENTS: Final = (
     "charge.dispute.closed",
     "charge.dispute.created",
+    "charge.refund.updated",
     "charge.refunded",
     "checkout.session.async_payment_failed",
     "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
     "checkout.session.expired",
+    "refund.failed",
+    "refund.updated",
 )
 
 

@@ -134,8 +134,11 @@ def keep_invoice(
     metered = [
         line
         for line in invoice.lines
-        # What is used is billed when it is over; a first invoice may name the month to come.
-        if line.price_id in price_ids and line.end <= invoice.created_at + SLACK
+        # What is used is billed when it is over; a first invoice may name the month to come. A receipt, or
+        # what somebody made by hand, is of no subscription, and bills none whatever its lines say.
+        if invoice.subscription_id is not None
+        and line.price_id in price_ids
+        and line.end <= invoice.created_at + SLACK
     ]
     overdue = invoice.due_at is not None and invoice.due_at <= at
     values = {

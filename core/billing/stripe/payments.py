@@ -18,8 +18,12 @@ CREDITS: Final = "credits"
 PURCHASE: Final = "purchase"
 RETURNED: Final = frozenset({"failed", "canceled"})
 """A refund that did not arrive: the money is ours again."""
-TAKEN: Final = frozenset({"needs_response", "under_review", "lost"})
+TAKEN: Final = frozenset(
+    {"needs_response", "under_review", "lost", "appeal_needs_response", "appeal_under_review"}
+)
 """A dispute in these states has taken the money; an inquiry has not, and one that is won gave it back."""
+DECIDED: Final = ("won", "lost", "warning_closed", "prevented")
+"""A dispute in these states changes no more; any other is looked at again."""
 
 State = Literal["open", "processing", "paid", "failed", "expired"]
 
@@ -52,10 +56,10 @@ class Payment:
     claims: tuple[Claim, ...] = ()
 
 
-async def fetch_payment(gateway: Gateway, session_id: str) -> Payment | None:
-    """Fetch a session with all that was taken back of it; None where there is none."""
+async def find_session(gateway: Gateway, session_id: str) -> Session | None:
+    """Return a session with its payment intent, None where there is none."""
     try:
-        found = await gateway.ask(
+        return await gateway.ask(
             lambda client: client.v1.checkout.sessions.retrieve_async(
                 session_id, {"expand": ["payment_intent"]}
             )
@@ -64,6 +68,13 @@ async def fetch_payment(gateway: Gateway, session_id: str) -> Payment | None:
         if is_gone(fault):
             return None
         raise
+
+
+async def fetch_payment(gateway: Gateway, session_id: str) -> Payment | None:
+    """Fetch a session with all that was taken back of it; None where there is none."""
+    found = await find_session(gateway, session_id)
+    if found is None:
+        return None
     intent = id_of(found.payment_intent)
     claims = await _claims(gateway, intent) if intent and ours(found) is not None else ()
     return _seen(found, claims)

@@ -4,8 +4,8 @@ Whatever tells of a payment (a webhook, the hourly look), the same is done: the 
 with all that was taken back of it, and the books are brought to that.
 """
 
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Final
 
 import psycopg
@@ -21,25 +21,29 @@ from core.billing.stripe.asking import MARK, find_or_make, instant
 from core.billing.stripe.customers import SLACK
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.linking import ensure_customer
-from core.billing.stripe.payments import CREDITS, PURCHASE, fetch_payment, ours, sessions_since
+from core.billing.stripe.payments import (
+    CREDITS,
+    PURCHASE,
+    fetch_payment,
+    find_session,
+    ours,
+    sessions_since,
+)
 from core.billing.stripe.settling import settle_payment
 from core.billing.stripe.site import require_same, require_site
 from core.billing.stripe.units import minor_of_nano, require_billable
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
-from core.errors import Conflict, InputFault, StripeAway, StripeFault, StripeStopped
+from core.errors import Conflict, InputFault
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 from core.money import text_from_nano
 
 _SQL = queries_beside(__file__)
 PRODUCT_NAME: Final = "Hopsworks credits"
-OPEN_AFTER: Final = timedelta(minutes=10)
-"""So long a webhook has to tell of a payment, before it is asked about."""
-LOST_AFTER: Final = timedelta(hours=25)
-"""A session lives a day: a purchase that never got one by then is none."""
-LOOKED_AT_MAX: Final = 500
-AWAY_MAX: Final = 3
+UNPAID: Final = ("open", "processing")
+JOINED_MAX: Final = 5
+"""Purchases that one command finds unpaid in our rows, and ended at Stripe."""
 
 Connection = psycopg.Connection[Any]
 
@@ -69,15 +73,6 @@ class Sale:
     until: datetime | None
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What a look at open purchases found; `faults` are sentences by purchase."""
-
-    looked_at: int = 0
-    settled: int = 0
-    faults: dict[int, str] = field(default_factory=dict)
-
-
 async def buy(
     gateway: Gateway,
     connection: Connection,
@@ -91,7 +86,8 @@ async def buy(
 ) -> Sale:
     """Write the purchase down, then have Stripe make its page; once per key, however often asked.
 
-    The connection is in autocommit and in no transaction.
+    Without a key, one of the same account, amount, currency and date that is not paid yet is what is
+    meant: asking again is trying again. The connection is in autocommit and in no transaction.
     """
     principal.require_admin("sell credits")
     site = require_site(connection)
@@ -103,23 +99,83 @@ async def buy(
             f"{wish.expires_on} is no day to come: credits pay the days before the one they expire"
             f" on, so name {day_of(now) + DAY} or a later one. Nothing was changed."
         )
-    key = reference_of(principal, wish.key)
+    terms = _Terms(account, currency, minor, wish, reference_of(principal, wish.key))
     await require_same(gateway, site)
     if dry_run:
-        return Sale(account, currency, wish.amount_nano, wish.expires_on, None, "open", None, None)
+        return _planned(connection, terms)
     settle_currency(connection, account.no, currency, "These credits are")
-    row = _write_down(connection, principal, account, currency, minor, wish, key, why, now)
-    if row["state"] != "open":
-        return _sale(account, wish, row, None)
-    customer_id = await ensure_customer(
-        gateway, connection, principal, account, site.default_meter, why=why, now=now
+    for _ in range(JOINED_MAX):
+        row, is_joined = _write_down(connection, principal, terms, why, now)
+        if row["state"] not in UNPAID:
+            return _sale(account, wish, row, None)
+        customer_id = await ensure_customer(
+            gateway, connection, principal, account, site.default_meter, why=why, now=now
+        )
+        session = await _session(gateway, row, customer_id, return_url, now)
+        connection.execute(
+            _SQL["keep_session"],
+            {"id": row["id"], "session": session.id, "until": instant(session.expires_at)},
+        )
+        if session.status != "open":
+            row = await _settled(gateway, connection, row, session, now)
+        if not is_joined or row["state"] in UNPAID:
+            return _sale(account, wish, row, session)
+    raise Conflict(
+        f"More than {JOINED_MAX} purchases of {account.label} ended just now; see `hopsmeter stripe"
+        " purchases`, and try again."
     )
-    session = await _session(gateway, row, customer_id, return_url, now)
-    connection.execute(
-        _SQL["keep_session"],
-        {"id": row["id"], "session": session.id, "until": instant(session.expires_at)},
+
+
+async def _settled(
+    gateway: Gateway, connection: Connection, row: dict[str, Any], session: Session, now: datetime
+) -> dict[str, Any]:
+    """Return a purchase whose page is closed as it stands now: no webhook may have told of that."""
+    payment = await fetch_payment(gateway, session.id)
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        settle_payment(connection, payment, now)
+        found = cursor.execute(_SQL["purchase_of_key"], {"key": row["key"]}).fetchone()
+    assert found is not None
+    return found
+
+
+def _planned(connection: Connection, terms: "_Terms") -> Sale:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = terms.joined(cursor)
+    number, state = (row["id"], row["state"]) if row else (None, "open")
+    wish = terms.wish
+    return Sale(
+        terms.account,
+        terms.currency,
+        wish.amount_nano,
+        wish.expires_on,
+        number,
+        state,
+        None,
+        None,
     )
-    return _sale(account, wish, row, session)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What a purchase is of, and the key that a new one of it gets."""
+
+    account: Account
+    currency: str
+    minor: int
+    wish: Wish
+    key: str
+
+    def joined(self, cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return the unpaid purchase that is meant where no key says which; else None."""
+        if self.wish.key is not None:
+            return None
+        values = {
+            "account": self.account.no,
+            "currency": self.currency,
+            "minor": self.minor,
+            "expires": self.wish.expires_on,
+        }
+        return cursor.execute(_SQL["unpaid_purchase"], values).fetchone()
 
 
 def _amount(wish: Wish, currency: str) -> int:
@@ -132,27 +188,27 @@ def _amount(wish: Wish, currency: str) -> int:
 
 
 def _write_down(
-    connection: Connection,
-    principal: Principal,
-    account: Account,
-    currency: str,
-    minor: int,
-    wish: Wish,
-    key: str,
-    why: str,
-    now: datetime,
-) -> dict[str, Any]:
+    connection: Connection, principal: Principal, terms: _Terms, why: str, now: datetime
+) -> tuple[dict[str, Any], bool]:
+    """Return the purchase that is meant, made where there is none, and whether it is another key's."""
+    wish, account = terms.wish, terms.account
     values = {
-        "key": key,
+        "key": terms.key,
         "account": account.no,
-        "currency": currency,
-        "minor": minor,
+        "currency": terms.currency,
+        "minor": terms.minor,
         "expires": wish.expires_on,
         "now": now,
         "by": principal.actor,
     }
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        made = cursor.execute(_SQL["begin_purchase"], values).fetchone()
+        # Two who ask at once for the same take turns, or each would make one.
+        cursor.execute(_SQL["hold_account"], values)
+        known = cursor.execute(_SQL["purchase_of_key"], values).fetchone()
+        joined = None if known else terms.joined(cursor)
+        if joined is not None:
+            return joined, True
+        made = None if known else cursor.execute(_SQL["begin_purchase"], values).fetchone()
         if made is not None:
             record(
                 connection,
@@ -161,21 +217,27 @@ def _write_down(
                 f"account {account.id}",
                 after={
                     "amount_nano": wish.amount_nano,
-                    "currency": currency,
+                    "currency": terms.currency,
                     "expires_on": str(wish.expires_on) if wish.expires_on else None,
-                    "key": key,
+                    "key": terms.key,
                 },
                 why=why,
             )
-            return made
-        known = cursor.execute(_SQL["purchase_of_key"], {"key": key}).fetchone()
+            return made, False
+        # Another account's command may have taken the key meanwhile.
+        known = known or cursor.execute(_SQL["purchase_of_key"], values).fetchone()
     assert known is not None
-    same = ("account_no", account.no), ("asked_minor", minor), ("lot_expires_on", wish.expires_on)
+    same = (
+        ("account_no", account.no),
+        ("asked_minor", terms.minor),
+        ("lot_expires_on", wish.expires_on),
+    )
     if any(known[column] != value for column, value in same):
         raise Conflict(
-            f"The key {key} stands for another purchase; use one of its own. Nothing was changed."
+            f"The key {terms.key} stands for another purchase; use one of its own. Nothing was"
+            " changed."
         )
-    return known
+    return known, False
 
 
 async def _session(
@@ -197,10 +259,14 @@ async def _session(
         ],
         "metadata": metadata,
         "payment_intent_data": {"metadata": metadata},
+        # A receipt for whoever paid: an invoice of no subscription, which bills no usage.
+        "invoice_creation": {"enabled": True, "invoice_data": {"metadata": metadata}},
         "success_url": return_url,
     }
 
     async def look() -> Session | None:
+        if row["session_id"] is not None:
+            return await find_session(gateway, row["session_id"])
         known = await sessions_since(gateway, customer_id, row["created_at"] - SLACK)
         return next((each for each in known if ours(each) == row["id"]), None)
 
@@ -214,58 +280,13 @@ async def _session(
 
 def _sale(account: Account, wish: Wish, row: dict[str, Any], session: Session | None) -> Sale:
     open_one = session if session is not None and session.status == "open" else None
-    state = row["state"]
-    if session is not None and session.status == "expired":
-        state = "expired"
     return Sale(
         account,
         row["currency"],
         wish.amount_nano,
         wish.expires_on,
         row["id"],
-        state,
+        row["state"],
         open_one.url if open_one else None,
         instant(open_one.expires_at) if open_one else None,
     )
-
-
-async def look_at_open(
-    connection: Connection, gateway: Gateway, now: datetime, *, purchases_max: int = LOOKED_AT_MAX
-) -> Looked:
-    """Ask about purchases that are open for a while: their webhooks may be lost, or still to come."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            _SQL["open_purchases"], {"before": now - OPEN_AFTER, "limit": purchases_max}
-        ).fetchall()
-    settled, faults, away = 0, {}, 0
-    for row in rows:
-        try:
-            settled += await _look_at(connection, gateway, row, now)
-        except StripeStopped:
-            raise
-        except StripeFault as fault:
-            faults[row["id"]] = fault.message
-            away += isinstance(fault, StripeAway)
-            if away >= AWAY_MAX:
-                break
-        except (Conflict, InputFault) as fault:
-            faults[row["id"]] = fault.message
-    return Looked(len(rows), settled, faults)
-
-
-async def _look_at(
-    connection: Connection, gateway: Gateway, row: dict[str, Any], now: datetime
-) -> bool:
-    session_id = row["session_id"]
-    if session_id is None and row["customer_id"] is not None:
-        known = await sessions_since(gateway, row["customer_id"], row["created_at"] - SLACK)
-        session_id = next((each.id for each in known if ours(each) == row["id"]), None)
-    if session_id is None:
-        if now - row["created_at"] < LOST_AFTER:
-            return False
-        connection.execute(_SQL["purchase_lost"], {"id": row["id"], "now": now})
-        return True
-    payment = await fetch_payment(gateway, session_id)
-    with connection.transaction():
-        settle_payment(connection, payment, now)
-    return payment is not None and payment.state not in ("open", "processing")

@@ -20,7 +20,7 @@ Connection = psycopg.Connection[Any]
 
 
 def settle_payment(connection: Connection, payment: Payment | None, at: datetime) -> str:
-    """Credit what is paid, take back what was refunded or disputed, give back what was won.
+    """Credit what is paid, take back what was refunded or disputed, give back what was won or failed.
 
     Inside the caller's transaction; `at` is the moment before the payment was fetched. What was
     fetched earlier than what is known changes nothing. Returns what it came to, in a sentence.
@@ -40,8 +40,7 @@ def settle_payment(connection: Connection, payment: Payment | None, at: datetime
             _SQL["keep_purchase"], {**_kept(row, payment, at), "state": payment.state}
         )
         return "; ".join(said)
-    # What came back first: a payment that was won back may have been refunded since, which Stripe
-    # does not do while a dispute holds it.
+    # What came back first: it leaves room for what holds, which together is no more than was paid.
     for claim in sorted(payment.claims, key=lambda each: each.holds):
         said += _claim(connection, row, payment, claim, at)
     connection.execute(_SQL["keep_purchase"], {**_kept(row, payment, at), "state": "paid"})
@@ -120,32 +119,67 @@ def _credit(connection: Connection, row: dict[str, Any], payment: Payment, at: d
 def _claim(
     connection: Connection, row: dict[str, Any], payment: Payment, claim: Claim, at: datetime
 ) -> list[str]:
-    """Bring one refund or dispute to the books; each once, and together no more than was paid."""
+    """Bring one refund or dispute to the books: while it holds, all of it is taken, as far as there is room.
+
+    It is taken in one post, but for one that had to wait for room: a dispute of a payment whose refund
+    failed later. A post is given back once; what holds again afterwards is a post of its own.
+    """
+    _keep_claim(connection, row, claim, at)
     known = connection.execute(
-        _SQL["posted_of_claim"], {"account": row["account_no"], "ref": claim.id}
+        _SQL["posted_of_claim"], {"account": row["account_no"], "claim": claim.id}
     ).fetchone()
     assert known is not None
-    posted_nano, returned = known
+    taken_nano, posts = known
     word = f"{claim.kind} {claim.id} ({claim.word})"
-    if claim.holds and not posted_nano:
-        wanted_nano = nano_of_minor(claim.minor, payment.currency)
-        amount_nano = min(wanted_nano, row["amount_nano"] - row["refunded_nano"])
-        if amount_nano <= 0:
-            return [f"{word}: all of it was taken back before"]
-        return [f"{word}: {_take(connection, row, payment, claim, amount_nano, at)}"]
-    if not claim.holds and posted_nano and not returned:
-        give_back_refund(
+    if not claim.holds:
+        if not taken_nano:
+            return []
+        back_nano = _give_back(connection, row, claim, posts, at)
+        return [f"{word}: {text_from_nano(back_nano)} {payment.currency} given back"]
+    lacking_nano = nano_of_minor(claim.minor, payment.currency) - taken_nano
+    amount_nano = min(lacking_nano, row["amount_nano"] - row["refunded_nano"])
+    if amount_nano > 0:
+        key = _key_of(claim, posts + 1)
+        return [f"{word}: {_take(connection, row, payment, claim, key, amount_nano, at)}"]
+    return [] if taken_nano else [f"{word}: all of it was taken back before"]
+
+
+def _key_of(claim: Claim, post: int) -> str:
+    return claim.id if post == 1 else f"{claim.id}:{post}"
+
+
+def _keep_claim(connection: Connection, row: dict[str, Any], claim: Claim, at: datetime) -> None:
+    values = {
+        "id": claim.id,
+        "purchase": row["id"],
+        "kind": claim.kind,
+        "minor": claim.minor,
+        "status": claim.word,
+        "holds": claim.holds,
+        "created_at": claim.created_at,
+        "at": at,
+    }
+    connection.execute(_SQL["keep_claim"], values)
+
+
+def _give_back(
+    connection: Connection, row: dict[str, Any], claim: Claim, posts: int, at: datetime
+) -> int:
+    """Give back each post of a claim that was not given back yet; how much that was."""
+    back_nano = 0
+    for post in range(1, posts + 1):
+        done = give_back_refund(
             connection,
             DAEMON,
             account=row["account_id"],
-            refund_key=claim.id,
+            refund_key=_key_of(claim, post),
             expires_on=row["lot_expires_on"],
             why=f"{claim.kind} {claim.word}",
             now=at,
         )
-        row["refunded_nano"] -= posted_nano
-        return [f"{word}: {text_from_nano(posted_nano)} {payment.currency} given back"]
-    return []
+        back_nano += done.amount_nano if done else 0
+    row["refunded_nano"] -= back_nano
+    return back_nano
 
 
 def _take(
@@ -153,6 +187,7 @@ def _take(
     row: dict[str, Any],
     payment: Payment,
     claim: Claim,
+    key: str,
     amount_nano: int,
     at: datetime,
 ) -> str:
@@ -164,7 +199,7 @@ def _take(
         account=row["account_id"],
         amount_nano=amount_nano,
         lot=lot[0],
-        key=claim.id,
+        key=key,
         why=f"{claim.kind} at Stripe",
         now=at,
     )

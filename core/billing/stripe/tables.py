@@ -248,3 +248,19 @@ class StripePurchase(Table, table=True):
     created_by: Words
     expires_at: dt.datetime | None = None
     fetched_at: dt.datetime | None = None
+
+
+class StripeClaim(Table, table=True):
+    """A refund or a dispute of a purchase, as last fetched; `holds` while the money is gone."""
+
+    __tablename__ = "stripe_claims"
+    __table_args__ = (Index("stripe_claims_purchase", "purchase_id"),)
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    purchase_id: int = Field(sa_type=BigInteger, foreign_key=column_of(StripePurchase, "id"))
+    kind: Words
+    minor: Big
+    status: Words
+    holds: bool
+    created_at: dt.datetime
+    fetched_at: dt.datetime

@@ -10,6 +10,7 @@ import psycopg
 from core.billing.stripe.lag import LAG
 from core.billing.stripe.units import NOT_TAKEN, UNIT_NANO, minor_nano
 from core.books.lines import NAMED_MAX, CheckLine, Span
+from core.books.stripe.purchases import purchases_agree
 from core.db.queries import queries_beside
 from core.money import exact_from_nano, text_from_nano
 
@@ -42,13 +43,17 @@ def receivable_told(connection: Connection, span: Span) -> CheckLine:
 
 
 def stripe_agrees(connection: Connection, span: Span) -> CheckLine:
-    """8: what Stripe says it has of each day is what it accepted, and what it billed what is counted."""
+    """8: what Stripe says it has of each day is what it accepted, and what it billed what is counted.
+
+    And what it kept of each purchase is what was credited, less what was taken back.
+    """
     if not _is_set_up(connection):
         return CheckLine(8, _AGREES, ok=True, detail=_NOT_SET_UP)
     days, wrong = _summaries(connection, span)
     invoices, billed_wrong = _invoices(connection, span)
-    wrong += billed_wrong
-    return CheckLine(8, _AGREES, not wrong, ", ".join([*days, *invoices]), tuple(wrong))
+    bought, bought_wrong = purchases_agree(connection)
+    wrong += billed_wrong + bought_wrong
+    return CheckLine(8, _AGREES, not wrong, ", ".join([*days, *invoices, *bought]), tuple(wrong))
 
 
 def _is_set_up(connection: Connection) -> bool:

@@ -349,3 +349,29 @@ FROM hopsmeter.stripe_reports WHERE entry_id = %(entry)s ORDER BY id LIMIT 1;
 -- What was settled by hand with an entry.
 SELECT id, from_day, to_day, amount_nano, kind, invoice_id, entry_id, at, by, why
 FROM hopsmeter.stripe_moves WHERE entry_id = %(entry)s ORDER BY id LIMIT 1;
+
+-- name: purchases_compared
+-- Purchases that are credited, with what the ledger has of each (came, taken back and not given back), and what
+-- Stripe, as last fetched, has given back or lost of the payment.
+WITH refunds AS MATERIALIZED (
+    SELECT id, account_no, reverses, amount_nano FROM hopsmeter.ledger_entries WHERE contra = 15),
+moved AS (
+    SELECT account_no, reverses AS entry_id, amount_nano FROM refunds WHERE amount_nano < 0
+    UNION ALL
+    SELECT t.account_no, t.reverses, b.amount_nano
+    FROM refunds b JOIN refunds t ON t.id = b.reverses AND t.account_no = b.account_no
+    WHERE b.amount_nano > 0),
+taken AS (
+    SELECT account_no, entry_id, -sum(amount_nano)::bigint AS nano FROM moved GROUP BY 1, 2),
+claimed AS (
+    SELECT purchase_id, sum(minor) FILTER (WHERE holds)::bigint AS minor FROM hopsmeter.stripe_claims
+    GROUP BY 1)
+SELECT coalesce(u.id, 'account ' || p.account_no), p.id, p.currency, p.amount_nano,
+       coalesce(e.amount_nano, 0), p.refunded_nano, coalesce(t.nano, 0), coalesce(c.minor, 0)
+FROM hopsmeter.stripe_purchases p
+LEFT JOIN hopsmeter.users u ON u.no = p.account_no
+LEFT JOIN hopsmeter.ledger_entries e ON e.id = p.entry_id AND e.account_no = p.account_no
+                                    AND e.contra = 12 AND e.ref = p.session_id
+LEFT JOIN taken t ON t.account_no = p.account_no AND t.entry_id = p.entry_id
+LEFT JOIN claimed c ON c.purchase_id = p.id
+WHERE p.state = 'paid' ORDER BY p.id;

@@ -1,11 +1,16 @@
 """Stripe: set up, looked at, accounts linked to it. What asks Stripe runs before the transaction."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import psycopg
 
 from core.billing.stripe import catalogue, linking, overview, purchases
 from core.billing.stripe.catalogue import Found
+from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.linking import Linked, Wish
 from core.billing.stripe.overview import Overview
 from core.billing.stripe.purchases import Sale
@@ -14,18 +19,67 @@ from core.billing.stripe.state import keep_account
 from core.clock import day_of, parse_day
 from core.commands.arguments import AccountNamed, CreditsBuy, StripeLink, StripeSetup, StripeShow
 from core.commands.kinds import Result, Task
+from core.identity.principal import Principal
 from core.money import exact_from_nano, nano_from_text
+
+Answer = TypeVar("Answer")
+Done_co = TypeVar("Done_co", covariant=True)
+Wished_contra = TypeVar("Wished_contra", contravariant=True)
+
+
+class Steps(Protocol[Wished_contra, Done_co]):
+    """What goes on step by step at Stripe, and keeps each."""
+
+    async def __call__(
+        self,
+        gateway: Gateway,
+        connection: psycopg.Connection[Any],
+        principal: Principal,
+        wish: Wished_contra,
+        *,
+        return_url: str,
+        why: str,
+        now: datetime,
+        dry_run: bool,
+    ) -> Done_co: ...
+
+
+def _asked(task: Task[Any], ask: Callable[[Gateway], Awaitable[Answer]]) -> Answer:
+    """Ask Stripe by a gateway of the command's own."""
+
+    async def run() -> Answer:
+        async with task.works.stripe.gateway() as gateway:
+            return await ask(gateway)
+
+    return asyncio.run(run())
+
+
+def _gone_through(
+    task: Task[Any], steps: Steps[Wished_contra, Done_co], wish: Wished_contra
+) -> Done_co:
+    """Go through steps as far as they get, as the command says."""
+    return _asked(
+        task,
+        lambda gateway: steps(
+            gateway,
+            task.connection,
+            task.principal,
+            wish,
+            return_url=task.works.stripe.return_url,
+            why=task.why,
+            now=task.now,
+            dry_run=task.dry_run,
+        ),
+    )
 
 
 def build(task: Task[StripeSetup]) -> Found:
     """Make at Stripe what is missing there."""
     currencies = catalogue.currencies_in_use(task.connection, task.arguments.currencies)
-
-    async def run() -> Found:
-        async with task.works.stripe.gateway() as gateway:
-            return await catalogue.build(gateway, task.connection, currencies, dry_run=task.dry_run)
-
-    return asyncio.run(run())
+    return _asked(
+        task,
+        lambda gateway: catalogue.build(gateway, task.connection, currencies, dry_run=task.dry_run),
+    )
 
 
 def set_up(task: Task[StripeSetup]) -> Result:
@@ -52,11 +106,7 @@ def set_up(task: Task[StripeSetup]) -> Result:
 
 
 def look(task: Task[StripeShow]) -> Overview:
-    async def run() -> Overview:
-        async with task.works.stripe.gateway() as gateway:
-            return await overview.look(gateway, task.connection)
-
-    return asyncio.run(run())
+    return _asked(task, lambda gateway: overview.look(gateway, task.connection))
 
 
 def show(task: Task[StripeShow]) -> Result:
@@ -70,21 +120,7 @@ def go(task: Task[StripeLink]) -> Linked:
     """Go on with the link as far as it gets; each step is kept by itself."""
     given = task.arguments
     wish = Wish(given.account, given.customer, given.subscription, given.meter, given.currency)
-
-    async def run() -> Linked:
-        async with task.works.stripe.gateway() as gateway:
-            return await linking.link(
-                gateway,
-                task.connection,
-                task.principal,
-                wish,
-                return_url=task.works.stripe.return_url,
-                why=task.why,
-                now=task.now,
-                dry_run=task.dry_run,
-            )
-
-    return asyncio.run(run())
+    return _gone_through(task, linking.link, wish)
 
 
 def link(task: Task[StripeLink]) -> Result:
@@ -132,28 +168,19 @@ def buy(task: Task[CreditsBuy]) -> Sale:
         given.key,
         given.currency,
     )
-
-    async def run() -> Sale:
-        async with task.works.stripe.gateway() as gateway:
-            return await purchases.buy(
-                gateway,
-                task.connection,
-                task.principal,
-                wish,
-                return_url=task.works.stripe.return_url,
-                why=task.why,
-                now=task.now,
-                dry_run=task.dry_run,
-            )
-
-    return asyncio.run(run())
+    return _gone_through(task, purchases.buy, wish)
 
 
 def bought(task: Task[CreditsBuy]) -> Result:
     """Say where it is paid."""
     sale: Sale = task.gathered
     amount = f"{exact_from_nano(sale.amount_nano)} {sale.currency} of credits"
-    if task.dry_run:
+    if task.dry_run and sale.purchase_id is not None:
+        said = (
+            f"{sale.account.label} would get the page of the purchase {sale.purchase_id} of {amount},"
+            f" which is {sale.state}."
+        )
+    elif task.dry_run:
         said = f"{sale.account.label} would get a page to pay {amount} on."
     elif sale.url:
         said = f"{sale.account.label} pays {amount} here, until {sale.until:%Y-%m-%d %H:%MZ}: {sale.url}"

@@ -7,6 +7,7 @@ import pytest
 from stripe import InvalidRequestError, StripeClient
 
 from sandbox.clock import WorldClock
+from sandbox.stripe.errors import StripeError
 from sandbox.stripe.world import StripeWorld
 from tests.sandbox.stripe.shop import Shop
 
@@ -177,6 +178,48 @@ def test_refunds_come_in_parts_up_to_what_was_paid(
     assert (after.refunded, after.amount_refunded) == (True, 10_000)
     assert [refund.amount for refund in after.refunds.data] == [7_000, 3_000]
     assert kinds(stripe, "charge.refunded") == ["charge.refunded"] * 2
+
+
+def test_a_refund_to_a_bank_account_is_pending_and_may_fail_after_it_arrived(
+    client: StripeClient, stripe: StripeWorld, clock: WorldClock, session: str
+) -> None:
+    stripe.people.pay(session, "sepa_debit")
+    stripe.people.settle(session)
+    intent = str(client.v1.checkout.sessions.retrieve(session).payment_intent)
+    refund = client.v1.refunds.create({"payment_intent": intent, "amount": 4_000})
+    assert (refund.status, refund.pending_reason) == ("pending", "processing")
+    clock.advance(timedelta(days=6))
+    arrived = client.v1.refunds.retrieve(refund.id)
+    assert arrived.status == "succeeded"
+    stripe.people.fail_refund(refund.id, "declined")
+    failed = client.v1.refunds.retrieve(refund.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "declined")
+    assert kinds(stripe, "refund.") == [
+        "refund.created",
+        "refund.updated",
+        "refund.updated",
+        "refund.failed",
+    ]
+    assert kinds(stripe, "charge.refund.") == ["charge.refund.updated"] * 2
+    charge = client.v1.charges.retrieve(str(refund.charge))
+    assert (charge.refunded, charge.amount_refunded) == (False, 0)
+    with pytest.raises(StripeError, match="The refund is failed"):
+        stripe.people.fail_refund(refund.id)
+
+
+def test_a_refund_is_pending_on_demand_and_can_be_cancelled_until_it_arrives(
+    client: StripeClient, stripe: StripeWorld, session: str
+) -> None:
+    stripe.people.pay(session)
+    intent = str(client.v1.checkout.sessions.retrieve(session).payment_intent)
+    charge = str(client.v1.payment_intents.retrieve(intent).latest_charge)
+    first, second = (stripe.people.refund(charge, 1_000, pending=True)["id"] for _ in range(2))
+    stripe.people.cancel_refund(first)
+    assert client.v1.refunds.retrieve(first).status == "canceled"
+    stripe.people.arrive_refund(second)
+    with pytest.raises(StripeError, match="it must be pending"):
+        stripe.people.cancel_refund(second)
+    assert client.v1.charges.retrieve(charge).amount_refunded == 1_000
 
 
 @pytest.mark.parametrize("outcome", ["won", "lost"])

@@ -58,6 +58,13 @@ def test_stripe_of_a_world_lives_by_the_worlds_clock() -> None:
 
 def test_control_offers_what_people_do() -> None:
     wanted = {"pay", "settle", "abandon", "complete_setup", "remove_card", "decline_cards"}
-    wanted |= {"pay_invoice", "refund", "open_dispute", "close_dispute", "roll_secret"}
+    wanted |= {
+        "pay_invoice",
+        "refund",
+        "fail_refund",
+        "open_dispute",
+        "close_dispute",
+        "roll_secret",
+    }
     wanted |= {"cancel_subscription", "pause_subscription", "resume_subscription"}
     assert wanted <= set(actions())

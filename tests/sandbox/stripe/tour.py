@@ -131,10 +131,10 @@ class Tour:
             self.session, {"expand": ["line_items", "payment_intent.latest_charge", "invoice"]}
         )
         self.v1.checkout.sessions.line_items.list(self.session)
-        for succeeds in (True, False):
-            late = self._session()
-            self.stripe.people.pay(late, "sepa_debit")
-            self.stripe.people.settle(late, succeeds=succeeds)
+        for succeeds in (False, True):
+            self.late = self._session()
+            self.stripe.people.pay(self.late, "sepa_debit")
+            self.stripe.people.settle(self.late, succeeds=succeeds)
         self.v1.checkout.sessions.expire(self._session())
         self.v1.checkout.sessions.list({"customer": self.customer})
 
@@ -215,6 +215,19 @@ class Tour:
         v1.disputes.close(self.stripe.people.open_dispute(str(charge))["id"])
         v1.disputes.list()
         v1.refunds.list({"charge": str(refund.charge)})
+        self.fail_refunds()
+
+    def fail_refunds(self) -> None:
+        v1, people = self.v1, self.stripe.people
+        session = v1.checkout.sessions.retrieve(self.late)
+        to_bank = {"payment_intent": str(session.payment_intent), "amount": 500}
+        ids = [v1.refunds.create(to_bank).id for _ in range(3)]  # type: ignore[arg-type]  # a TypedDict, built by part
+        v1.refunds.retrieve(ids[0])
+        people.arrive_refund(ids[0])
+        people.fail_refund(ids[0], "lost_or_stolen_card")
+        people.fail_refund(ids[1])
+        people.cancel_refund(ids[2])
+        v1.refunds.list({"payment_intent": str(session.payment_intent)})
 
     def bill(self) -> None:
         v1, clock = self.v1, self.stripe.clock

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from stripe import StripeClient
 
-from core.billing.stripe.gateway import Door
+from core.billing.stripe.event_types import SNAPSHOT
+from core.billing.stripe.gateway import API_VERSION, Door
 from core.billing.stripe.shop import Shop
 from core.secret import Secret
 from sandbox.clock import WorldClock
@@ -62,6 +65,24 @@ def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> 
     assert "is not parked" in refused.output
 
 
+def test_an_endpoint_that_is_not_told_of_failed_refunds_is_shown(
+    run: Run, office: Connection, world: StripeWorld
+) -> None:
+    del office
+    run("stripe", "setup")
+    told = sorted(set(SNAPSHOT) - {"refund.failed", "refund.updated"})
+    bases: Any = world.base_addresses
+    client = StripeClient(world.api_key, base_addresses=bases)
+    asked: Any = {
+        "url": "http://127.0.0.1:9/webhooks/stripe",
+        "enabled_events": told,
+        "api_version": API_VERSION,
+    }
+    client.v1.webhook_endpoints.create(asked)
+    shown = run("stripe", "show").stdout
+    assert "/webhooks/stripe is not told of: refund.failed, refund.updated." in shown
+
+
 def test_credits_are_sold_by_a_page(run: Run, office: Connection, world: StripeWorld) -> None:
     del office
     run("stripe", "setup")
@@ -75,5 +96,10 @@ def test_credits_are_sold_by_a_page(run: Run, office: Connection, world: StripeW
     (line,) = json.loads(run("stripe", "purchases", ANNA, "--json").stdout)
     assert (line["state"], line["asked_minor"], line["key"]) == ("open", 2500, "order-1")
     assert "order-1" in run("stripe", "purchases").stdout
+    keyless = ("credits", "buy", ANNA, "30", *WHY)
+    page = run(*keyless).stdout
+    assert run(*keyless).stdout == page
+    assert "would get the page of the purchase 2 of 30.00 EUR" in run(*keyless, "--dry-run").stdout
+    assert len(world.all("checkout.session")) == 2
     fine = run("credits", "buy", ANNA, "1.005", *WHY, exit_code=1)
     assert "finer than the smallest coin of EUR" in fine.output

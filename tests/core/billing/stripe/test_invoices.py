@@ -31,3 +31,18 @@ def test_only_usage_that_is_over_counts_as_billed(
     assert keep_invoice(connection, anna.no, invoice, {"price_1"}, made_at)
     row = connection.execute("SELECT units, usage_end FROM hopsmeter.stripe_invoices").fetchone()
     assert row == (units, MONTH_END if units else None)
+
+
+def test_an_invoice_of_no_subscription_bills_no_usage_whatever_its_lines_say(
+    database: Database,
+) -> None:
+    connection = database.connect()
+    anna = factories.add_user(connection)
+    receipt = InvoiceSeen(
+        *("in_1", "cus_1", None, None, "paid", "USD"),
+        (Line("price_1", 7, 0, MADE, MADE),),
+        *(0, 0, MONTH_END, MONTH_END, True, None),
+    )
+    assert keep_invoice(connection, anna.no, receipt, {"price_1"}, MONTH_END)
+    row = connection.execute("SELECT units, usage_end FROM hopsmeter.stripe_invoices").fetchone()
+    assert row == (None, None)

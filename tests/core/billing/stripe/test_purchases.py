@@ -2,12 +2,16 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from core.billing.stripe.purchases import Wish, buy
 from core.errors import Conflict, InputFault, StripeFault
+from core.identity.principal import Principal
+from core.money import NANO
 from tests.core.billing.ledger_site import bill, books, lots, pays
 from tests.core.billing.stripe.till import Till
 from tests.factories import User
@@ -168,6 +172,138 @@ def test_the_same_key_is_the_same_purchase(till: Till, anna: User) -> None:
     till.deliver()
     again = till.buy(anna)
     assert (again.state, again.url) == ("paid", None)
+
+
+def test_asking_again_without_a_key_is_the_same_purchase_until_it_is_paid(
+    till: Till, anna: User
+) -> None:
+    first = till.buy(anna, key=None)
+    assert first.url is not None
+    assert till.buy(anna, key=None).url == first.url
+    planned = till.buy(anna, key=None, dry_run=True)
+    assert (planned.purchase_id, planned.state) == (first.purchase_id, "open")
+    others = [
+        till.buy(anna, 50, key=None),
+        till.buy(anna, key=None, expires_on=date(2027, 1, 1)),
+        till.buy(anna, key="order-2"),
+    ]
+    assert len({each.purchase_id for each in (first, *others)}) == 4
+    till.world.people.pay(till.world.all("checkout.session")[0]["id"])
+    till.deliver()
+    joined = till.buy(anna, key=None)
+    assert joined.purchase_id == others[-1].purchase_id  # whoever began it, it is unpaid
+    till.world.people.pay(till.session())
+    till.deliver()
+    new = till.buy(anna, key=None)
+    assert new.purchase_id not in {each.purchase_id for each in (first, *others)}
+    assert new.url is not None
+    assert balanced(till, anna) == {"credits": 200}
+
+
+@pytest.mark.parametrize("how", ["pay", "abandon"])
+def test_asking_again_sees_what_no_webhook_has_told_yet(till: Till, anna: User, how: str) -> None:
+    first = till.buy(anna, key=None)
+    getattr(till.world.people, how)(till.session())
+    second = till.buy(anna, key=None)
+    assert second.url is not None
+    assert second.purchase_id != first.purchase_id
+    assert balanced(till, anna) == ({"credits": 100} if how == "pay" else {})
+    till.deliver(doubled)
+    assert balanced(till, anna) == ({"credits": 100} if how == "pay" else {})
+
+
+def test_a_page_that_is_over_is_followed_by_a_new_purchase(till: Till, anna: User) -> None:
+    first = till.buy(anna, key=None)
+    till.pass_time(25 * HOUR)
+    second = till.buy(anna, key=None)
+    assert second.url is not None
+    assert second.purchase_id != first.purchase_id
+    rows = till.site.all("SELECT state FROM stripe_purchases ORDER BY id")
+    assert [row["state"] for row in rows] == ["expired", "open"]
+
+
+def test_a_debit_under_way_is_not_asked_for_again(till: Till, anna: User) -> None:
+    first = till.buy(anna, key=None)
+    till.world.people.pay(till.session(), "sepa_debit")
+    again = till.buy(anna, key=None)
+    assert (again.purchase_id, again.state, again.url) == (first.purchase_id, "processing", None)
+    till.world.people.settle(till.session(), succeeds=False)
+    till.deliver()
+    assert till.buy(anna, key=None).purchase_id != first.purchase_id
+
+
+@pytest.mark.parametrize("kind", ["error_500_before", "cut_before", "cut_after"])
+def test_asking_again_completes_what_was_begun_when_stripe_was_away(
+    till: Till, anna: User, kind: str
+) -> None:
+    number = till.world.faults.add(kind, method="POST", path="/v1/checkout/sessions")
+    with pytest.raises(StripeFault):
+        till.buy(anna, key=None)
+    till.world.faults.remove(number)
+    till.pass_time(HOUR)
+    sale = till.buy(anna, key=None)
+    assert sale.url is not None
+    assert till.count("checkout.session") == 1
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 1
+
+
+def test_two_who_ask_at_once_get_one_purchase(till: Till, anna: User) -> None:
+    till.buy(anna, 7, key="first")  # the customer is there
+
+    def ask(number: int) -> int | None:
+        asker = Principal("admin", "auth0|admin", command_id=100 + number)
+        with till.site.open() as connection:
+            wish = Wish(anna.id, 100 * NANO)
+            sale = till.run(
+                lambda it: buy(
+                    *(it, connection, asker, wish),
+                    return_url="https://example.test",
+                    why="asked for",
+                    now=till.clock(),
+                    dry_run=False,
+                )
+            )
+        return sale.purchase_id
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(ask, range(4)))) == 1
+    assert till.count("checkout.session") == 2
+
+
+def test_a_receipt_is_made_for_whoever_pays_and_never_taken_for_usage(
+    till: Till, anna: User
+) -> None:
+    linked = till.link(anna)
+    till.world.people.add_card(linked.customer_id or "")
+    till.use(linked, 5_000_000)
+    for key, by in (("one", "card"), ("two", "sepa_debit")):
+        till.buy(anna, key=key)
+        till.world.people.pay(till.session(), by)
+    till.world.people.settle(till.session())
+    till.deliver()
+    receipts = [each for each in till.world.all("invoice") if each["parent"] is None]
+    assert [each["amount_paid"] for each in receipts] == [10_000, 10_000]
+    assert [each["metadata"] for each in receipts] == [
+        each["metadata"] for each in till.world.all("checkout.session")[-2:]
+    ]
+    till.pass_time(32 * DAY)
+    till.deliver()
+    till.refresh()
+    kept = till.site.all(
+        "SELECT id, units, usage_start, compared_at, subscription_id FROM stripe_invoices"
+        " WHERE id = ANY (%s)",
+        [each["id"] for each in receipts],
+    )
+    nothing = dict.fromkeys(("units", "usage_start", "compared_at", "subscription_id"))
+    assert [{name: row[name] for name in nothing} for row in kept] == [nothing, nothing]
+    assert [row["units"] for row in till.site.all("SELECT units FROM stripe_invoices")].count(
+        5_000_000
+    ) == 1
+    assert till.standing(anna) == ("good", "")
+    assert till.site.value(
+        "SELECT hopsmeter.stripe_final_invoice(%s, '2026-03-01')", anna.no
+    ) not in {each["id"] for each in receipts}
+    assert balanced(till, anna) == {"credits": 200}
 
 
 def test_what_cannot_be_bought_is_refused_and_nothing_is_written(till: Till, anna: User) -> None:

@@ -145,7 +145,7 @@ def test_what_is_no_event_is_refused_by_what_it_lacks() -> None:
 
 def test_each_type_that_is_asked_for_has_a_handler() -> None:
     assert set(stripe_handlers()) == KNOWN == {*SNAPSHOT, *THIN}
-    assert len(KNOWN) == 30
+    assert len(KNOWN) == 33
 
 
 def write(path: Path, content: str, mode: int = 0o400) -> Path:

@@ -14,7 +14,8 @@ from core.billing.stripe.catalogue import SetUp
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.handlers import stripe_handlers
 from core.billing.stripe.linking import Linked, Wish, link
-from core.billing.stripe.purchases import Looked, Sale, buy, look_at_open
+from core.billing.stripe.looking import Looked, look_at_purchases
+from core.billing.stripe.purchases import Sale, buy
 from core.billing.stripe.reading import read_event
 from core.billing.stripe.site import MeterKind
 from core.billing.stripe.state import Refreshed, keep_account, refresh
@@ -158,7 +159,7 @@ class Till:
 
     def look(self) -> Looked:
         """As the hourly job does."""
-        return self.run(lambda it: look_at_open(self.site.connection, it, self.clock()))
+        return self.run(lambda it: look_at_purchases(self.site.connection, it, self.clock()))
 
     def deliver(self, order: Callable[[list[Any]], list[Any]] = list, *, fresh: bool = True) -> int:
         """Take in the events of Stripe's since the last time (or all), and handle them; how many."""
