@@ -189,10 +189,13 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
         )
 
     try:
-        await gateway.ask(create, tries_max=TRIES_MAX)
+        event = await gateway.ask(create, tries_max=TRIES_MAX)
     except StripeRefused as fault:
         if not is_there(fault):
             raise
+        return
+    if event.to_dict().get("identifier") != report.identifier:
+        raise StripeAway("What answered is not Stripe: it names another event than the one sent.")
 
 
 def is_there(fault: StripeRefused) -> bool:
