@@ -7,10 +7,10 @@ write carries an idempotency key made from our own ids, so that trying it again 
 import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 import stripe
@@ -42,6 +42,11 @@ _KEY: Final = re.compile(rb"(sk|rk)_[A-Za-z0-9_]{4,500}")
 question would fail as if Stripe were away."""
 STOPPING_CODES: Final = frozenset(
     {"api_key_expired", "platform_api_key_expired", "account_invalid", "testmode_charges_only"}
+)
+
+_NOT_STRIPE: Final = (
+    "What answered is not Stripe, or its answer was cut: see to the proxy or the login page between"
+    " this machine and Stripe, or try again later."
 )
 
 Result = TypeVar("Result")
@@ -149,7 +154,7 @@ class Gateway:
                 await self._pace.wait()
                 try:
                     return await asyncio.wait_for(ask(client), ANSWER_S + CONNECT_S)
-                except (stripe.StripeError, TimeoutError) as fault:
+                except (stripe.StripeError, TimeoutError, UnicodeDecodeError) as fault:
                     sorted_fault = sort_fault(fault)
             if number == last or not isinstance(sorted_fault, StripeAway):
                 raise sorted_fault
@@ -164,7 +169,7 @@ class Gateway:
 
     def _open(self) -> StripeClient:
         """Make the client at the first question: most looks at what is due have none."""
-        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S))
+        self._http = _Http(timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S))
         self._client = StripeClient(
             self._door.key.reveal_text(),
             http_client=self._http,
@@ -181,14 +186,36 @@ class Gateway:
         return random.uniform(whole / 2, whole)  # noqa: S311 - spreads load, keeps no secret
 
 
-def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
+class _Http(stripe.HTTPXClient):
+    """Takes no answer that is no object: a proxy on the way may say 200 to anything."""
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        content, status, said = await super().request_async(method, url, headers, post_data)
+        if status < 300 and not content.lstrip().startswith(b"{"):
+            raise stripe.APIError("no object of Stripe's", http_status=status)
+        return content, status, said
+
+
+def sort_fault(
+    fault: "stripe.StripeError | TimeoutError | UnicodeDecodeError",
+) -> StripeFault:
     """Say of an error of the SDK what is to be done about it.
 
     Stripe's own words are kept: they name fields and ids, never the key but by its last letters.
     """
     if isinstance(fault, TimeoutError):
         return StripeAway("Stripe gave no answer in time; try again later.")
-    said = (fault.user_message or str(fault) or type(fault).__name__).strip()
+    if isinstance(fault, UnicodeDecodeError):
+        return StripeAway(_NOT_STRIPE)
+    status: int = fault.http_status or 0
+    by_stripe = _is_said_by_stripe(fault)
+    if not by_stripe and status < 500 and status not in (0, 409, 429):
+        return StripeAway(f"{_NOT_STRIPE} ({status})")
+    # What a proxy says instead may be a page.
+    said = (fault.user_message or str(fault)).strip() if by_stripe else "without a word"
+    said = said or type(fault).__name__
     code = _code(fault)
     request = fault.request_id or ""
     if isinstance(fault, (stripe.AuthenticationError, stripe.PermissionError)) or (
@@ -203,7 +230,6 @@ def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
             "Stripe cannot be reached: see to this machine's way out, or try again later.",
             code=code,
         )
-    status = fault.http_status or 0
     if isinstance(fault, stripe.RateLimitError) or status == 429:
         return StripeAway(
             f"Stripe asks for patience: {said}", code=code, request=request, maybe_done=False
@@ -216,6 +242,12 @@ def sort_fault(fault: "stripe.StripeError | TimeoutError") -> StripeFault:
             answered=status >= 500,
         )
     return StripeRefused(f"Stripe refuses: {said}", code=code, request=request)
+
+
+def _is_said_by_stripe(fault: stripe.StripeError) -> bool:
+    """Say whether the body is an error as Stripe writes it, not the page of a proxy."""
+    body = fault.json_body
+    return isinstance(body, dict) and isinstance(body.get("error"), (dict, str))
 
 
 def _code(fault: stripe.StripeError) -> str:

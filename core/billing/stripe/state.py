@@ -19,7 +19,7 @@ from core.billing.stripe.invoices import (
     invoices_of,
     keep_invoice,
 )
-from core.billing.stripe.reporting.make import REPORTABLE
+from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, subscriptions_of
 from core.clock import day_of

@@ -8,7 +8,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import class_row
 
-from core.billing.stripe.reporting.make import REPORTABLE
+from core.billing.stripe.reporting.limits import REPORTABLE
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.money import exact_from_nano

@@ -31,7 +31,7 @@ WHY: Final = {
         "waits for usage; or a credit note, then settle",
     ),
     "too old": ("older than Stripe takes", "settle on the open day, or outside"),
-    "refused": ("refused by Stripe", "mend it, then stripe unpark"),
+    "refused": ("refused by Stripe", "mend it, then stripe unpark; or settle"),
     "unknown": (
         "nobody knows whether it arrived",
         "look at its events in Stripe, then stripe decide",

@@ -8,7 +8,8 @@ WITH days AS (
     UNION ALL
     SELECT r.account_no, r.day, (r.units - r.units_before) * r.unit_nano,
            CASE WHEN r.state = 'refused' THEN 'refused'
-                WHEN r.meter = 'sum' AND r.sent_at <= %(forgotten)s THEN 'unknown'
+                WHEN r.meter = 'sum' AND r.sent_at <= %(forgotten)s
+                    OR r.sent_at IS NOT NULL AND r.day < %(oldest)s THEN 'unknown'
                 ELSE 'under way' END
     FROM hopsmeter.stripe_reports r WHERE r.state IN ('due', 'in flight', 'unknown', 'refused'))
 SELECT u.id AS account_id, u.email, u.currency, d.reason, count(*) AS days, min(d.day) AS first_day,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from core.billing.stripe.gateway import Door
-from core.billing.stripe.reporting import make, send
+from core.billing.stripe.reporting import limits
 from core.billing.stripe.shop import Shop
 from core.clusters.vault import Keyring
 from core.commands.submit import Outcome
@@ -54,8 +54,8 @@ def office(database: Database, till: Till) -> Office:
 
 
 def test_the_lists_know_the_limits_that_reports_keep() -> None:
-    assert make.REPORTABLE == due_report.REPORTABLE
-    assert send.FORGOTTEN == due_report.FORGOTTEN
+    assert limits.REPORTABLE == due_report.REPORTABLE
+    assert limits.FORGOTTEN == due_report.FORGOTTEN
 
 
 def test_what_waits_for_a_person_is_listed_with_its_reason_and_settled(office: Office) -> None:

@@ -8,8 +8,10 @@ import psycopg
 
 from core.audit.trail import record
 from core.billing.stripe.reporting.decide import arrived, lost
+from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.reporting.make import take_back
 from core.billing.stripe.summaries import LAG
+from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict
@@ -98,14 +100,20 @@ def decide(
     why: str,
     now: datetime,
 ) -> str:
-    """Say of a report whose outcome nobody knows whether it arrived; return the account's id."""
+    """Say of a report whose outcome nobody knows whether it arrived; return the account's id.
+
+    One that did not is told anew, or where Stripe refuses it, or takes nothing of its day any more,
+    given up: its day is due again.
+    """
     principal.require_admin("say what became of a report")
     payer = find_account(connection, account)
     take(connection, Lock.REPORTING)
-    values = {"account_no": payer.no, "day": day}
+    values = {"account_no": payer.no, "day": day, "oldest": day_of(now) - REPORTABLE}
     row = connection.execute(_SQL["undecided_report"], values).fetchone()
     done = row is not None and (
-        arrived(connection, row[0], now) if has_arrived else lost(connection, row[0], now)
+        arrived(connection, row[0], now)
+        if has_arrived
+        else lost(connection, row[0], now, is_over=row[1])
     )
     if not done:
         raise Conflict(

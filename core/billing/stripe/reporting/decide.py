@@ -1,4 +1,8 @@
-"""Reports of a sum meter whose outcome is unknown for too long: decided by what Stripe says it has."""
+"""Reports whose outcome is unknown for too long: decided by what Stripe says it has.
+
+Of a sum meter, once Stripe may have forgotten the identifier; of either, once it takes no event of the
+day any more, and a refusal would not say whether it had it.
+"""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -9,10 +13,13 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.reporting.given_up import give_up
+from core.billing.stripe.reporting.limits import FORGOTTEN, REPORTABLE
 from core.billing.stripe.reporting.make import posting_date
-from core.billing.stripe.reporting.send import FORGOTTEN, LEASE_S
+from core.billing.stripe.reporting.send import LEASE_S
 from core.billing.stripe.summaries import fetch_units
 from core.clock import day_of
+from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import StripeFault
 
@@ -26,7 +33,10 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Forgotten:
-    """A report that Stripe may have, with `units_before` counted of its day without it."""
+    """A report that Stripe may have, with `units_before` counted of its day without it.
+
+    One that `is_old` can only be given up where it was lost.
+    """
 
     id: int
     account_no: int
@@ -35,6 +45,7 @@ class Forgotten:
     units_before: int
     customer: str
     meter_id: str
+    is_old: bool
 
 
 async def decide_forgotten(connection: Connection, gateway: Gateway, now: datetime) -> int:
@@ -42,7 +53,11 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
 
     What cannot be asked about now is left for the next run.
     """
-    values = {"forgotten": now - FORGOTTEN, "limit": DECIDED_MAX}
+    values = {
+        "forgotten": now - FORGOTTEN,
+        "oldest": day_of(now) - REPORTABLE,
+        "limit": DECIDED_MAX,
+    }
     with connection.cursor(row_factory=class_row(Forgotten)) as cursor:
         found = cursor.execute(_SQL["forgotten"], values).fetchall()
     undecided = 0
@@ -61,7 +76,7 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
         if units == each.units:
             arrived(connection, each.id, now)
         elif units == each.units_before:
-            lost(connection, each.id, now)
+            lost(connection, each.id, now, is_over=each.is_old)
         else:
             undecided += 1
             error = (
@@ -89,6 +104,10 @@ def arrived(connection: Connection, report_id: int, now: datetime) -> bool:
     return True
 
 
-def lost(connection: Connection, report_id: int, now: datetime) -> bool:
-    """Let a report be sent anew; False where another has it in hand."""
+def lost(connection: Connection, report_id: int, now: datetime, *, is_over: bool = False) -> bool:
+    """Let a report be sent anew, or give it up where `is_over`; False where another has it in hand."""
+    if is_over:
+        with connection.transaction():
+            take(connection, Lock.REPORTING)
+            return bool(give_up(connection, [report_id], now))
     return bool(connection.execute(_SQL["decide_lost"], {"id": report_id, "now": now}).rowcount)

@@ -12,14 +12,14 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
+from core.billing.stripe.reporting.given_up import give_up_old
+from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.units import UNIT_NANO
 from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 
 _SQL = queries_beside(__file__)
-REPORTABLE = timedelta(days=34)
-"""Stripe takes events of the last 35 days; a day less, since a run may last over midnight."""
 ENDED_FOR = timedelta(hours=2)
 """By then the last invoice of a subscription that ended is there, and fetched."""
 DAYS_MAX = 31
@@ -33,18 +33,23 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many days were added up anew, invoices that had not heard all, days moved; and days that were
-    told to a subscription that ended without invoicing them.
+    """How many days were added up anew, invoices that had not heard all, days moved; days that were
+    told to a subscription that ended without invoicing them; and reports given up.
     """
 
     days: int = 0
     late: int = 0
     moved: int = 0
     ended: int = 0
+    given_up: int = 0
 
 
 def prepare(connection: Connection, now: datetime) -> Prepared:
-    """Read the ledger, hold final invoices against it, and bring what is final to the open day."""
+    """Read the ledger, hold final invoices against it, and bring what is final to the open day.
+
+    What cannot be told any more is given up first.
+    """
+    given_up = give_up_old(connection, now)
     days = 0
     for _ in range(READS_MAX):
         with connection.transaction():
@@ -55,7 +60,8 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
         if row[0] < DAYS_MAX:
             break
     late = _compare(connection, now)
-    return Prepared(days, late, _move_final(connection, now), _take_back_ended(connection, now))
+    moved, ended = _move_final(connection, now), _take_back_ended(connection, now)
+    return Prepared(days, late, moved, ended, given_up)
 
 
 def make_reports(connection: Connection, now: datetime) -> int:

@@ -93,13 +93,15 @@ SELECT count(*) FROM made;
 
 -- name: claim_reports
 -- Takes reports to be sent: those that are due, and those whose sender was lost, whose outcome nobody knows.
--- Of the sum meter one that is unknown for too long is left: Stripe may have forgotten that it had it.
+-- Of the sum meter one that is unknown for too long is left: Stripe may have forgotten that it had it. And of
+-- either one that is older than what Stripe takes: the refusal would not say whether it had it.
 WITH found AS (
     SELECT r.id FROM hopsmeter.stripe_reports r
     JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no AND a.parked_at IS NULL
     WHERE r.state IN ('due', 'in flight', 'unknown') AND r.next_try_at <= %(now)s
       AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
       AND (r.meter = 'daily' OR r.sent_at IS NULL OR r.sent_at > %(forgotten)s)
+      AND r.day >= %(oldest)s
     ORDER BY r.next_try_at, r.id LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED)
 UPDATE hopsmeter.stripe_reports r
 SET state = 'in flight', sent_at = coalesce(r.sent_at, %(now)s), tries = r.tries + 1,
@@ -109,6 +111,42 @@ WHERE r.id = found.id AND u.no = r.account_no AND m.kind = r.meter
 RETURNING r.id, r.account_no, u.stripe_customer_id AS customer, m.event_name, r.identifier, r.event_at,
           CASE r.meter WHEN 'daily' THEN r.units ELSE r.units - r.units_before END AS value,
           r.tries, r.meter;
+
+-- name: never_sent
+-- Reports that nobody ever began to send, of days of which Stripe takes nothing any more.
+SELECT id FROM hopsmeter.stripe_reports
+WHERE state = 'due' AND sent_at IS NULL AND day < %(oldest)s ORDER BY id LIMIT %(limit)s;
+
+-- name: refused_reports
+-- What Stripe refused of an account, or of one of its days, and whether it was tried before it was refused.
+SELECT id, day, tries > 1 AS was_tried FROM hopsmeter.stripe_reports
+WHERE state = 'refused' AND account_no = %(account_no)s AND day = coalesce(%(day)s::date, day);
+
+-- name: give_up
+-- Reports that Stripe does not have: what they counted is due again. Of one account nothing else was told
+-- since, so what is carried is what was carried before. What it would have told stands in its identifier.
+WITH ours AS MATERIALIZED (
+    SELECT r.id, r.account_no, r.day, r.units_before,
+           coalesce((SELECT p.snapshot_nano FROM hopsmeter.stripe_reports p
+                     WHERE p.account_no = r.account_no AND p.day = r.day AND p.seq < r.seq
+                     ORDER BY p.seq DESC LIMIT 1), 0) AS snapshot_nano,
+           coalesce((SELECT p.remainder_nano FROM hopsmeter.stripe_reports p
+                     WHERE p.account_no = r.account_no AND p.state <> 'settled' AND p.id < r.id
+                     ORDER BY p.id DESC LIMIT 1), 0) AS remainder_nano
+    FROM hopsmeter.stripe_reports r
+    WHERE r.id = ANY (%(ids)s::bigint[]) AND r.state IN ('due', 'in flight', 'unknown', 'refused')
+      AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
+    FOR UPDATE),
+uncounted AS (
+    UPDATE hopsmeter.stripe_days d SET snapshot_nano = o.snapshot_nano, units = o.units_before
+    FROM ours o WHERE d.account_no = o.account_no AND d.day = o.day),
+carried AS (
+    UPDATE hopsmeter.stripe_accounts a SET remainder_nano = o.remainder_nano
+    FROM ours o WHERE a.account_no = o.account_no)
+UPDATE hopsmeter.stripe_reports r
+SET state = 'given up', units = o.units_before, snapshot_nano = o.snapshot_nano,
+    remainder_nano = o.remainder_nano, ended_at = %(now)s, lease_token = NULL, lease_until = NULL
+FROM ours o WHERE r.id = o.id;
 
 -- name: accept_reports
 -- Stripe has these: their balances are locked in order, what was told stands against the receivable, and what
@@ -296,13 +334,15 @@ WHERE account_no = %(account_no)s AND reason NOT IN ('to report', 'to move')
 ORDER BY day LIMIT %(limit)s;
 
 -- name: forgotten
--- Of sum meters, reports whose outcome is unknown for so long that Stripe may not know their identifier any
--- more; with what was counted of the day without them.
-SELECT r.id, r.account_no, r.day, r.units, r.units_before, u.stripe_customer_id AS customer, m.meter_id
+-- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum
+-- meters), or takes no event of their day; with what was counted of the day without them.
+SELECT r.id, r.account_no, r.day, r.units, r.units_before, u.stripe_customer_id AS customer, m.meter_id,
+       r.day < %(oldest)s AS is_old
 FROM hopsmeter.stripe_reports r
 JOIN hopsmeter.users u ON u.no = r.account_no
 JOIN hopsmeter.stripe_meters m ON m.kind = r.meter
-WHERE r.meter = 'sum' AND r.state IN ('due', 'in flight', 'unknown') AND r.sent_at <= %(forgotten)s
+WHERE r.state IN ('due', 'in flight', 'unknown', 'refused') AND r.sent_at IS NOT NULL
+  AND (r.meter = 'sum' AND r.sent_at <= %(forgotten)s AND r.state <> 'refused' OR r.day < %(oldest)s)
   AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
 ORDER BY r.id LIMIT %(limit)s;
 
@@ -311,7 +351,7 @@ ORDER BY r.id LIMIT %(limit)s;
 UPDATE hopsmeter.stripe_reports
 SET state = 'in flight', lease_token = %(token)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown')
+WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown', 'refused')
   AND (lease_until IS NULL OR lease_until < clock_timestamp());
 
 -- name: decide_lost
@@ -344,7 +384,7 @@ LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day 
 WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE OF d;
 
 -- name: undecided_report
--- The report of an account's day whose outcome is unknown.
-SELECT id FROM hopsmeter.stripe_reports
-WHERE account_no = %(account_no)s AND day = %(day)s AND state IN ('in flight', 'unknown')
-  AND sent_at IS NOT NULL;
+-- The report of an account's day whose outcome is unknown, and whether it can be told again.
+SELECT id, state = 'refused' OR day < %(oldest)s AS is_over FROM hopsmeter.stripe_reports
+WHERE account_no = %(account_no)s AND day = %(day)s AND sent_at IS NOT NULL
+  AND (state IN ('in flight', 'unknown', 'refused') OR state = 'due' AND day < %(oldest)s);

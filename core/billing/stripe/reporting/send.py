@@ -8,7 +8,7 @@ customer, the day, the number and the value: that there is one means that exactl
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +17,7 @@ from psycopg.rows import class_row
 from stripe import StripeClient
 
 from core.billing.stripe.gateway import ANSWER_S, IN_FLIGHT_MAX, Gateway
+from core.billing.stripe.reporting.limits import FORGOTTEN, REPORTABLE
 from core.billing.stripe.reporting.make import make_reports, posting_date
 from core.clock import Clock, day_of, monotonic_s
 from core.db.queries import queries_beside
@@ -31,8 +32,6 @@ TRIES_MAX = 3
 """Of one report in one run."""
 PAUSES_S = (30, 120, 600, 1_800, 3_600)
 """After each run in which a report came to nothing; the last one from then on."""
-FORGOTTEN = timedelta(hours=23)
-"""After which Stripe may not know an identifier any more: a sum would count the same twice."""
 ROUNDS_MAX = 20_000
 AWAY_IN_A_ROW_MAX = 20
 """Reports of a batch; then the others of it are not tried: each would wait for nothing."""
@@ -124,6 +123,7 @@ def claim(connection: Connection, token: UUID, now: datetime) -> list[Claimed]:
         "token": token,
         "now": now,
         "forgotten": now - FORGOTTEN,
+        "oldest": day_of(now) - REPORTABLE,
         "limit": BATCH_MAX,
         "lease_s": LEASE_S,
     }
@@ -189,10 +189,13 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
         )
 
     try:
-        await gateway.ask(create, tries_max=TRIES_MAX)
+        event = await gateway.ask(create, tries_max=TRIES_MAX)
     except StripeRefused as fault:
         if not is_there(fault):
             raise
+        return
+    if event.to_dict().get("identifier") != report.identifier:
+        raise StripeAway("What answered is not Stripe: it names another event than the one sent.")
 
 
 def is_there(fault: StripeRefused) -> bool:

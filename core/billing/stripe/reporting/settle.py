@@ -7,7 +7,9 @@ from typing import Any, Literal
 import psycopg
 
 from core.audit.trail import record
-from core.billing.stripe.reporting.make import REPORTABLE, posting_date
+from core.billing.stripe.reporting.given_up import give_up_refused
+from core.billing.stripe.reporting.limits import REPORTABLE
+from core.billing.stripe.reporting.make import posting_date
 from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
@@ -50,11 +52,12 @@ def settle(
     """Settle one day, or all that wait for a person: outside of Stripe, or on the day that runs.
 
     Outside: what is due stands against the receivable, and Stripe is never told. On the open day: it
-    is reported with that, and billed with its month.
+    is reported with that, and billed with its month. What Stripe refused of it is given up.
     """
     principal.require_admin("settle what Stripe was not told")
     payer = find_account(connection, account)
     take(connection, Lock.REPORTING)
+    give_up_refused(connection, payer.no, day, now)
     today = day_of(now)
     if day is None:
         values = {"account_no": payer.no, "oldest": today - REPORTABLE, "limit": DAYS_MAX}

@@ -1,0 +1,97 @@
+"""Answers that are none of Stripe's: a proxy, a login page, a cut line. Nobody is parked for them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from core.billing.stripe.gateway import Door
+from core.billing.stripe.reporting.run import report
+from core.secret import Secret
+from tests.core.billing.stripe.reporting.conftest import till
+from tests.core.billing.stripe.reporting.till import Till
+
+__all__ = ["till"]
+
+HTML, JSON = "text/html", "application/json"
+
+
+@contextmanager
+def answering(status: int, body: bytes, kind: str) -> Iterator[str]:
+    """Answer everything in one way; yields the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b"<html>log in</html>", HTML),
+        (200, b"", JSON),
+        (200, b'{"id": "x", "obj', JSON),
+        (200, b"null", JSON),
+        (200, b"[]", JSON),
+        (200, b'{"object": "billing.meter_event", "identifier": "another"}', JSON),
+        (200, b"\xff\xfe\xfa", JSON),
+        (302, b"", HTML),
+        (400, b"<html>bad</html>", HTML),
+        (400, b'{"x": 1}', JSON),
+        (403, b"<html>forbidden</html>", HTML),
+        (404, b"<html>not found</html>", HTML),
+        (407, b"who are you?", HTML),
+        (413, b"too large", HTML),
+        (502, b"<html>bad gateway</html>", HTML),
+    ],
+)
+def test_whoever_is_not_stripe_parks_nobody(
+    till: Till, status: int, body: bytes, kind: str
+) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    with answering(status, body, kind) as url:
+        sent = asyncio.run(
+            report(till.connection, Door(url, Secret(till.stripe.api_key)), till.clock)
+        ).sent
+    assert (sent.accepted, sent.refused, sent.stopped) == (0, 0, None)
+    assert till.value("SELECT parked_at FROM stripe_accounts") is None
+    error = till.value("SELECT error FROM stripe_reports")
+    assert error
+    assert "<html>" not in error
+    assert till.stripe.api_key not in error
+    till.later(hours=2)
+    till.run()
+    assert (till.told(anna, 0), till.states(anna)) == (5, [(0, 5, "accepted")])
+
+
+def test_a_key_that_stripe_does_not_take_is_told_apart(till: Till) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    body = b'{"error": {"message": "Invalid API Key provided", "type": "invalid_request_error"}}'
+    with answering(401, body, JSON) as url:
+        door = Door(url, Secret(till.stripe.api_key))
+        sent = asyncio.run(report(till.connection, door, till.clock)).sent
+    assert "does not let us in" in str(sent.stopped)
