@@ -99,7 +99,7 @@ def test_what_stripe_did_not_hear_of_in_time_goes_to_the_open_day(
     till: ProductTill, kind: str
 ) -> None:
     """Also where nobody knew whether it heard: what it counts tells."""
-    seconds = {"seconds": 0.1} if kind == "hang_before" else {}
+    seconds: dict[str, Any] = {"seconds": 0.1} if kind == "hang_before" else {}
     anna, number = struck(till, kind, **seconds)
     till.at(40)
     till.charge(anna, till.day(39), 7_700)
