@@ -125,10 +125,11 @@ SET item_id = %(item)s, subscription_status = %(status)s,
     paused_since = CASE WHEN %(paused)s THEN coalesce(a.paused_since, %(at)s) END,
     no_card_since = CASE WHEN %(no_card)s THEN coalesce(a.no_card_since, %(at)s) END,
     unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
-                    FROM hopsmeter.stripe_invoices i
-                    JOIN hopsmeter.users u ON u.no = a.account_no
-                                          AND u.stripe_subscription_id = i.subscription_id
+                    FROM hopsmeter.stripe_invoices i JOIN hopsmeter.users u ON u.no = a.account_no
                     WHERE i.account_no = a.account_no AND i.attempted
+                      -- Its own, and what those before it left; not that of a second one beside it.
+                      AND (i.subscription_id = u.stripe_subscription_id
+                           OR i.usage_end <= coalesce(%(billed_from)s, a.billed_from))
                       AND i.status IN ('open', 'uncollectible') AND i.total_minor > i.paid_minor)
 WHERE a.account_no = %(account)s AND (a.fetched_at IS NULL OR a.fetched_at <= %(at)s);
 

@@ -1,7 +1,7 @@
 """Bringing the books to what Stripe has of a payment: credited once, taken back and given back once."""
 
-from datetime import date, datetime
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
@@ -16,6 +16,10 @@ from core.identity.principal import DAEMON
 from core.money import text_from_nano
 
 _SQL = queries_beside(__file__)
+OVERTAKEN_MAX: Final = timedelta(minutes=10)
+"""So much later another fetch can have overtaken ours. What is known of a moment further on was fetched
+under a clock that was ahead, and nothing that is fetched now is older than that."""
+
 Connection = psycopg.Connection[Any]
 
 
@@ -23,15 +27,19 @@ def settle_payment(connection: Connection, payment: Payment | None, at: datetime
     """Credit what is paid, take back what was refunded or disputed, give back what was won or failed.
 
     Inside the caller's transaction; `at` is the moment before the payment was fetched. What was
-    fetched earlier than what is known changes nothing. Returns what it came to, in a sentence.
+    fetched shortly before what is known is a Conflict, and has to be fetched again. Returns what it came
+    to, in a sentence.
     """
     if payment is None:
         return "there is no such session"
     if payment.purchase_id is None:
         return "no purchase of credits"
     row = _row(connection, payment, at)
-    if row["fetched_at"] is not None and row["fetched_at"] > at:
-        return f"purchase {row['id']} is known of a later moment"
+    if row["fetched_at"] is not None and at < row["fetched_at"] <= at + OVERTAKEN_MAX:
+        raise Conflict(
+            f"Purchase {row['id']} was fetched by somebody else at the same time; it has to be"
+            " fetched again. Nothing was changed."
+        )
     said = [f"purchase {row['id']} of {row['account_id']}: {payment.state}"]
     if payment.state == "paid" and row["entry_id"] is None:
         said.append(_credit(connection, row, payment, at))

@@ -47,15 +47,32 @@ def test_many_at_once_credit_once(till: Till, anna: User) -> None:
     till.site.must_balance()
 
 
-def test_what_was_fetched_earlier_changes_nothing(till: Till, anna: User) -> None:
+def test_what_was_fetched_earlier_changes_nothing_and_is_fetched_again(
+    till: Till, anna: User
+) -> None:
     payment = paid(till, anna)
     with till.site.connection.transaction():
         settle_payment(till.site.connection, payment, till.clock())
     early = replace(payment, state="open", claims=())
-    with till.site.connection.transaction():
-        said = settle_payment(till.site.connection, early, till.clock() - timedelta(minutes=1))
-    assert said == "purchase 1 is known of a later moment"
+    with pytest.raises(Conflict, match="fetched again"), till.site.connection.transaction():
+        settle_payment(till.site.connection, early, till.clock() - timedelta(minutes=1))
     assert books(till.site, anna) == {"credits": 90}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=30), timedelta(hours=2)])
+def test_a_clock_that_was_ahead_loses_no_refund(till: Till, anna: User, ahead: timedelta) -> None:
+    """Of a daemon whose clock was put right since, or of another one."""
+    till.buy(anna)
+    till.world.people.pay(till.session())
+    till.deliver()
+    till.site.connection.execute(
+        "UPDATE hopsmeter.stripe_purchases SET fetched_at = fetched_at + %s", [ahead]
+    )
+    till.world.people.refund(till.charge(), 4_000)
+    till.deliver()
+    till.pass_time(timedelta(minutes=2))
+    till.deliver()
+    assert books(till.site, anna) == {"credits": 60}
 
 
 def test_a_second_page_of_a_purchase_that_is_paid_as_well_is_credited_as_well(
