@@ -64,6 +64,9 @@ class Life:
         self.owed: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self.taken: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         """What a person settled of a day outside, or brought to another."""
+        self.replaced: dict[int, set[int]] = defaultdict(set)
+        """Days on which a subscription was replaced within the day."""
+        self.by_hand: dict[int, bool] = defaultdict(bool)
         till.stripe.settings.invoice_grace = timedelta(hours=self.random.choice([1, 24, 72]))
 
     def live(self) -> None:
@@ -72,6 +75,8 @@ class Life:
                 self._happens(number)
             for _ in range(self.random.randint(1, 3)):
                 self._something(number)
+            if self.random.random() < 0.15:
+                self._replace(self.random.choice(self.users), number)
             self._on(number)
             self.must_prove()
 
@@ -107,18 +112,54 @@ class Life:
         self.till.hear(user)
 
     def _subscription(self, user: factories.User, number: int) -> None:
-        """One that ended is followed by another; one that lives is cancelled, its usage invoiced or not.
-
-        Before anything is told of the day: what is billed of half a day is for reconciliation.
-        """
-        found = self.till.living(user)
-        if found is None:
+        """One that ended is followed by another; one that lives is cancelled, its usage invoiced or not."""
+        del number
+        if self.till.living(user) is None:
             self.till.link(user, self.till.meter)
-        elif not self.till.told(user, number) and not self._under_way(user):
-            self.till.stripe.people.cancel_subscription(
-                found["id"], invoice_now=self.random.random() < 0.5
-            )
+            return
+        if self.by_hand[user.no]:
+            return
+        self._cancel(user)
+        if self.random.random() < 0.5:
             self.till.hear(user)
+
+    def _cancel(self, user: factories.User) -> None:
+        found = self.till.living(user)
+        assert found is not None
+        invoice_now = self.random.random() < 0.5
+        self.till.stripe.people.cancel_subscription(found["id"], invoice_now=invoice_now)
+
+    def _replace(self, user: factories.User, number: int) -> None:
+        """Within a day one ends and another begins, once or twice, told or not of what it is in between."""
+        for _ in range(self.random.choice([1, 1, 2])):
+            if self.till.living(user) is None or self.by_hand[user.no]:
+                break
+            self.replaced[user.no].add(number)
+            self._within_the_day(user, number)
+            self._cancel(user)
+            if self.random.random() < 0.3 and not self.by_hand[user.no]:
+                # Made by hand, and nobody knows until it is linked: Stripe counts for it what it is told. It
+                # is not cancelled any more: before that is taken off, its last invoice would have it.
+                self.by_hand[user.no] = True
+                self._within_the_day(user, number, known=False)
+                self.till.subscribe(user)
+            else:
+                if self.random.random() < 0.5:
+                    self.till.hear(user)
+                self._within_the_day(user, number)
+            self._within_the_day(user, number)
+            self.till.link(user, self.till.meter)
+        self._within_the_day(user, number)
+
+    def _within_the_day(self, user: factories.User, number: int, *, known: bool = True) -> None:
+        """Some minutes or hours of it, not past its end, with usage or without, told or not."""
+        for _ in range(self.random.randint(0, 2)):
+            self._something(number)
+        end = datetime.combine(self.till.day(number), datetime.min.time(), UTC) + timedelta(days=1)
+        left = (end - self.till.now) / timedelta(hours=1)
+        self.till.later(hours=min(self.random.choice([0, 0.1, 0.5, 1.1, 3]), max(left - 0.1, 0)))
+        if self.random.random() < 0.6:
+            self.till.run() if known and self.random.random() < 0.7 else self.till.tell()
 
     def _under_way(self, user: factories.User) -> bool:
         lines = self.till.listed(user, everything=True)
@@ -132,8 +173,8 @@ class Life:
             " AND hopsmeter.stripe_final_invoice(account_no, day) IS NULL"
             " AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports n"
             "   WHERE n.account_no = r.account_no AND (n.day, n.seq) > (r.day, r.seq) AND n.day = r.day)"
-            " ORDER BY id DESC LIMIT 1",
-            [user.no, self.till.day(number)],
+            " AND day <> ALL (%s) ORDER BY id DESC LIMIT 1",
+            [user.no, self.till.day(number), [*map(self.till.day, self.replaced[user.no])]],
         ).fetchone()
         if newest is None or self.till.living(user) is None or self._under_way(user):
             return
@@ -193,9 +234,9 @@ class Life:
     def _must_bill(self, user: factories.User, counted: dict[date, int]) -> None:
         till = self.till
         for since, until, units, minor in till.connection.execute(
-            "SELECT usage_start::date, usage_end::date, units, line_minor"
-            " FROM hopsmeter.stripe_invoices"
-            " WHERE account_no = %s AND finalized_at IS NOT NULL AND units IS NOT NULL",
+            "SELECT d.first, d.after, units, line_minor"
+            " FROM hopsmeter.stripe_invoices JOIN hopsmeter.stripe_invoice_days d USING (id, units)"
+            " WHERE d.account_no = %s AND d.finalized_at IS NOT NULL",
             [user.no],
         ).fetchall():
             mine = sum(units for day, units in counted.items() if since <= day < until)
@@ -233,7 +274,8 @@ class Life:
             if day not in final:
                 mine = nano - self.taken[user.no][number] + brought.get(day, 0)
                 # What Stripe was told before a subscription began, and no other invoiced, nobody bills.
-                untold = mine - UNIT * (till.told(user, number) if day >= begun else 0)
+                told = till.billable(user, number, int(lives["start_date"])) if lives else 0
+                untold = mine - UNIT * told
                 # Each report of a day takes up the account's fraction, and leaves another.
                 off = UNIT * max(1, self._reports(user, day))
                 assert abs(untold - named.get(day, 0)) < off, (day, untold, named)
@@ -249,11 +291,13 @@ class Life:
             if invoice["customer"] != self.till.customer(user) or invoice["status"] == "draft":
                 continue
             for line in invoice["lines"]["data"]:
+                if line["period"]["start"] == line["period"]["end"]:
+                    continue
                 start, end = (
-                    datetime.fromtimestamp(line["period"][word], UTC).date()
-                    for word in ("start", "end")
+                    datetime.fromtimestamp(line["period"][word] - off, UTC).date()
+                    for word, off in (("start", 0), ("end", 1))
                 )
-                found |= {start + timedelta(days=each) for each in range((end - start).days)}
+                found |= {start + timedelta(days=each) for each in range((end - start).days + 1)}
         return found
 
     def settle_all(self, user: factories.User) -> None:

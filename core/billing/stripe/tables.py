@@ -164,6 +164,7 @@ class StripeReport(Table, table=True):
     lease_token: UUID | None = None
     lease_until: dt.datetime | None = None
     entry_id: int | None = Field(default=None, sa_type=BigInteger)
+    value: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class StripeMove(Table, table=True):

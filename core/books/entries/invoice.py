@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
@@ -98,7 +98,7 @@ def explain_invoice(connection: Connection, principal: Principal, invoice: str) 
         finalized_at=row["finalized_at"],
         compared_at=row["compared_at"],
         fetched_at=row["fetched_at"],
-        days=_days(connection, row) if row["usage_start"] and row["usage_end"] else (),
+        days=_days(connection, row) if row["first"] else (),
     )
 
 
@@ -107,7 +107,7 @@ def _nano(minor: int | None, currency: str) -> int | None:
 
 
 def _days(connection: Connection, row: dict[str, Any]) -> tuple[InvoiceDay, ...]:
-    first, after = (row[name].astimezone(UTC).date() for name in ("usage_start", "usage_end"))
+    first, after = row["first"], row["after"]
     entries = _entries(connection, row["account_no"], first, after)
     return tuple(
         InvoiceDay(each, tuple(entries[each.day]))

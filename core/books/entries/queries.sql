@@ -164,8 +164,10 @@ ORDER BY c.name, s.name, r.hour, r.revision;
 
 -- name: invoice
 -- An invoice with the account that it is of.
-SELECT i.*, coalesce(u.id, 'account ' || i.account_no) AS account, coalesce(u.email, '') AS email
-FROM hopsmeter.stripe_invoices i LEFT JOIN hopsmeter.users u ON u.no = i.account_no
+SELECT i.*, d.first, d.after, coalesce(u.id, 'account ' || i.account_no) AS account,
+       coalesce(u.email, '') AS email
+FROM hopsmeter.stripe_invoices i LEFT JOIN hopsmeter.stripe_invoice_days d ON d.id = i.id
+LEFT JOIN hopsmeter.users u ON u.no = i.account_no
 WHERE i.id = %(invoice)s;
 
 -- name: receivable_of_days

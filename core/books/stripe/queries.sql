@@ -265,19 +265,15 @@ ORDER BY c.id LIMIT %(limit)s;
 -- What Stripe says it has of each account's day, as last fetched, beside what it accepted: how many days are
 -- equal, differ, wait (fetched before Stripe may have counted it, or something is under way whose outcome
 -- nobody knows) or were never fetched; when what is newest and oldest of them was fetched; and the first that
--- differ. Stripe has the units of the newest report that it accepted, or that a person took from what it said;
--- not those of one that takes back what came too late.
+-- differ. What it accepted is a view: not all of it is counted as told (a part of a day that two subscriptions
+-- share, what came too late).
 WITH accepted AS (
-    SELECT account_no, day,
-           (array_agg(units ORDER BY seq DESC) FILTER (WHERE is_there))[1] AS units,
-           max(ended_at) FILTER (WHERE is_there) AS at,
-           bool_or(sent_at IS NOT NULL AND state IN ('due', 'in flight', 'unknown')) AS is_open
-    FROM (SELECT *, state IN ('accepted', 'superseded') AND sent_at IS NOT NULL
-                    OR state = 'settled' AND identifier NOT LIKE 'late %%' AS is_there
-          FROM hopsmeter.stripe_reports
-          WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date
-            AND day < (%(until)s AT TIME ZONE 'UTC')::date) r
-    GROUP BY account_no, day),
+    SELECT account_no, day, units, at FROM hopsmeter.stripe_accepted
+    WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date),
+under_way AS (
+    SELECT account_no, day FROM hopsmeter.stripe_reports
+    WHERE sent_at IS NOT NULL AND state IN ('due', 'in flight', 'unknown')
+      AND day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date),
 summed AS (
     SELECT * FROM hopsmeter.stripe_summaries
     WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date AND day < (%(until)s AT TIME ZONE 'UTC')::date),
@@ -285,9 +281,10 @@ judged AS (
     SELECT account_no, day, coalesce(s.units, 0) AS said, coalesce(a.units, 0) AS accepted, s.fetched_at,
            CASE WHEN s.units IS NULL THEN CASE WHEN coalesce(a.units, 0) = 0 THEN 'nothing' ELSE 'none' END
                 WHEN s.units = coalesce(a.units, 0) THEN 'equal'
-                WHEN a.is_open OR s.fetched_at < a.at + %(lag)s THEN 'wait'
+                WHEN o.day IS NOT NULL OR s.fetched_at < a.at + %(lag)s THEN 'wait'
                 ELSE 'differ' END AS what
-    FROM accepted a FULL JOIN summed s USING (account_no, day)),
+    FROM accepted a FULL JOIN summed s USING (account_no, day)
+    LEFT JOIN under_way o USING (account_no, day)),
 wrong AS (
     SELECT coalesce(u.id, 'account ' || j.account_no) AS account, j.day, j.said, j.accepted
     FROM judged j LEFT JOIN hopsmeter.users u ON u.no = j.account_no
@@ -304,11 +301,11 @@ FROM judged;
 SELECT i.id, coalesce(u.id, 'account ' || i.account_no), i.units, coalesce(d.units, 0), i.currency,
        i.line_minor, i.compared_at IS NULL, i.finalized_at
 FROM hopsmeter.stripe_invoices i
+JOIN hopsmeter.stripe_invoice_days b ON b.id = i.id
 LEFT JOIN hopsmeter.users u ON u.no = i.account_no
 LEFT JOIN LATERAL (
     SELECT sum(units) AS units FROM hopsmeter.stripe_days
-    WHERE account_no = i.account_no AND day >= (i.usage_start AT TIME ZONE 'UTC')::date
-      AND day < (i.usage_end AT TIME ZONE 'UTC')::date) d ON true
+    WHERE account_no = i.account_no AND day >= b.first AND day < b.after) d ON true
 WHERE i.finalized_at IS NOT NULL AND i.units IS NOT NULL
   AND i.usage_start < %(until)s AND i.usage_end > %(since)s
 ORDER BY i.usage_start, i.account_no;

@@ -33,11 +33,9 @@ WITH used AS (
       AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
     GROUP BY account_no, date),
 told AS (
-    SELECT DISTINCT ON (account_no, day) account_no, day, units, ended_at
-    FROM hopsmeter.stripe_reports
-    WHERE state IN ('accepted', 'superseded') AND day >= %(since)s AND day < %(until)s
-      AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
-    ORDER BY account_no, day, seq DESC)
+    SELECT account_no, day, units, at AS ended_at FROM hopsmeter.stripe_accepted
+    WHERE day >= %(since)s AND day < %(until)s
+      AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s))
 SELECT u.id AS account_id, u.email, u.currency, k.day, coalesce(c.cost_nano, 0) AS cost_nano,
        coalesce(c.charge_nano, 0) AS charge_nano, coalesce(d.posted_nano, 0) AS receivable_nano,
        coalesce(d.moved_nano, 0) AS moved_nano, coalesce(d.due_nano, 0) AS due_nano,

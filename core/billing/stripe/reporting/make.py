@@ -4,14 +4,14 @@ All of it in short transactions under the lock REPORTING, before anything is sen
 leaves either nothing or a row that says what was about to be said.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
+from core.billing.stripe.reporting.billed import Told, not_billed
 from core.billing.stripe.reporting.given_up import give_up_old
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.units import UNIT_NANO
@@ -33,14 +33,16 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many days were added up anew, invoices that had not heard all, days moved; days that were
-    told to a subscription that ended without invoicing them; and reports given up.
+    """How many days were added up anew, invoices that had not heard all, days moved; days that were told to
+    a subscription that ended without invoicing them; such as the one after would bill a second time; and
+    reports given up.
     """
 
     days: int = 0
     late: int = 0
     moved: int = 0
     ended: int = 0
+    lowered: int = 0
     given_up: int = 0
 
 
@@ -61,13 +63,19 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
             break
     late = _compare(connection, now)
     moved, ended = _move_final(connection, now), _take_back_ended(connection, now)
-    return Prepared(days, late, moved, ended, given_up)
+    return Prepared(days, late, moved, ended, _lower(connection, now), given_up)
 
 
 def make_reports(connection: Connection, now: datetime) -> int:
     """Write down the next report of each account that owes one; return how many."""
     today = day_of(now)
-    values = {"unit": UNIT_NANO, "now": now, "today": today, "oldest": today - REPORTABLE}
+    values = {
+        "unit": UNIT_NANO,
+        "now": now,
+        "today": today,
+        "oldest": today - REPORTABLE,
+        "ended_for": ENDED_FOR,
+    }
     with connection.transaction():
         take(connection, Lock.REPORTING)
         row = connection.execute(_SQL["make_reports"], values).fetchone()
@@ -128,35 +136,18 @@ def _compare(connection: Connection, now: datetime) -> int:
     late = 0
     with connection.transaction():
         take(connection, Lock.REPORTING)
-        found = connection.execute(_SQL["to_compare"], {"limit": INVOICES_MAX}).fetchall()
-        for invoice_id, account_no, units, since, until in found:
-            values = {"account_no": account_no, "since": since, "until": until}
-            steps = connection.execute(_SQL["accepted_steps"], values).fetchall()
-            unheard = not_billed(steps, units)
+        with connection.cursor(row_factory=dict_row) as cursor:
+            found = cursor.execute(_SQL["to_compare"], {"limit": INVOICES_MAX}).fetchall()
+        for invoice in found:
+            with connection.cursor(row_factory=class_row(Told)) as rows:
+                told = rows.execute(_SQL["told_of_days"], invoice).fetchall()
+            counted = dict(connection.execute(_SQL["units_of_days"], invoice).fetchall())
+            unheard = not_billed(told, counted, invoice["units"])
             if unheard:
-                _take_back(connection, account_no, unheard, invoice_id, now)
+                _take_back(connection, invoice["account_no"], unheard, invoice["id"], now)
                 late += 1
-            connection.execute(_SQL["compared"], {"id": invoice_id, "now": now})
+            connection.execute(_SQL["compared"], {"id": invoice["id"], "now": now})
     return late
-
-
-def not_billed(steps: list[tuple[date, int]], billed: int) -> dict[date, int] | None:
-    """Return by day the units that Stripe accepted and an invoice of `billed` did not count.
-
-    `steps` are what each report added, the newest first. Reports of an account go one after the other,
-    so what came too late are the last of them. Less than nothing is billed as nothing: then what is
-    below it was not billed either. None where no number of late reports explains the invoice.
-    """
-    counted = sum(step for _, step in steps)
-    late: dict[date, int] = defaultdict(int)
-    for day, step in [*steps, (date.max, 0)]:
-        if max(counted, 0) == billed:
-            if counted < 0:
-                late[day if day != date.max else steps[-1][0]] += counted
-            return {day: units for day, units in late.items() if units}
-        counted -= step
-        late[day] += step
-    return None
 
 
 def _take_back(
@@ -185,6 +176,20 @@ def _take_back_ended(connection: Connection, now: datetime) -> int:
             memo = "on no invoice of the subscription that ended"
             take_back(connection, account_no, {day: units}, "late ended", memo, now)
     return len(found)
+
+
+def _lower(connection: Connection, now: datetime) -> int:
+    """Write down reports that take off a day what is billed with it already, and would be again.
+
+    A subscription ended within the day, another began, and Stripe was told of the day before we knew: its
+    last invoice has the day, what it did not count goes to the open day, and the other is to bill nothing.
+    """
+    values = {"unit": UNIT_NANO, "now": now, "oldest": day_of(now) - REPORTABLE}
+    with connection.transaction():
+        take(connection, Lock.REPORTING)
+        row = connection.execute(_SQL["lower"], values).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def take_back(

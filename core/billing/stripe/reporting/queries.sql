@@ -50,7 +50,7 @@ SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM kept);
 -- written down, and with it what is thereby reported of the day, before anything is sent.
 WITH able AS MATERIALIZED (
     SELECT a.account_no, a.meter, a.remainder_nano, u.stripe_customer_id AS customer,
-           (a.billed_from AT TIME ZONE 'UTC')::date AS since, a.billed_from
+           (a.billed_from AT TIME ZONE 'UTC')::date AS since, a.billed_from, a.fetched_at
     FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
     WHERE a.parked_at IS NULL AND NOT a.customer_deleted AND a.ended_since IS NULL
       AND a.billed_from IS NOT NULL AND u.stripe_customer_id IS NOT NULL
@@ -65,6 +65,16 @@ chosen AS (
       AND d.day BETWEEN greatest(a.since, %(oldest)s::date)
                     AND CASE a.meter WHEN 'daily' THEN %(today)s::date ELSE %(today)s::date - 1 END
       AND hopsmeter.stripe_final_invoice(d.account_no, d.day) IS NULL
+      -- Told to a subscription before this one: until its last invoice is known, and once it has the day.
+      AND NOT (d.day = a.since
+               AND (a.fetched_at IS NULL OR a.fetched_at <= a.billed_from + %(ended_for)s)
+               AND EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                           WHERE r.account_no = d.account_no AND r.day = d.day AND r.sent_at IS NOT NULL
+                             AND r.event_at < a.billed_from))
+      AND NOT (d.day = a.since
+               AND EXISTS (SELECT FROM hopsmeter.stripe_invoice_days i
+                           WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
+                             AND d.day >= i.first AND d.day < i.after))
     ORDER BY d.account_no, d.day),
 stepped AS (   -- divided towards minus infinity
     SELECT *, rest - ((rest %% %(unit)s + %(unit)s) %% %(unit)s) AS whole FROM chosen),
@@ -109,7 +119,8 @@ SET state = 'in flight', sent_at = coalesce(r.sent_at, %(now)s), tries = r.tries
 FROM found, hopsmeter.users u, hopsmeter.stripe_meters m
 WHERE r.id = found.id AND u.no = r.account_no AND m.kind = r.meter
 RETURNING r.id, r.account_no, u.stripe_customer_id AS customer, m.event_name, r.identifier, r.event_at,
-          CASE r.meter WHEN 'daily' THEN r.units ELSE r.units - r.units_before END AS value,
+          coalesce(r.value, CASE r.meter WHEN 'daily' THEN r.units ELSE r.units - r.units_before END)
+              AS value,
           r.tries, r.meter;
 
 -- name: never_sent
@@ -164,6 +175,7 @@ entered AS (
     SELECT o.account_no, 2, 16, (o.units - o.units_before) * o.unit_nano, %(posted_on)s,
            'stripe ' || o.identifier, 'reported for ' || o.day
     FROM ours o JOIN held h ON h.account_no = o.account_no
+    WHERE o.units <> o.units_before
     ORDER BY o.account_no
     RETURNING id, account_no, amount_nano, ref),
 booked AS (
@@ -176,8 +188,8 @@ forgotten AS (
 UPDATE hopsmeter.stripe_reports r
 SET state = 'accepted', ended_at = %(now)s, entry_id = e.id, error = NULL,
     lease_token = NULL, lease_until = NULL
-FROM entered e WHERE e.account_no = r.account_no AND e.ref = 'stripe ' || r.identifier
-  AND r.id = ANY (%(ids)s::bigint[]);
+FROM ours o LEFT JOIN entered e ON e.account_no = o.account_no AND e.ref = 'stripe ' || o.identifier
+WHERE r.id = o.id;
 
 -- name: again_reports
 -- To be sent again after a pause: nobody knows whether Stripe has them, or it has surely not.
@@ -233,23 +245,26 @@ ON CONFLICT (account_no, day) DO UPDATE SET moved_nano = d.moved_nano + excluded
 -- name: to_compare
 -- Final invoices whose quantity was not yet held against what was accepted for their days; those with a report
 -- under way wait for its outcome.
-SELECT i.id, i.account_no, i.units, (i.usage_start AT TIME ZONE 'UTC')::date AS since,
-       (i.usage_end AT TIME ZONE 'UTC')::date AS until
-FROM hopsmeter.stripe_invoices i
-WHERE i.finalized_at IS NOT NULL AND i.units IS NOT NULL AND i.compared_at IS NULL
+SELECT i.id, i.account_no, i.units, i.first, i.after, i.usage_start, i.usage_end
+FROM hopsmeter.stripe_invoice_days i
+WHERE i.finalized_at IS NOT NULL AND i.compared_at IS NULL
   AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
                   WHERE r.account_no = i.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused')
-                    AND r.day >= (i.usage_start AT TIME ZONE 'UTC')::date
-                    AND r.day < (i.usage_end AT TIME ZONE 'UTC')::date)
+                    AND r.day >= i.first AND r.day < i.after)
 ORDER BY i.account_no, i.usage_start LIMIT %(limit)s;
 
--- name: accepted_steps
--- What each report that Stripe accepted added to what is counted of a cycle's days, the newest first: of one
--- account they went one after the other.
-SELECT r.day, r.units - r.units_before AS step FROM hopsmeter.stripe_reports r
-WHERE r.account_no = %(account_no)s AND r.day >= %(since)s AND r.day < %(until)s
-  AND r.state IN ('accepted', 'superseded', 'settled')
-ORDER BY r.id DESC;
+-- name: told_of_days
+-- What Stripe has of an invoice's days, the oldest report first: of one account they went one after the other.
+-- `within`: for an instant that the invoice bills.
+SELECT day, meter, value, is_again OR event_at >= %(usage_start)s AND event_at < %(usage_end)s AS within
+FROM hopsmeter.stripe_counted
+WHERE account_no = %(account_no)s AND day >= %(first)s AND day < %(after)s
+ORDER BY id;
+
+-- name: units_of_days
+-- What counts as told of them.
+SELECT day, units FROM hopsmeter.stripe_days
+WHERE account_no = %(account_no)s AND day >= %(first)s AND day < %(after)s AND units <> 0;
 
 -- name: newest_reports
 -- The newest report of each of these days.
@@ -284,22 +299,67 @@ FROM made m WHERE d.account_no = m.account_no AND d.day = m.day;
 
 -- name: never_invoiced
 -- Days told to a subscription that has ended, or was followed by another, and that are on no invoice, draft or
--- final; not before its last one can be known, nor while a report of the account is under way.
-SELECT d.account_no, d.day, d.units
+-- final; not before its last one can be known, nor while a report of the account is under way. Of the day on
+-- which the other began within it, what the other will not bill.
+SELECT d.account_no, d.day, d.units - t.others
 FROM hopsmeter.stripe_days d
 JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
-WHERE d.units <> 0 AND a.billed_from IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN a.ended_since IS NULL AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date
+                THEN hopsmeter.stripe_value_since(a.account_no, d.day, a.billed_from) ELSE 0 END
+           AS others) t
+WHERE d.units <> 0 AND a.billed_from IS NOT NULL AND d.units <> t.others
   AND a.fetched_at > coalesce(a.ended_since, a.billed_from) + %(ended_for)s
-  AND (a.ended_since IS NOT NULL OR d.day < (a.billed_from AT TIME ZONE 'UTC')::date)
+  AND (a.ended_since IS NOT NULL OR d.day <= (a.billed_from AT TIME ZONE 'UTC')::date)
   AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
                   WHERE r.account_no = d.account_no
                     AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
   AND NOT EXISTS (SELECT FROM hopsmeter.stripe_invoices i
                   WHERE i.account_no = d.account_no AND i.units IS NOT NULL
                     AND i.usage_start < i.usage_end   -- the first one bills a moment, and nothing
+                    AND (a.ended_since IS NOT NULL OR i.usage_start < a.billed_from)
                     AND i.usage_start < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
                     AND i.usage_end > d.day::timestamp AT TIME ZONE 'UTC')
 ORDER BY d.account_no, d.day LIMIT %(limit)s;
+
+-- name: lower
+-- Of a day that is on the last invoice of the subscription before, what Stripe has for the one after, which would
+-- bill it again: taken off by an event of its own, for the instant of what it takes off. Stripe was told it while
+-- nobody knew that one had ended and another begun.
+WITH found AS (
+    SELECT d.account_no, d.day, d.seq, d.snapshot_nano, d.units, a.meter, a.remainder_nano,
+           u.stripe_customer_id AS customer, a.billed_from,
+           hopsmeter.stripe_value_since(d.account_no, d.day, a.billed_from) AS others
+    FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+    JOIN hopsmeter.stripe_days d ON d.account_no = a.account_no
+                                AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date
+    WHERE a.parked_at IS NULL AND NOT a.customer_deleted AND a.ended_since IS NULL
+      AND u.stripe_subscription_id IS NOT NULL AND d.day >= %(oldest)s
+      AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r WHERE r.account_no = a.account_no
+                      AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
+      AND EXISTS (SELECT FROM hopsmeter.stripe_invoice_days i
+                  WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
+                    AND d.day >= i.first AND d.day < i.after)
+      -- Once its own invoice is final nothing helps any more: it differs, and is listed.
+      AND NOT EXISTS (SELECT FROM hopsmeter.stripe_invoices i
+                      WHERE i.account_no = d.account_no AND i.finalized_at IS NOT NULL
+                        AND i.units IS NOT NULL AND i.usage_start >= a.billed_from
+                        AND i.usage_start < i.usage_end)),
+made AS (
+    INSERT INTO hopsmeter.stripe_reports
+        (account_no, day, seq, meter, snapshot_nano, units, units_before, remainder_nano, unit_nano,
+         identifier, event_at, made_at, next_try_at, value)
+    SELECT f.account_no, f.day, f.seq + 1, f.meter, f.snapshot_nano, f.units, f.units, f.remainder_nano,
+           %(unit)s, concat_ws(':', f.customer, f.day, f.seq + 1, 'off'),
+           (SELECT max(c.event_at) FROM hopsmeter.stripe_counted c
+            WHERE c.account_no = f.account_no AND c.day = f.day AND NOT c.is_again),
+           %(now)s, %(now)s, CASE f.meter WHEN 'daily' THEN 0 ELSE -f.others END
+    FROM found f WHERE f.others <> 0
+    RETURNING account_no, day, seq),
+counted AS (
+    UPDATE hopsmeter.stripe_days d SET seq = m.seq
+    FROM made m WHERE d.account_no = m.account_no AND d.day = m.day)
+SELECT count(*) FROM made;
 
 -- name: compared
 UPDATE hopsmeter.stripe_invoices SET compared_at = %(now)s WHERE id = %(id)s;
@@ -335,10 +395,16 @@ ORDER BY day LIMIT %(limit)s;
 
 -- name: forgotten
 -- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum
--- meters), or takes no event of their day; with what was counted of the day without them.
-SELECT r.id, r.account_no, r.day, r.units, r.units_before, u.stripe_customer_id AS customer, m.meter_id,
-       r.day < %(oldest)s AS is_old
+-- meters), or takes no event of their day; with what was counted of the day without them, and would be with them.
+SELECT r.id, r.account_no, r.day,
+       CASE r.meter WHEN 'daily' THEN coalesce(r.value, r.units)
+                    ELSE s.units_before + coalesce(r.value, r.units - r.units_before) END AS units,
+       s.units_before, u.stripe_customer_id AS customer, m.meter_id, r.day < %(oldest)s AS is_old
 FROM hopsmeter.stripe_reports r
+CROSS JOIN LATERAL (
+    SELECT coalesce(CASE r.meter WHEN 'daily' THEN (array_agg(c.value ORDER BY c.seq DESC))[1]
+                                 ELSE sum(c.value) END, 0)::bigint AS units_before
+    FROM hopsmeter.stripe_counted c WHERE c.account_no = r.account_no AND c.day = r.day) s
 JOIN hopsmeter.users u ON u.no = r.account_no
 JOIN hopsmeter.stripe_meters m ON m.kind = r.meter
 WHERE r.state IN ('due', 'in flight', 'unknown', 'refused') AND r.sent_at IS NOT NULL
@@ -369,9 +435,8 @@ UPDATE hopsmeter.stripe_reports SET error = %(error)s WHERE id = %(id)s;
 -- name: said_of_day
 -- What Stripe says it has of an account's day, what it accepted, and the day's newest report.
 SELECT s.units AS said, s.fetched_at,
-       coalesce((SELECT r.units FROM hopsmeter.stripe_reports r
-                 WHERE r.account_no = d.account_no AND r.day = d.day
-                   AND r.state IN ('accepted', 'superseded') ORDER BY r.seq DESC LIMIT 1), 0) AS accepted,
+       coalesce((SELECT a.units FROM hopsmeter.stripe_accepted a
+                 WHERE a.account_no = d.account_no AND a.day = d.day), 0) AS accepted,
        EXISTS (SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = d.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
            AS under_way,

@@ -58,6 +58,22 @@ class ProductTill(Till):
             self.stripe.people.add_card(self.customer(user))
             self.hear(user)
 
+    def subscribe(self, user: factories.User) -> str:
+        """As somebody who makes a subscription in the dashboard."""
+        made = self.client.v1.subscriptions.create(
+            {
+                "customer": self.customer(user),
+                "items": [{"price": self.price(user)}],
+                "billing_cycle_anchor_config": {
+                    "day_of_month": 1,
+                    "hour": 0,
+                    "minute": 0,
+                    "second": 0,
+                },
+            }
+        )
+        return made.id
+
     def hear(self, user: factories.User) -> None:
         """As when a webhook tells that something of the account changed."""
         customer = self.customer(user)
@@ -87,9 +103,26 @@ class ProductTill(Till):
         )
         return round(sum(each.aggregated_value for each in found.data))
 
+    def billable(self, user: factories.User, number: int, since: int) -> int:
+        """What a subscription that began at a Unix instant bills of a day, in units."""
+        start = int(datetime.combine(self.day(number), datetime.min.time(), UTC).timestamp())
+        end = start + DAY_S
+        customer = self.customer(user)
+        return self.stripe.usage.total(self.meter_of(user), customer, max(start, since), end)
+
     def meter_of(self, user: factories.User) -> str:
         kind = self.value("SELECT meter FROM stripe_accounts WHERE account_no = %s", user.no)
         return str(self.meters[kind])
+
+    def price(self, user: factories.User) -> str:
+        """By which the account is billed."""
+        row = self.connection.execute(
+            "SELECT price_id FROM hopsmeter.stripe_prices p JOIN hopsmeter.stripe_accounts a"
+            " ON a.meter = p.kind WHERE a.account_no = %s AND p.currency = 'USD'",
+            [user.no],
+        ).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def standing(self, user: factories.User) -> str:
         return str(
