@@ -191,6 +191,12 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
     try:
         event = await gateway.ask(create, tries_max=TRIES_MAX)
     except StripeRefused as fault:
+        if fault.code == "timestamp_in_future" or "in the future" in fault.message:
+            raise StripeAway(
+                "By Stripe's clock this is more than 5 minutes in the future: set the clock of this"
+                " machine right.",
+                maybe_done=False,
+            ) from None
         if not is_there(fault):
             raise
         return

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -82,6 +83,21 @@ def test_whoever_is_not_stripe_parks_nobody(
     assert "<html>" not in error
     assert till.stripe.api_key not in error
     till.later(hours=2)
+    till.run()
+    assert (till.told(anna, 0), till.states(anna)) == (5, [(0, 5, "accepted")])
+
+
+def test_a_clock_that_is_ahead_parks_nobody(till: Till) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000)
+    till.at(0, 12)
+    door = Door(till.stripe.url, Secret(till.stripe.api_key))
+    sent = asyncio.run(
+        report(till.connection, door, lambda: till.clock() + timedelta(minutes=20))
+    ).sent
+    assert (sent.accepted, sent.refused) == (0, 0)
+    assert "clock" in till.value("SELECT error FROM stripe_reports")
+    till.later(hours=1)
     till.run()
     assert (till.told(anna, 0), till.states(anna)) == (5, [(0, 5, "accepted")])
 

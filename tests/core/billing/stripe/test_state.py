@@ -107,6 +107,31 @@ def test_an_unpaid_invoice_is_followed_until_it_is_paid(till: Till, anna: User) 
     assert till.site.value("SELECT status FROM stripe_invoices WHERE units > 0") == "paid"
 
 
+def test_an_invoice_that_the_subscription_before_left_unpaid_counts(till: Till, anna: User) -> None:
+    """Who has it cancelled and begins anew owes it still; a second one beside his own is no debt."""
+    done = linked(till, anna)
+    assert done.subscription is not None
+    till.world.people.decline_cards(done.customer_id or "")
+    till.use(done, 50_000_000)
+    till.pass_time(timedelta(days=3))
+    till.world.people.cancel_subscription(done.subscription.id, invoice_now=True)
+    till.pass_time(HOUR)
+    till.refresh()
+    till.link(anna)
+    till.pass_time(timedelta(days=2))
+    till.refresh()
+    assert till.standing(anna)[0] == "warned"
+    till.pass_time(timedelta(days=20))
+    till.refresh()
+    assert till.standing(anna)[0] == "suspend"
+    unpaid = till.site.value("SELECT id FROM stripe_invoices WHERE total_minor > paid_minor")
+    till.world.people.decline_cards(done.customer_id or "", declines=False)
+    till.world.people.pay_invoice(unpaid)
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna)[0] == "good"
+
+
 def test_what_ends_or_is_paused_is_seen(till: Till, anna: User) -> None:
     done = linked(till, anna)
     assert done.subscription is not None
