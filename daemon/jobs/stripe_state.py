@@ -30,7 +30,11 @@ def accounts(deps: Deps) -> Report:
     done = asyncio.run(run())
     for account, why in done.faults.items():
         log.get("stripe").warning("an account could not be fetched", account=account, why=why)
+    for account, why in done.twice.items():
+        log.get("stripe").warning("an account is billed twice", account=account, why=why)
     facts = {"fetched": done.fetched, "changed": done.changed, "faults": len(done.faults)}
+    if done.twice:
+        facts["billed_twice"] = len(done.twice)
     return Report(facts if any(facts.values()) else {})
 
 

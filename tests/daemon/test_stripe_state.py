@@ -74,6 +74,20 @@ def test_the_hourly_looks_find_what_no_webhook_told(
     assert row == (True, "paid", 25 * 10**9)
 
 
+def test_an_account_that_two_subscriptions_bill_is_warned_of(
+    person: Connection, around: dict[str, str], stripe: StripeWorld
+) -> None:
+    linked_and_bought(person, around)
+    (own,) = stripe.all("subscription")
+    second = stripe.people.duplicate_subscription(own["id"])
+    person.execute("UPDATE stripe_accounts SET fetched_at = fetched_at - interval '1 hour'")
+    ended = once("tick", "stripe-state", around=around)
+    assert ended.returncode == 0, ended.stderr
+    assert "an account is billed twice" in ended.stderr
+    assert second["id"] in ended.stderr
+    assert person.execute("SELECT standing FROM stripe_accounts").fetchone() == ("good",)
+
+
 def test_the_looks_do_nothing_before_the_setup(person: Connection, around: dict[str, str]) -> None:
     del person
     for job in ("stripe-state", "stripe-purchases"):

@@ -15,7 +15,7 @@ from core.commands.arguments import (
 )
 from core.money import exact_from_nano
 from core.reports.stripe.compared import DayLine, days
-from core.reports.stripe.due import Due
+from core.reports.stripe.due import Due, unread
 from core.reports.stripe.due import due as read_due
 from tui.cli.asking import ask, writing
 from tui.cli.failing import Told
@@ -40,14 +40,16 @@ DAYS_MAX: Final = 400
 def due(session: Session, who: str | None, everything: bool, each_day: bool, form: Form) -> None:
     """What Stripe was not told, and a person must decide about."""
     with session.connection(read_only=True) as connection:
+        principal, now = session.principal(connection), session.now()
         found = read_due(
             connection,
-            session.principal(connection),
-            session.now(),
+            principal,
+            now,
             account=who,
             everything=everything,
             each_day=each_day,
         )
+        hidden = unread(connection, principal, now, account=who)
     columns = (
         Column("account", lambda each: each.email),
         Column("days", _span, below=True),
@@ -56,7 +58,18 @@ def due(session: Session, who: str | None, everything: bool, each_day: bool, for
         Column("next step", lambda each: each.next_step, below=True),
     )
     empty = "Nothing waits." if everything else "Nothing waits for a person; --all shows the rest."
+    if hidden:
+        empty = "Nothing that is read waits" + (
+            "." if everything else " for a person; --all shows the rest."
+        )
     show(form, found, columns, empty=empty)
+    _tell_unread(form, hidden)
+
+
+def _tell_unread(form: Form, said: str) -> None:
+    """What no list has yet; beside JSON and CSV, which are for programs, where it disturbs none."""
+    if said:
+        click.echo(said, err=form != "table")
 
 
 def _span(each: Due) -> str:
@@ -180,11 +193,13 @@ def reconcile_(session: Session, who: str | None, fetch: bool, back: int, form: 
             )
             show(form, lines, _DAY_COLUMNS, empty=f"{who} used nothing in these days.")
         found = reconcile(connection, principal, session.now(), since=since, account=who)
+        hidden = unread(connection, principal, session.now(), account=who, since=since)
     if not who:
         show(form, found.findings, _FINDING_COLUMNS, empty=f"No difference. {found.said}")
     elif form == "table":
         for each in found.findings:
             click.echo(f"{each.cause}. Next: {each.next_step}")
+    _tell_unread(form, hidden)
     if found.findings:
         raise Told("What OpenCost said, what the books say and what Stripe says differ.")
 

@@ -84,7 +84,7 @@ def tell_told_day(told: ReportedDay, currency: str) -> None:
     _tell_moves(told.moves)
     said = ""
     if told.fetched_at:
-        said = f" Stripe says it has {told.said_units or 0}, asked {instant(told.fetched_at)}."
+        said = f" Stripe says it has {told.said_units or 0}, asked {_asked(told)}."
     on = f" It is on invoice {told.invoice_id}, which is final." if told.invoice_id else ""
     click.echo()
     click.echo(
@@ -119,6 +119,11 @@ def _verdict(found: InvoiceStory) -> str:
     counted = f"its days are counted with {found.counted_units} units"
     if found.units is None:
         return "It bills no usage."
+    if found.status == "void":
+        return (
+            f"It is void: nobody owes its {found.units} units any more, and {counted}. `hopsmeter"
+            " stripe reconcile` says what is to be done."
+        )
     if found.finalized_at is None:
         return f"It is not final: {found.units} units so far, and {counted}."
     if found.agrees:
@@ -166,6 +171,14 @@ def _money(nano: int | None, currency: str) -> str:
     return NOTHING if nano is None else f"{exact_from_nano(nano)} {currency}"
 
 
+def _asked(told: ReportedDay) -> str:
+    """When Stripe said what it has; what was said too early is no news of the newest report."""
+    if not told.fetched_at:
+        return NOTHING
+    early = ", before it may have counted its newest report" if told.asked_before else ""
+    return f"{instant(told.fetched_at)}{early}"
+
+
 def _said(each: InvoiceDay) -> str:
     return NOTHING if each.told.fetched_at is None else str(each.told.said_units or 0)
 
@@ -177,6 +190,7 @@ _DAYS: Final = (
     Column("units", lambda each: str(each.told.units), "right"),
     Column("at Stripe", _said, "right"),
     Column("due", lambda each: _exact(each.told.due_nano), "right"),
+    Column("asked", lambda each: _asked(each.told), below=True),
 )
 _REPORTS: Final = (
     Column("day", lambda each: str(each.day)),

@@ -134,7 +134,9 @@ SET item_id = %(item)s, subscription_status = %(status)s,
 WHERE a.account_no = %(account)s AND (a.fetched_at IS NULL OR a.fetched_at <= %(at)s);
 
 -- name: standings_to_judge
--- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day.
+-- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day, or one has
+-- postings that were not read, whose accounts nobody knows yet. Who is to stop already goes on so meanwhile: each
+-- posting would take that back until the next run.
 SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpaid_since,
        a.ended_since, a.paused_since, a.no_card_since, a.customer_deleted,
        EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
@@ -143,7 +145,14 @@ SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpai
        OR a.parked_at IS NULL AND a.ended_since IS NULL
           AND EXISTS (SELECT FROM hopsmeter.stripe_reports r
                       WHERE r.account_no = a.account_no AND r.day < %(today)s
-                        AND r.state IN ('due', 'in flight', 'unknown')) AS waits
+                        AND r.state IN ('due', 'in flight', 'unknown'))
+       OR a.standing <> 'suspend'
+          AND EXISTS (   -- day by day along the index: a year has some ten thousand postings
+              SELECT FROM generate_series((SELECT min(day) FROM hopsmeter.postings)::timestamp,
+                                          %(today)s::date - interval '1 day', '1 day') d
+              WHERE (SELECT max(p.no) FROM hopsmeter.postings p WHERE p.day = d::date)
+                    > coalesce((SELECT r.posting_no FROM hopsmeter.stripe_days_read r
+                                WHERE r.day = d::date), 0)) AS waits
 FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
 WHERE (%(accounts)s::int[] IS NULL OR a.account_no = ANY (%(accounts)s))
   AND (a.standing <> 'good'

@@ -21,7 +21,7 @@ from core.billing.stripe.invoices import (
 )
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
-from core.billing.stripe.subscriptions import SubscriptionSeen, subscriptions_of
+from core.billing.stripe.subscriptions import SubscriptionSeen, bills_twice, subscriptions_of
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.errors import StripeAway, StripeFault, StripeRefused, StripeStopped
@@ -51,11 +51,15 @@ class AccountSeen:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a run over many accounts did; `faults` are sentences by account."""
+    """What a run over many accounts did; `faults` and `twice` are sentences by account.
+
+    `twice` are those whose usage several live subscriptions bill.
+    """
 
     fetched: int = 0
     changed: int = 0
     faults: dict[str, str] = field(default_factory=dict)
+    twice: dict[str, str] = field(default_factory=dict)
 
 
 async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> AccountSeen:
@@ -89,14 +93,21 @@ async def _left_by(gateway: Gateway, customer_id: str, at: datetime) -> list[Inv
 def keep_account(connection: Connection, seen: AccountSeen, grace: timedelta) -> str:
     """Write it down, and mark how the account stands; return in a sentence what it came to.
 
-    Only the account's own subscription counts: what becomes of another one is none of its matter.
+    Only the account's own subscription counts: what becomes of another one is none of its matter. But
+    one that lives beside it and bills the same usage is named.
     """
+    said, twice = _keep(connection, seen, grace)
+    return "; ".join(filter(None, (said, twice)))
+
+
+def _keep(connection: Connection, seen: AccountSeen, grace: timedelta) -> tuple[str, str]:
+    """Write it down; return what it came to, and what beside it bills the same usage."""
     with connection.cursor(row_factory=dict_row) as cursor:
         kept = cursor.execute(
             _SQL["account_of_customer"], {"customer": seen.customer_id}
         ).fetchone()
     if kept is None:
-        return f"{seen.customer_id} is no account's customer"
+        return f"{seen.customer_id} is no account's customer", ""
     price_ids = _price_ids(connection)
     for invoice in seen.invoices:
         keep_invoice(connection, kept["account_no"], invoice, price_ids, seen.at)
@@ -105,7 +116,7 @@ def keep_account(connection: Connection, seen: AccountSeen, grace: timedelta) ->
     if not connection.execute(
         _SQL["keep_account"], {"account": kept["account_no"], **values}
     ).rowcount:
-        return f"{kept['id']} is known of a later moment"
+        return f"{kept['id']} is known of a later moment", ""
     if seen.deleted:
         forget_drafts(connection, kept["account_no"], seen.at)
     changed = mark_standings(connection, seen.at, grace, [kept["account_no"]])
@@ -113,7 +124,7 @@ def keep_account(connection: Connection, seen: AccountSeen, grace: timedelta) ->
     if seen.deleted:
         word = f"{seen.customer_id} was deleted"
     standing = f", now {changed[kept['account_no']]}" if changed else ""
-    return f"{kept['id']}: {word}{standing}"
+    return f"{kept['id']}: {word}{standing}", bills_twice(seen.subscriptions, own, price_ids)
 
 
 def _price_ids(connection: Connection) -> set[str]:
@@ -222,7 +233,9 @@ async def refresh(
     rows = connection.execute(
         _SQL["accounts_to_fetch"], {"before": now - STALE, "limit": accounts_max}
     ).fetchall()
-    done, faults, away = 0, {}, 0
+    done, away = 0, 0
+    faults: dict[str, str] = {}
+    twice: dict[str, str] = {}
     for first in range(0, len(rows), TOGETHER):
         some = rows[first : first + TOGETHER]
         answers = await asyncio.gather(
@@ -232,7 +245,9 @@ async def refresh(
         for (account, _), answer in zip(some, answers, strict=True):
             if isinstance(answer, AccountSeen):
                 with connection.transaction():
-                    keep_account(connection, answer, grace)
+                    _, twice_said = _keep(connection, answer, grace)
+                if twice_said:
+                    twice[account] = twice_said
                 done += 1
             elif isinstance(answer, StripeFault):
                 faults[account] = answer.message
@@ -244,4 +259,4 @@ async def refresh(
         if away >= AWAY_MAX:
             break
     changed = mark_standings(connection, now, grace)
-    return Refreshed(done, len(changed), faults)
+    return Refreshed(done, len(changed), faults, twice)

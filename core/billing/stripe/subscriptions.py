@@ -106,6 +106,30 @@ def the_live_one(
     return live[0] if live else None
 
 
+def bills_twice(
+    known: Collection[SubscriptionSeen], own: SubscriptionSeen | None, price_ids: Collection[str]
+) -> str:
+    """Say which live ones invoice the usage that the account's own, live too, does; else nothing.
+
+    A meter's events belong to the customer: each subscription with its price bills all of them.
+    """
+    item = own.item_of(price_ids) if own and own.is_live else None
+    if own is None or item is None:
+        return ""
+    beside = [
+        each.id
+        for each in known
+        if each.id != own.id and each.is_live and each.item_of([item.price_id])
+    ]
+    if not beside:
+        return ""
+    one = len(beside) == 1
+    return (
+        f"beside its own subscription {own.id} {'lives' if one else 'live'} {', '.join(beside)}, which"
+        f" {'bills' if one else 'bill'} the same usage: cancel {'it' if one else 'them'} in Stripe"
+    )
+
+
 def require_subscription(
     known: list[SubscriptionSeen], subscription_id: str, price_id: str, customer_id: str
 ) -> SubscriptionSeen:

@@ -1,4 +1,4 @@
-"""Where Stripe, as last fetched, says something else than the books: cause and next step of each."""
+"""Where Stripe, as last fetched, says or bills something else than the books: cause and next step of each."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.billing.stripe.lag import LAG
+from core.books.reconcile.bills import Bill, twice, void
 from core.db.queries import queries_beside
 
 _SQL = queries_beside(__file__)
@@ -57,8 +58,19 @@ class Difference:
         return f"hopsmeter stripe again '{self.account_id}' --day {self.day}"
 
 
-def differences(connection: Connection, since: date) -> list[Difference]:
-    """Return where Stripe, as last fetched, differs from what was accepted since a day."""
+def differences(connection: Connection, since: date) -> list[Difference | Bill]:
+    """Return where Stripe, as last fetched, differs from what was accepted since a day.
+
+    And what it bills twice, or billed by an invoice that is void.
+    """
+    return [
+        *twice(connection, since, DIFFERENCES_MAX),
+        *_differing(connection, since),
+        *void(connection, since, DIFFERENCES_MAX),
+    ]
+
+
+def _differing(connection: Connection, since: date) -> list[Difference]:
     values = {"since": since, "lag_s": LAG.total_seconds(), "limit": DIFFERENCES_MAX}
     with connection.cursor(row_factory=class_row(Difference)) as cursor:
         return cursor.execute(_SQL["differences"], values).fetchall()

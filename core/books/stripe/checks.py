@@ -10,6 +10,7 @@ import psycopg
 from core.billing.stripe.lag import LAG
 from core.billing.stripe.units import NOT_TAKEN, UNIT_NANO, minor_nano
 from core.books.lines import NAMED_MAX, CheckLine, Span
+from core.books.stripe.invoices import billed_twice
 from core.books.stripe.purchases import purchases_agree
 from core.db.queries import queries_beside
 from core.money import exact_from_nano, text_from_nano
@@ -197,10 +198,14 @@ def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]
 
 def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
     wrong: list[str] = []
-    compared = waiting = 0
-    for invoice, account, billed, counted, currency, line_minor, is_pending, _ in _rows(
+    compared = waiting = void = 0
+    for invoice, account, billed, counted, currency, line_minor, is_pending, is_void in _rows(
         connection, "invoices_compared", span
     ):
+        if is_void:
+            # It bills nobody; that somebody should be billed otherwise is no fault of a figure.
+            void += 1
+            continue
         if is_pending:
             waiting += 1
             continue
@@ -211,6 +216,16 @@ def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]
     parts = [f"{_counted(compared, 'final invoice')} equal"] if compared and not wrong else []
     if waiting:
         parts.append(f"{_counted(waiting, 'final invoice')} not yet compared")
+    if void:
+        parts.append(
+            f"{_counted(void, 'invoice')} void, which {'bills' if void == 1 else 'bill'} nobody"
+        )
+    wrong += [
+        f"{each.account_id}: {each.span} {'is' if each.day == each.last_day else 'are'} on two"
+        f" invoices, {each.invoice_id} and {each.other_id}, each of which bills"
+        f" {'it' if each.day == each.last_day else 'them'}"
+        for each in billed_twice(connection, span.since, span.until, NAMED_MAX - len(wrong))
+    ]
     return parts, wrong
 
 

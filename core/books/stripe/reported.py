@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from core.billing.stripe.lag import LAG
 from core.db.queries import queries_beside
 
 _SQL = queries_beside(__file__)
@@ -74,6 +75,16 @@ class ReportedDay:
     """The final invoice that the day is on."""
     reports: tuple[Report, ...]
     moves: tuple[DayMove, ...]
+
+    @property
+    def asked_before(self) -> bool:
+        """Whether Stripe was asked when it may not have counted yet what it accepted last."""
+        ended = [
+            each.ended_at
+            for each in self.reports
+            if each.ended_at and each.sent_at and each.state in ("accepted", "superseded")
+        ]
+        return bool(self.fetched_at and ended and self.fetched_at < max(ended) + LAG)
 
 
 def reported_days(

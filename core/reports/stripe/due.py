@@ -94,3 +94,30 @@ def due(
     }
     with connection.cursor(row_factory=class_row(Due)) as cursor:
         return cursor.execute(_SQL["due"], values).fetchall()
+
+
+def unread(
+    connection: Connection,
+    principal: Principal,
+    now: datetime,
+    *,
+    account: str | None = None,
+    since: date | None = None,
+) -> str:
+    """Say of how many days that are over nobody knows yet what of them is owed; nothing if of none.
+
+    Their postings are added up by the next run of reporting, and no list has them before.
+    """
+    principal.require_admin("see what is due at Stripe")
+    values = {
+        "today": day_of(now),
+        "since": since,
+        "account_no": find_user(connection, account).no if account else None,
+    }
+    row = connection.execute(_SQL["unread"], values).fetchone()
+    if row is None or not row[0]:
+        return ""
+    of = "1 day" if row[0] == 1 else f"{row[0]} days"
+    return (
+        f"Postings of {of} are not read yet; the next run (`hopsmeter stripe report`) reads them."
+    )

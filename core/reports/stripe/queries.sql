@@ -23,6 +23,22 @@ GROUP BY u.id, u.email, u.currency, d.reason, a.parked_why, a.customer_deleted,
          CASE WHEN %(each_day)s THEN d.day END
 ORDER BY u.email, u.id, first_day, d.reason;
 
+-- name: unread
+-- Days that are over with postings that were not added up for Stripe yet, since a day; of an account those that
+-- moved something into its receivable. Day by day along the index of postings; none before the set-up.
+WITH unread AS MATERIALIZED (
+    SELECT d::date AS day, coalesce(r.posting_no, 0) AS posting_no
+    FROM generate_series(greatest((SELECT min(day) FROM hopsmeter.postings), %(since)s::date)::timestamp,
+                         %(today)s::date - interval '1 day', '1 day') d
+    LEFT JOIN hopsmeter.stripe_days_read r ON r.day = d::date
+    WHERE (SELECT max(p.no) FROM hopsmeter.postings p WHERE p.day = d::date) > coalesce(r.posting_no, 0))
+SELECT count(*) FROM unread n
+WHERE EXISTS (SELECT FROM hopsmeter.stripe_meters)
+  AND (%(account_no)s::int IS NULL
+       OR EXISTS (SELECT FROM hopsmeter.account_entries e
+                  WHERE e.account_no = %(account_no)s AND e.usage_day = n.day
+                    AND e.posting_no > n.posting_no AND (e.book = 2 OR e.contra = 2)));
+
 -- name: days
 -- Account by account and day: what OpenCost said it cost, what was charged, from which book it was taken, what
 -- was told to Stripe, what is due, and what Stripe says it has.

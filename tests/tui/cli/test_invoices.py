@@ -52,6 +52,28 @@ def test_an_invoice_is_told_from_its_quantity_down_to_entries(run: Run, database
     assert len(found["days"]) == 4
 
 
+def test_what_stripe_says_is_shown_with_its_age(run: Run, database: Database) -> None:
+    invoice = value(database, INVOICE)
+    assert "before it may have counted" not in run("explain", "--invoice", invoice).stdout
+    database.connect().execute(
+        "UPDATE hopsmeter.stripe_summaries SET units = 0, fetched_at = '2026-03-31 23:00Z'"
+        " WHERE day = '2026-03-31'"
+    )
+    told = thin(run("explain", "--invoice", invoice).stdout)
+    early = "2026-03-31 23:00Z, before it may have counted its newest report"
+    assert f"5           0   0.000000000   {early}" in told, told
+    told = thin(run("explain", ANNA, "2026-03-31").stdout)
+    assert f"Stripe says it has 0, asked {early}." in told
+
+
+def test_a_void_invoice_is_not_said_to_agree(run: Run, database: Database) -> None:
+    invoice = value(database, INVOICE)
+    database.connect().execute("UPDATE hopsmeter.stripe_invoices SET status = 'void'")
+    told = thin(run("explain", "--invoice", invoice).stdout)
+    assert "It is void: nobody owes its 2007 units any more" in told
+    assert "the same" not in told
+
+
 def test_a_day_and_an_entry_show_what_was_told(run: Run, database: Database) -> None:
     told = thin(run("explain", ANNA, "2026-03-31").stdout)
     assert "superseded" in told

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from core.billing.stripe.shop import Shop
 from core.secret import Secret
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
+from tests.core.billing.stripe.reporting.till import charge
 from tests.core.commands.carrier import carrying, publish, with_admin
 from tests.database import Connection, Database
-from tests.factories import NOW, add_user
+from tests.factories import NOW, User, add_user
 from tests.tui.cli.conftest import Run
 
 ANNA = "anna@example.test"
@@ -81,6 +83,38 @@ def test_an_endpoint_that_is_not_told_of_failed_refunds_is_shown(
     client.v1.webhook_endpoints.create(asked)
     shown = run("stripe", "show").stdout
     assert "/webhooks/stripe is not told of: refund.failed, refund.updated." in shown
+
+
+def test_what_is_not_read_yet_is_said_where_days_are_listed(run: Run, office: Connection) -> None:
+    (no,) = (
+        office.execute("SELECT no FROM hopsmeter.users WHERE email = %s", [ANNA]).fetchone() or ()
+    )
+    anna = User(no, "auth0|anna", ANNA)
+    days = [NOW.date() - timedelta(days=number) for number in (2, 3, 0)]
+    for day in days:
+        charge(office, NOW, anna, day, 1_000_000)
+    read = (
+        "Postings of 2 days are not read yet; the next run (`hopsmeter stripe report`) reads them."
+    )
+    assert "not read" not in run("stripe", "due", "--all").stdout, "nothing reads before the set-up"
+    run("stripe", "setup")
+    assert run("stripe", "due", "--all").stdout == f"Nothing that is read waits.\n{read}\n"
+    assert read in run("stripe", "due", ANNA).stdout
+    assert read in run("stripe", "reconcile", ANNA).stdout
+    everybody = run(
+        "stripe", "reconcile", exit_code=1
+    ).stdout  # what is entered straight has no hours
+    assert read in everybody
+    as_json = run("stripe", "due", "--all", "--json")
+    assert json.loads(as_json.stdout) == []
+    assert read in as_json.stderr
+    ben = add_user(office, "ben@example.test")
+    assert "not read" not in run("stripe", "due", ben.email, "--all").stdout
+    one = "Postings of 1 day are not read yet"
+    assert one in run("stripe", "reconcile", ANNA, "--days", "2").stdout
+    run("stripe", "report")
+    assert "not read" not in run("stripe", "due", "--all").output
+    assert "not read" not in run("stripe", "reconcile", ANNA).output
 
 
 def test_credits_are_sold_by_a_page(run: Run, office: Connection, world: StripeWorld) -> None:

@@ -88,6 +88,44 @@ def test_a_card_removed_with_usage_open_is_no_escape(till: Till, anna: User) -> 
     assert till.standing(anna)[0] == "suspend"
 
 
+def test_nobody_is_to_stop_while_a_posting_of_a_day_that_is_over_is_unread(
+    till: Till, anna: User
+) -> None:
+    done = linked(till, anna)
+    till.world.people.remove_card(done.customer_id or "")
+    till.pass_time(HOUR)
+    till.refresh()
+    till.pass_time(GRACE + DAY)
+    connection = till.site.connection
+    connection.execute("INSERT INTO postings (day, no, entries) VALUES ('2026-03-02', 1, 1)")
+    till.refresh()
+    assert till.standing(anna)[0] == "warned"
+    assert "once what it owes is reported" in till.standing(anna)[1]
+    connection.execute("INSERT INTO stripe_days_read (day, posting_no) VALUES ('2026-03-02', 1)")
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna)[0] == "suspend"
+    # Who is to stop already stays so: each later posting would take it back for an hour.
+    connection.execute("INSERT INTO postings (day, no, entries) VALUES ('2026-03-02', 2, 1)")
+    till.pass_time(HOUR)
+    till.refresh()
+    assert till.standing(anna)[0] == "suspend"
+    assert till.told().count("account.to_suspend") == 1
+
+
+def test_a_posting_of_the_day_that_runs_holds_nothing_up(till: Till, anna: User) -> None:
+    done = linked(till, anna)
+    till.world.people.remove_card(done.customer_id or "")
+    till.pass_time(HOUR)
+    till.refresh()
+    till.pass_time(GRACE + DAY)
+    till.site.connection.execute(
+        "INSERT INTO postings (day, no, entries) VALUES (%s, 1, 1)", [till.clock().date()]
+    )
+    till.refresh()
+    assert till.standing(anna)[0] == "suspend"
+
+
 def test_an_unpaid_invoice_is_followed_until_it_is_paid(till: Till, anna: User) -> None:
     done = linked(till, anna)
     till.world.people.decline_cards(done.customer_id or "")

@@ -11,7 +11,7 @@ from core.billing.stripe.fetch import fetch_summaries
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.linking import Wish, link
 from core.billing.stripe.reporting.again import tell_again
-from core.billing.stripe.state import fetch_account, keep_account, refresh
+from core.billing.stripe.state import Refreshed, fetch_account, keep_account, refresh
 from core.reports.stripe.due import Due, due
 from core.secret import Secret
 from tests import factories
@@ -74,15 +74,19 @@ class ProductTill(Till):
         )
         return made.id
 
-    def hear(self, user: factories.User) -> None:
+    def hear(self, user: factories.User) -> str:
         """As when a webhook tells that something of the account changed."""
         customer = self.customer(user)
         seen = self._ask(lambda it: fetch_account(it, customer, self.now))
         with self.connection.transaction():
-            keep_account(self.connection, seen, GRACE)
+            return keep_account(self.connection, seen, GRACE)
+
+    def refreshed(self) -> Refreshed:
+        """As the hourly job does, of all accounts."""
+        return self._ask(lambda it: refresh(self.connection, it, self.now, GRACE))
 
     def fetch_invoices(self) -> None:
-        assert not self._ask(lambda it: refresh(self.connection, it, self.now, GRACE)).faults
+        assert not self.refreshed().faults
 
     def fetch_summaries(self) -> None:
         self._ask(lambda it: fetch_summaries(self.connection, it, self.now))
