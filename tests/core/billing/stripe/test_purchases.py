@@ -105,6 +105,21 @@ def test_a_debit_is_credited_days_later_or_not_at_all(till: Till, anna: User) ->
     assert balanced(till, anna) == {"credits": 100}
 
 
+def test_a_voucher_is_processing_until_it_is_paid_at_the_counter(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session(), "sepa_debit")
+    with till.world.account.lock:
+        (intent,) = till.world.account.all("payment_intent")
+        intent["status"] = "requires_action"
+    till.deliver()
+    assert state(till) == "processing"
+    with till.world.account.lock:
+        intent["status"] = "processing"
+    till.pass_time(7 * DAY)
+    till.look()
+    assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+
+
 def test_a_page_that_nobody_paid_on_expires(till: Till, anna: User) -> None:
     till.buy(anna)
     till.pass_time(2 * DAY)
