@@ -321,7 +321,51 @@ def test_a_receipt_is_made_for_whoever_pays_and_never_taken_for_usage(
     assert balanced(till, anna) == {"credits": 200}
 
 
+def test_an_amount_that_stripe_refuses_leaves_a_purchase_and_says_so(
+    till: Till, anna: User
+) -> None:
+    with pytest.raises(StripeFault) as refused:
+        till.run(
+            lambda it: buy(
+                it,
+                till.site.connection,
+                till.asker(),
+                Wish(anna.id, NANO // 10, None, "small-1"),
+                return_url="https://example.test",
+                why="asked for",
+                now=till.clock(),
+                dry_run=False,
+            )
+        )
+    number = purchase(till)["id"]
+    assert refused.value.message.startswith("Stripe refuses: ")
+    assert f"The purchase {number} of 0.10 USD stands open: " in refused.value.message
+    assert "repeat the same command, with the same --key small-1, or" in refused.value.message
+    assert "expires by itself" in refused.value.message
+    till.pass_time(30 * HOUR)
+    till.look()
+    assert state(till) == "expired"
+
+
+def test_a_purchase_says_how_it_goes_on_when_stripe_is_away(till: Till, anna: User) -> None:
+    number = till.world.faults.add("outage", path="/v1/account")
+    with pytest.raises(StripeFault, match=r"No purchase was begun; .* repeat the same command"):
+        till.buy(anna)
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 0
+    till.world.faults.remove(number)
+    number = till.world.faults.add("outage", path="/v1/checkout/sessions")
+    with pytest.raises(StripeFault, match=r"stands open: .*, with the same --key order-1, and it"):
+        till.buy(anna)
+    with pytest.raises(StripeFault, match=r"stands open: .* the same command and it goes on"):
+        till.buy(anna, 7, key=None)
+    till.world.faults.remove(number)
+    assert till.buy(anna).url
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 2
+
+
 def test_what_cannot_be_bought_is_refused_and_nothing_is_written(till: Till, anna: User) -> None:
+    with pytest.raises(InputFault, match=r"at most 999.999\.99 USD in one payment"):
+        till.buy(anna, 9_000_000)
     with pytest.raises(InputFault, match="more than zero"):
         till.buy(anna, 0)
     with pytest.raises(InputFault, match="is no day to come"):
