@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from core.billing.stripe.purchases import Wish, buy
-from core.errors import Conflict, InputFault, StripeFault
-from core.identity.principal import Principal
+from core.errors import Conflict, InputFault, StripeFault, Unknown
+from core.identity.principal import DAEMON, Principal
 from core.money import NANO
+from core.reports.stripe.accounts import stripe_purchases
 from tests.core.billing.ledger_site import bill, books, lots, pays
 from tests.core.billing.stripe.till import Till
 from tests.factories import User
@@ -118,6 +119,33 @@ def test_a_voucher_is_processing_until_it_is_paid_at_the_counter(till: Till, ann
     till.pass_time(7 * DAY)
     till.look()
     assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+
+
+def test_who_is_deleted_and_pays_has_it_in_his_books_and_a_refund_takes_it_out(
+    till: Till, anna: User
+) -> None:
+    till.buy(anna)
+    till.site.connection.execute(
+        "UPDATE hopsmeter.users SET status = 'deleted' WHERE no = %s", [anna.no]
+    )
+    till.world.people.pay(till.session())
+    till.deliver()
+    assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+    (line,) = stripe_purchases(till.site.connection, DAEMON)
+    assert line.to_refund
+    dispute = till.world.people.open_dispute(till.charge(), 4_000)
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 60}
+    till.world.people.close_dispute(dispute["id"], "won")
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 100}
+    till.world.people.refund(till.charge(), 10_000)
+    till.deliver()
+    assert balanced(till, anna).get("credits", 0) == 0
+    (line,) = stripe_purchases(till.site.connection, DAEMON)
+    assert not line.to_refund
+    with pytest.raises(Unknown, match="is deleted, and pays for nothing"):
+        till.buy(anna, key="order-2")
 
 
 def test_a_page_that_nobody_paid_on_expires(till: Till, anna: User) -> None:
