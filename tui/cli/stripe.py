@@ -14,10 +14,9 @@ from core.reports.stripe.accounts import (
     stripe_purchases,
 )
 from tui.cli.asking import STRIPE_WAIT_S, ask, writing
-from tui.cli.output import Column, Form, cost, instant, listing, pairs, show, show_json
+from tui.cli.output import Column, Form, cost, instant, listing, pairs, say, show, show_json
 from tui.cli.session import Session
 from tui.cli.stripe_days import COMMANDS
-from tui.format import clean
 
 METER = click.option(
     "--meter",
@@ -196,7 +195,7 @@ def _why(each: StripeLine) -> str:
 
 
 def _tell_overview(result: dict[str, Any]) -> None:
-    click.echo(clean(result["summary"]))
+    say(result["summary"])
     rows = [("default meter", result["default_meter"] or "")]
     rows += [(f"meter {kind}", name) for kind, name in result["meters"].items()]
     rows += [(f"price {what}", name) for what, name in result["prices"].items()]
@@ -206,4 +205,4 @@ def _tell_overview(result: dict[str, Any]) -> None:
     ]
     pairs(rows)
     for remark in result["remarks"]:
-        click.echo(clean(f"- {remark}"))
+        say(f"- {remark}", hang=2)

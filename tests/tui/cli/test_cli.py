@@ -6,7 +6,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -442,6 +442,14 @@ def test_the_keyring_is_told_of_where_no_database_runs(tmp_path: Path) -> None:
 def test_doctor_looks_at_everything(run: Run) -> None:
     findings = json.loads(run("doctor", "--json", exit_code=1).stdout)
     assert {"keyring", "schema", "daemon"} <= {each["name"] for each in findings}
+
+
+def test_doctor_keeps_to_eighty_columns(
+    run: Run, database: Database, eighty: Callable[..., str]
+) -> None:
+    with_admin(database)
+    eighty(run("doctor", exit_code=1))
+    assert "HOPSMETER_DATABASE_URL" in eighty(run("doctor", "--paths")).upper()
 
 
 def test_a_recorded_answer_is_read_without_a_database() -> None:
