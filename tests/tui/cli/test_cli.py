@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from core.clock import HOUR, hour_text, monotonic_s, utc_now
 from core.commands import submit as submitting
+from core.db import notify
 from core.settings import load
 from daemon.__main__ import main as daemon_main
 from tests.core.commands.carrier import JOIN_S, carrying, config, publish, set_up_roles, with_admin
@@ -183,7 +184,7 @@ def test_a_command_outlives_the_database_that_it_waited_on(
             " WHERE application_name = 'hopsmeter' AND datname = current_database()"
         )
 
-    monkeypatch.setattr(submitting.notify, "wait", lost)
+    monkeypatch.setattr(notify, "wait", lost)
     if own:
         settings = load({})
         monkeypatch.setattr(sessions.Session, "url", lambda _: database.url)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import click
 import pytest
 from rich.cells import cell_len
 
@@ -151,7 +152,7 @@ def test_names_and_values_are_folded_at_words_and_an_address_stays_whole(
 
 def stripe_overview(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(output.click, "echo", said.append)
+    monkeypatch.setattr(click, "echo", said.append)
     stripe._tell_overview(
         {
             "summary": "The Stripe account acct_1 (test mode) is set up.",
