@@ -18,7 +18,13 @@ from core.billing.marks import mark_accounts
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
-from core.identity.accounts import Account, find_account, require_currency, settle_currency
+from core.identity.accounts import (
+    Account,
+    find_account,
+    find_books,
+    require_currency,
+    settle_currency,
+)
 from core.identity.principal import Principal
 from core.money import NANO_MAX, exact_from_nano, text_from_nano
 
@@ -99,7 +105,7 @@ def purchase(
 ) -> Credited:
     """Credit what an account paid for; `key` is the payment's own id outside."""
     principal.require_admin("book purchases")
-    payer = find_account(connection, account)
+    payer = find_books(connection, account)
     rank = PURCHASE_PRIORITY if lot.priority is None else lot.priority
     done = _add(
         connection, payer, PURCHASES, lot, rank, currency, reference_of(principal, key), why, now
@@ -154,7 +160,7 @@ def refund(
 ) -> Credited:
     """Take back what was paid for: from its own lot, then from the others; the rest is owed."""
     principal.require_admin("refund purchases")
-    payer = find_account(connection, account)
+    payer = find_books(connection, account)
     require_currency(payer, None)
     # The books before the lot, as everybody does: whoever posts holds them when he draws from it.
     locked_balances(connection, payer)
@@ -196,7 +202,7 @@ def give_back_refund(
     None where there is no such refund; given back once.
     """
     principal.require_admin("take refunds back")
-    payer = find_account(connection, account)
+    payer = find_books(connection, account)
     key = f"{refund_key}:returned"
     before = locked_balances(connection, payer)
     # Past its date it would be gone at once, and what was paid for it with it.

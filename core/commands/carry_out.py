@@ -108,7 +108,9 @@ def _attempt(connection: Connection, works: Works, claim: Claim) -> Carried:
     except HopsmeterError as fault:
         if not isinstance(fault, _OURS):
             return _ended(connection, claim, "refused", str(fault))
-        return _ended(connection, claim, "failed", str(fault), bug=place_of(fault))
+        # A setting that is wrong is mended in the settings; its place in the code helps nobody.
+        bug = "" if isinstance(fault, SettingsFault) else place_of(fault)
+        return _ended(connection, claim, "failed", str(fault), bug=bug)
     except Exception as bug:  # noqa: BLE001 - whatever it is, the one who waits is told
         sentence = (
             f"hopsmeter failed at this ({type(bug).__name__}), and nothing was changed. It is a"

@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 
 from core.errors import Conflict, InputFault, Unknown
-from core.identity.users import find_user
+from core.identity.users import User, find_user
 
 Connection = psycopg.Connection[Any]
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
@@ -32,6 +32,18 @@ def find_account(connection: Connection, text: str) -> Account:
     user = find_user(connection, text)
     if user.status == "deleted":
         raise Unknown(f"{user.label} is deleted, and pays for nothing. Nothing was changed.")
+    return _account_of(user)
+
+
+def find_books(connection: Connection, text: str) -> Account:
+    """Find the account the same way, one whose user is deleted included: it keeps its books.
+
+    For what happened to its money outside, and is to be written down whatever became of the user.
+    """
+    return _account_of(find_user(connection, text))
+
+
+def _account_of(user: User) -> Account:
     if user.account_owner_id:
         raise Conflict(
             f"{user.label} is a team member, whose account is {user.account_owner_id}; name that"

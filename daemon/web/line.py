@@ -74,6 +74,19 @@ class Lines:
     def make(self) -> "Line":
         return Line(self)
 
+    def make_room(self) -> bool:
+        """End the line whose time would be over first; False where all wait for an answer of ours.
+
+        Who holds lines open and sends nothing whole keeps nobody out that way.
+        """
+        idle = [line for line in self.open if not line.is_owed]
+        if not idle:
+            return False
+        first = min(idle, key=lambda line: line.until_s)
+        self.open.discard(first)
+        first.abort()
+        return True
+
     def close(self) -> None:
         """End all of them."""
         self._sweep.cancel()
@@ -101,12 +114,27 @@ class Line(asyncio.Protocol):
         self._begun = self._answering = self._refused = self._last = False
         self._until_s = monotonic_s() + REQUEST_MAX_S
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether a whole request of it waits for its answer."""
+        return self._answering
+
+    @property
+    def until_s(self) -> float:
+        """When its time is over, by the monotonic clock."""
+        return self._until_s
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # ── the transport's side ────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: Any) -> None:
-        """Take a line up, unless there are too many."""
+        """Take a line up, unless there are too many that wait for answers."""
         self._transport = transport
-        if len(self._lines.open) >= self._lines.lines_max:
+        if len(self._lines.open) >= self._lines.lines_max and not self._lines.make_room():
             transport.write(_bytes(Answer(503, "Too many lines are open; come again."), last=True))
             transport.close()
         self._lines.open.add(self)

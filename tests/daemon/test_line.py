@@ -24,6 +24,14 @@ class Taker:
     hold: bool = False
     held: list[Callable[[], None]] = field(default_factory=list)
 
+    async def has_taken(self, count: int) -> None:
+        """Wait until so many requests came."""
+        for _ in range(int(LIMIT_S / 0.01)):
+            if len(self.taken) >= count:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{len(self.taken)} requests of {count} came")
+
     def take(self, request: Request, answer: Callable[[Answer], None]) -> None:
         self.taken.append(request)
 
@@ -207,13 +215,36 @@ async def test_who_dribbles_is_ended_and_who_is_idle_as_well(
         assert await idle.rest() == b""
 
 
-async def test_too_many_lines_are_told_to_come_again(place: Place) -> None:
+async def test_one_line_too_many_takes_the_place_of_one_that_sends_nothing_whole(
+    place: Place,
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(place.client()) for _ in range(5)]
-        for client in clients[:4]:
-            client.post("one")
-            assert await client.read() == (200, "one")
-        assert (await clients[4].read())[0] == 503
+        clients = [await stack.enter_async_context(place.client()) for _ in range(4)]
+        clients[1].send("POST /x HTTP/1.1\r\nContent-Le")
+        good = await stack.enter_async_context(place.client())
+        good.post("good")
+        assert await good.read() == (200, "good")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await clients[0].reader.readexactly(1)
+        clients[3].post("later")
+        assert await clients[3].read() == (200, "later")
+
+
+async def test_where_every_line_waits_for_its_answer_another_is_told_to_come_again(
+    place: Place,
+) -> None:
+    place.taker.hold = True
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(place.client()) for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.post(f"n{number}")
+            await place.taker.has_taken(number + 1)
+        late = await stack.enter_async_context(place.client())
+        assert (await late.read())[0] == 503
+        for go in place.taker.held:
+            go()
+        for number, client in enumerate(clients):
+            assert await client.read() == (200, f"n{number}")
 
 
 @pytest.mark.parametrize(

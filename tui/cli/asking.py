@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import click
+import psycopg
 
 from core.commands.arguments import Arguments
 from core.commands.submit import Outcome, submit, wait
 from core.errors import InputFault
 from core.money import exact_from_nano
 from core.secret import Secret
-from tui.cli.failing import Told, Waits
+from tui.cli.failing import Told, Waits, line_of
 from tui.cli.output import NANO
 from tui.cli.session import Session
 from tui.format import clean
@@ -77,6 +78,8 @@ def ask(
             ended = wait(connection, command_id, wait_s or WAIT_S, tell=_tell_wait)
         except KeyboardInterrupt:
             raise Waits(f"Command {command_id} goes on without you.") from None
+        except psycopg.OperationalError as fault:
+            raise Told(_kept(session, command_id, fault)) from None
     if not ended.ended:
         raise Waits(ended.waits)
     if ended.state != "done":
@@ -88,6 +91,20 @@ def ask(
     if dry_run:
         click.echo("A dry run: nothing was changed.")
     return ended
+
+
+def _kept(session: Session, command_id: int, fault: psycopg.OperationalError) -> str:
+    """Say of a command whose database was lost while it was waited for that it is kept."""
+    said = f"The database was lost: {line_of(fault)}. Command {command_id} is kept"
+    if session.settings().own_database:
+        # It went with the daemon, and comes back with it.
+        said += ": what of it was not done yet is carried out when hopsmeterd runs again"
+    else:
+        said += ", and goes on without you"
+    return (
+        f"{said}. The daemon's log says what became of it (command={command_id}); ask anew only"
+        " after that."
+    )
 
 
 def read_secret(path: Path | None) -> Secret | None:

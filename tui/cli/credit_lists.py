@@ -179,11 +179,11 @@ def _lines(currency: str) -> tuple[Column, ...]:
         Column("what", lambda each: each.what),
         Column("credits", amount("credits_nano"), "right"),
         Column("then", amount("credits_after_nano"), "right"),
-        Column("arrears", amount("arrears_nano"), "right"),
-        Column("then", amount("arrears_after_nano"), "right"),
-        Column("receivable", amount("receivable_nano"), "right"),
-        Column("then", amount("receivable_after_nano"), "right"),
-        Column("lots; why", _lots_and_why),
+        Column("arrears", amount("arrears_nano"), "right", below=True),
+        Column("arrears then", amount("arrears_after_nano"), "right", below=True),
+        Column("receivable", amount("receivable_nano"), "right", below=True),
+        Column("receivable then", amount("receivable_after_nano"), "right", below=True),
+        Column("lots; why", _lots_and_why, below=True),
     )
 
 
@@ -262,9 +262,9 @@ def _tell_lots(lots: Sequence[LotLine], currency: str) -> None:
         Column("amount", lambda each: cost(each.amount_nano, currency), "right"),
         Column("left", lambda each: cost(each.remaining_nano, currency), "right"),
         Column("expires", _expiry),
-        Column("priority", lambda each: str(each.priority), "right"),
-        Column("since", lambda each: instant(each.since)),
-        Column("why", lambda each: each.why),
+        Column("priority", lambda each: str(each.priority), "right", below=True),
+        Column("since", lambda each: instant(each.since), below=True),
+        Column("why", lambda each: each.why, below=True),
     )
     click.echo()
     table(lots, columns)
@@ -280,9 +280,16 @@ _ALL = (
     Column("e-mail", lambda each: each.account.email),
     Column("mode", lambda each: each.account.mode),
     Column("credits", lambda each: cost(each.sums.credits_nano, each.account.currency), "right"),
-    Column("used", lambda each: cost(each.sums.used_nano, each.account.currency), "right"),
-    Column("expired", lambda each: cost(each.sums.expired_nano, each.account.currency), "right"),
+    Column(
+        "used", lambda each: cost(each.sums.used_nano, each.account.currency), "right", below=True
+    ),
+    Column(
+        "expired",
+        lambda each: cost(each.sums.expired_nano, each.account.currency),
+        "right",
+        below=True,
+    ),
     Column("arrears", lambda each: cost(each.sums.arrears_nano, each.account.currency), "right"),
-    Column("runs out", lambda each: str(each.runs_out_on or "")),
-    Column("account", lambda each: each.account.account_id),
+    Column("runs out", lambda each: str(each.runs_out_on or ""), below=True),
+    Column("account", lambda each: each.account.account_id, below=True),
 )

@@ -52,17 +52,17 @@ def sentences() -> Iterator[None]:
     except HopsmeterError as fault:
         raise Told(str(fault)) from None
     except psycopg.errors.InsufficientPrivilege as fault:
-        raise Told(f"The database refuses this to your role: {_line(fault)}.") from None
+        raise Told(f"The database refuses this to your role: {line_of(fault)}.") from None
     except _OTHER_SCHEMA as fault:
         raise Told(
-            f"The database is of another version than this program ({_line(fault)});"
+            f"The database is of another version than this program ({line_of(fault)});"
             " `hopsmeter db status` tells more."
         ) from None
     except (psycopg.DataError, UnicodeEncodeError):
         raise Told("What was typed holds characters that are no text.") from None
     except psycopg.OperationalError as fault:
         raise Told(
-            f"The database was lost: {_line(fault)}. Nothing is known of the rest."
+            f"The database was lost: {line_of(fault)}. Nothing is known of the rest."
         ) from None
     except OSError as fault:
         if fault.errno != errno.ENOSPC:
@@ -70,5 +70,6 @@ def sentences() -> Iterator[None]:
         raise Told(f"The output cannot be written: {fault.strerror}.") from None
 
 
-def _line(fault: psycopg.Error) -> str:
+def line_of(fault: psycopg.Error) -> str:
+    """Return the first line of what the database says, without its full stop."""
     return str(fault).strip().partition("\n")[0].rstrip(".") or type(fault).__name__

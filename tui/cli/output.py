@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -137,7 +138,11 @@ def _narrow(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> tuple[A
         [
             (
                 [row[index] for index in beside],
-                [(columns[index].title, row[index]) for index in below],
+                [
+                    (columns[index].title, row[index])
+                    for index in below
+                    if row[index] != fmt.NOTHING
+                ],
             )
             for row in rows
         ],
@@ -147,9 +152,11 @@ def _narrow(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> tuple[A
 
 def terminal_cells() -> int:
     """Return how wide a line may be."""
+    if not sys.stdout.isatty():
+        return PIPE_WIDTH
     from rich.console import Console
 
-    return Console().width if sys.stdout.isatty() else PIPE_WIDTH
+    return Console().width
 
 
 def print_rich(thing: Any, needed: int = 0) -> None:
@@ -174,7 +181,26 @@ def pairs(values: Iterable[tuple[str, str]]) -> None:
     shown = [(name, value) for name, value in values if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        click.echo(f"{fmt.clean(name):<{width}}  {fmt.clean(value)}")
+        say(f"{name:<{width}}  {value}", hang=width + GAP)
+
+
+def say(text: str, *, hang: int = 0) -> None:
+    """Print a line, cleaned; on a terminal folded at its words, what follows `hang` cells in.
+
+    A word that has no room is left whole: an address is to be copied.
+    """
+    line, room = fmt.clean(text), terminal_cells()
+    if len(line) <= room:
+        click.echo(line)
+        return
+    for part in textwrap.wrap(
+        line,
+        room,
+        subsequent_indent=" " * min(hang, room // 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        click.echo(part)
 
 
 def money(nano: int, currency: str, decimals: int = 2) -> str:

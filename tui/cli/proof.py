@@ -23,6 +23,7 @@ from tui.cli.output import (
     money,
     pairs,
     plain,
+    say,
     show,
     show_json,
     table,
@@ -89,12 +90,10 @@ def _tell(found: "Explanation") -> None:
         ]
     )
     for each in found.history:
-        click.echo(
-            clean(
-                f"before    revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'}"
-                + (f", {each.plan}: {each.charges}" if each.plan else "")
-                + f"; replaced {instant(each.replaced_at)}: {each.why}"
-            )
+        say(
+            f"before    revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'}"
+            + (f", {each.plan}: {each.charges}" if each.plan else "")
+            + f"; replaced {instant(each.replaced_at)}: {each.why}"
         )
     if found.raw_row:
         click.echo("\nOpenCost said:")
@@ -149,9 +148,9 @@ def check(session: Session, month: str | None, form: Form) -> None:
     else:
         for line in lines:
             mark = MARKS["ok"] if line.ok else MARKS["fail"]
-            click.echo(clean(f"{mark} {line.number}  {line.title}: {line.detail}"))
+            say(f"{mark} {line.number}  {line.title}: {line.detail}", hang=5)
             for row in line.rows:
-                click.echo(clean(f"     {row}"))
+                say(f"     {row}", hang=7)
         wrong = sum(not line.ok for line in lines)
         click.echo("The books balance." if not wrong else f"{wrong} of {len(lines)} are wrong.")
     if not all(line.ok for line in lines):

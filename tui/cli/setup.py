@@ -12,7 +12,7 @@ from core.errors import HopsmeterError
 from core.identity.logins import every_login
 from tui.cli.asking import ask, writing
 from tui.cli.cluster import MARKS
-from tui.cli.output import Column, Form, instant, listing, pairs, plain, show, show_json
+from tui.cli.output import Column, Form, instant, listing, pairs, plain, say, show, show_json
 from tui.cli.session import Connection, Session
 from tui.format import clean
 
@@ -266,9 +266,9 @@ def doctor(session: Session, paths: bool, as_json: bool) -> None:
     else:
         width = max(len(each.name) for each in findings)
         for each in findings:
-            click.echo(clean(f"{MARKS[each.verdict]} {each.name:<{width}}  {each.saw}"))
+            say(f"{MARKS[each.verdict]} {each.name:<{width}}  {each.saw}", hang=width + 4)
             if each.cure:
-                click.echo(clean(f"  {'':<{width}}  → {each.cure}"))
+                say(f"  {'':<{width}}  → {each.cure}", hang=width + 6)
     if any(each.verdict == "fail" for each in findings):
         raise SystemExit(1)
 
@@ -281,5 +281,5 @@ def _paths(session: Session, *, as_json: bool) -> None:
         show_json([plain(each) for each in lines])
         return
     for line in lines:
-        click.echo(clean(f"{line.name} = {line.value}  ({line.source})"))
-        click.echo(clean(f"    {line.sentence}"))
+        say(f"{line.name} = {line.value}  ({line.source})", hang=4)
+        say(f"    {line.sentence}", hang=4)

@@ -14,10 +14,10 @@ from core.books.statement.rows import rows
 from core.clock import day_of
 from core.errors import InputFault
 from core.money import text_from_nano
-from tui.cli.output import Column, Form, listing, show, show_json, table
+from tui.cli.output import Column, Form, listing, say, show, show_json, table
 from tui.cli.session import Session
 from tui.cli.words import MONTH_TEXT
-from tui.format import NOTHING, clean
+from tui.format import NOTHING
 
 EXACT: Final = 9
 """Decimals of an amount that is not rounded."""
@@ -90,8 +90,8 @@ def _record(found: Presented) -> dict[str, Any]:
 def _tell(found: Presented) -> None:
     it = found.statement
     amounts = f"all amounts in {it.currency}" if it.currency else "in no currency yet"
-    click.echo(clean(f"{it.email} ({it.account}), {it.month}, {amounts}"))
-    click.echo(wording.state(found))
+    say(f"{it.email} ({it.account}), {it.month}, {amounts}")
+    say(wording.state(found))
     click.echo()
     balances = [("at the beginning", it.opening), ("at the end", it.closing)]
     table(balances, _BALANCES)
@@ -110,12 +110,13 @@ def _tell(found: Presented) -> None:
         table(correction.hours, _CORRECTED)
     click.echo()
     for cluster in it.clusters:
-        click.echo(clean(wording.hours(cluster)))
+        say(wording.hours(cluster))
         for span in cluster.spans:
-            click.echo(clean(f"  {wording.span(span)}"))
-    click.echo(f"\n{wording.proof(found)}")
+            say(f"  {wording.span(span)}", hang=2)
+    click.echo()
+    say(wording.proof(found))
     if found.sha256:
-        click.echo(f"SHA-256 of the frozen figures: {found.sha256}")
+        say(f"SHA-256 of the frozen figures: {found.sha256}")
 
 
 def _tell_part(
@@ -126,7 +127,7 @@ def _tell_part(
     click.echo(f"\n{title}")
     table(parts, columns)
     if after:
-        click.echo(after)
+        say(after)
 
 
 def _tell_charges(it: Statement) -> None:
@@ -149,7 +150,7 @@ def _lots(lots: tuple[LotPart, ...]) -> str:
     return ", ".join(f"lot {each.lot} {_exact(each.amount_nano)}" for each in lots)
 
 
-def _books(name: str) -> tuple[Column, ...]:
+def _books(name: str, *below: str) -> tuple[Column, ...]:
     """Three columns of a record's part: what is, or moved, in each book."""
 
     def column(book: str) -> Column:
@@ -157,15 +158,18 @@ def _books(name: str) -> tuple[Column, ...]:
             books: Books = record[1] if isinstance(record, tuple) else getattr(record, name)
             return _exact(getattr(books, f"{book}_nano"))
 
-        return Column(book, cell, "right")
+        return Column(book, cell, "right", below=book in below)
 
     return tuple(map(column, ("credits", "receivable", "arrears")))
 
 
-def _amounts(*names: str) -> tuple[Column, ...]:
+def _amounts(*names: str, below: bool = False) -> tuple[Column, ...]:
     def column(name: str) -> Column:
         return Column(
-            name.replace("_", " "), lambda each: _exact(getattr(each, f"{name}_nano")), "right"
+            name.replace("_", " "),
+            lambda each: _exact(getattr(each, f"{name}_nano")),
+            "right",
+            below=below,
         )
 
     return tuple(map(column, names))
@@ -175,30 +179,34 @@ _BALANCES = (Column("balances", lambda each: each[0]), *_books(""))
 _LINES = (
     Column("cluster", lambda each: each.cluster),
     Column("namespace", lambda each: each.namespace),
-    Column("project", lambda each: each.project),
-    Column("user", lambda each: each.user),
-    Column("hours", lambda each: str(each.hours), "right"),
-    *_amounts("cost", "charge"),
-    Column("plan", lambda each: each.plan),
+    Column("project", lambda each: each.project, below=True),
+    Column("user", lambda each: each.user, below=True),
+    Column("hours", lambda each: str(each.hours), "right", below=True),
+    *_amounts("cost", below=True),
+    *_amounts("charge"),
+    Column("plan", lambda each: each.plan, below=True),
 )
 _DAYS = (
     Column("day", lambda each: str(each.day)),
     *_amounts("charge"),
-    *_books("paid"),
-    Column("lots", lambda each: _lots(each.lots)),
+    *_books("paid", "arrears"),
+    Column("lots", lambda each: _lots(each.lots), below=True),
 )
 _LOTS = (
     Column("lot", lambda each: str(each.lot), "right"),
-    *_amounts("opening", "came", "charged", "repaid", "taken_back", "refunded", "expired"),
+    *_amounts("opening"),
+    *_amounts("came", below=True),
+    *_amounts("charged"),
+    *_amounts("repaid", "taken_back", "refunded", "expired", below=True),
     *_amounts("closing"),
     Column("expires", lambda each: str(each.expires_on or "never")),
-    Column("kind", lambda each: f"{each.kind} {each.reference}".strip()),
+    Column("kind", lambda each: f"{each.kind} {each.reference}".strip(), below=True),
 )
 _MOVEMENTS = (
     Column("entry", lambda each: str(each.entry), "right"),
     Column("day", lambda each: str(each.posted_on)),
-    *_books("moved"),
-    Column("what", lambda each: f"{each.what} {each.reference}".strip()),
+    *_books("moved", "arrears"),
+    Column("what", lambda each: f"{each.what} {each.reference}".strip(), below=True),
 )
 _TOLD = (
     Column("amount", lambda each: _exact(each[1]), "right"),
@@ -208,21 +216,21 @@ _RESTATED = (
     Column("day", lambda each: str(each.day)),
     Column("hours", wording.hours_of_day),
     Column("cluster", lambda each: each.cluster),
-    Column("namespaces", wording.namespaces),
+    Column("namespaces", wording.namespaces, below=True),
     *_amounts("moved"),
-    Column("why", wording.change),
+    Column("why", wording.change, below=True),
 )
 _CORRECTIONS = (
     Column("day", lambda each: str(each.day)),
     Column("posted", lambda each: str(each.posted_on)),
     *_amounts("charge"),
-    *_books("paid"),
-    Column("lots", lambda each: _lots(each.lots)),
+    *_books("paid", "receivable", "arrears"),
+    Column("lots", lambda each: _lots(each.lots), below=True),
 )
 _CORRECTED = (
     Column("hour", lambda each: f"{each.hour:%Y-%m-%dT%HZ}"),
-    Column("cluster", lambda each: each.cluster),
+    Column("cluster", lambda each: each.cluster, below=True),
     Column("namespace", lambda each: each.namespace),
     *_amounts("before", "after"),
-    Column("why", lambda each: each.why),
+    Column("why", lambda each: each.why, below=True),
 )

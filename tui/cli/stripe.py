@@ -6,13 +6,17 @@ import click
 
 from core.commands.arguments import AccountNamed, Meter, StripeLink, StripeSetup, StripeShow
 from core.commands.submit import Outcome
-from core.identity.accounts import find_account
-from core.reports.stripe.accounts import StripeLine, stripe_accounts, stripe_purchases
+from core.identity.accounts import find_books
+from core.reports.stripe.accounts import (
+    PurchaseLine,
+    StripeLine,
+    stripe_accounts,
+    stripe_purchases,
+)
 from tui.cli.asking import STRIPE_WAIT_S, ask, writing
-from tui.cli.output import Column, Form, cost, instant, listing, pairs, show, show_json
+from tui.cli.output import Column, Form, cost, instant, listing, pairs, say, show, show_json
 from tui.cli.session import Session
 from tui.cli.stripe_days import COMMANDS
-from tui.format import clean
 
 METER = click.option(
     "--meter",
@@ -162,7 +166,7 @@ def purchases_(session: Session, who: str | None, form: Form) -> None:
     """Credits that were bought, or are being bought, newest first."""
     with session.connection(read_only=True) as connection:
         principal = session.principal(connection)
-        account = find_account(connection, who).id if who else None
+        account = find_books(connection, who).id if who else None
         found = stripe_purchases(connection, principal, account)
     columns = (
         Column("purchase", lambda each: str(each.id), "right"),
@@ -174,10 +178,15 @@ def purchases_(session: Session, who: str | None, form: Form) -> None:
         ),
         Column("since", lambda each: instant(each.created_at), below=True),
         Column("key", lambda each: each.key, below=True),
+        Column("next step", _next_of_purchase, below=True),
     )
     show(
         form, found, columns, empty="Nothing was bought yet; `hopsmeter credits buy` sells credits."
     )
+
+
+def _next_of_purchase(each: PurchaseLine) -> str:
+    return "its user is deleted: refund at Stripe what is left of it" if each.to_refund else ""
 
 
 def _why(each: StripeLine) -> str:
@@ -186,7 +195,7 @@ def _why(each: StripeLine) -> str:
 
 
 def _tell_overview(result: dict[str, Any]) -> None:
-    click.echo(clean(result["summary"]))
+    say(result["summary"])
     rows = [("default meter", result["default_meter"] or "")]
     rows += [(f"meter {kind}", name) for kind, name in result["meters"].items()]
     rows += [(f"price {what}", name) for what, name in result["prices"].items()]
@@ -196,4 +205,4 @@ def _tell_overview(result: dict[str, Any]) -> None:
     ]
     pairs(rows)
     for remark in result["remarks"]:
-        click.echo(clean(f"- {remark}"))
+        say(f"- {remark}", hang=2)

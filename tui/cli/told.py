@@ -8,8 +8,8 @@ import click
 from core.books.entries.invoice import InvoiceDay, InvoiceStory
 from core.books.stripe.reported import DayMove, Report, ReportedDay
 from core.money import exact_from_nano, text_from_nano
-from tui.cli.output import Column, instant, pairs, table
-from tui.format import NOTHING, clean
+from tui.cli.output import Column, instant, pairs, say, table
+from tui.format import NOTHING
 
 DECIMALS: Final = 9
 
@@ -38,8 +38,9 @@ def tell_invoice(found: InvoiceStory) -> None:
     _tell_moves({move.id: move for each in found.days for move in each.told.moves}.values())
     click.echo("\nPosted to the receivable, by day and posting:")
     _table_or([line for each in found.days for line in each.entries], _ENTRIES)
-    click.echo(f"\n{clean(_verdict(found))}")
-    click.echo(clean(f"`hopsmeter explain '{found.account}' DAY` goes on to hours and answers."))
+    click.echo()
+    say(_verdict(found))
+    say(f"`hopsmeter explain '{found.account}' DAY` goes on to hours and answers.")
 
 
 def invoice_record(found: InvoiceStory) -> dict[str, Any]:
@@ -55,24 +56,20 @@ def tell_report(account: str, report: Report, currency: str) -> None:
     """Print the report that an entry is of."""
     click.echo(f"\nIt is of this report of {report.day}:")
     table([report], _REPORTS)
-    click.echo(
-        clean(
-            f"{report.units_before} → {report.units} units of {exact_from_nano(report.unit_nano)}"
-            f" {currency} are {_exact(report.told_nano)} {currency}; {_exact(report.remainder_nano)}"
-            f" were left under a unit. `hopsmeter explain '{account}' {report.day}` shows the day."
-        )
+    say(
+        f"{report.units_before} → {report.units} units of {exact_from_nano(report.unit_nano)}"
+        f" {currency} are {_exact(report.told_nano)} {currency}; {_exact(report.remainder_nano)}"
+        f" were left under a unit. `hopsmeter explain '{account}' {report.day}` shows the day."
     )
 
 
 def tell_move(account: str, move: DayMove, currency: str) -> None:
     """Print what was settled by hand with an entry."""
     click.echo()
-    click.echo(
-        clean(
-            f"It settles {_exact(move.amount_nano)} {currency} of {move.from_day}, which Stripe is"
-            f" not told: {move.by}, {instant(move.at)}: {move.why or 'no reason given'}."
-            f" `hopsmeter explain '{account}' {move.from_day}` shows the day."
-        )
+    say(
+        f"It settles {_exact(move.amount_nano)} {currency} of {move.from_day}, which Stripe is"
+        f" not told: {move.by}, {instant(move.at)}: {move.why or 'no reason given'}."
+        f" `hopsmeter explain '{account}' {move.from_day}` shows the day."
     )
 
 
@@ -87,11 +84,9 @@ def tell_told_day(told: ReportedDay, currency: str) -> None:
         said = f" Stripe says it has {told.said_units or 0}, asked {_asked(told)}."
     on = f" It is on invoice {told.invoice_id}, which is final." if told.invoice_id else ""
     click.echo()
-    click.echo(
-        clean(
-            f"Of {_exact(told.posted_nano)} {currency} in the receivable, {_exact(told.moved_nano)}"
-            f" moved, {told.units} units were told; {_exact(told.due_nano)} are due.{said}{on}"
-        )
+    say(
+        f"Of {_exact(told.posted_nano)} {currency} in the receivable, {_exact(told.moved_nano)}"
+        f" moved, {told.units} units were told; {_exact(told.due_nano)} are due.{said}{on}"
     )
 
 
@@ -144,7 +139,7 @@ def _tell_reports(reports: Sequence[Report]) -> None:
     click.echo("\nTold to Stripe:")
     _table_or(shown, _REPORTS)
     if hidden := len(reports) - len(shown):
-        click.echo(
+        say(
             f"{hidden} that newer ones of their day superseded; --json and the explanation of a day"
             " have them."
         )
@@ -186,9 +181,9 @@ def _said(each: InvoiceDay) -> str:
 _DAYS: Final = (
     Column("day", lambda each: str(each.told.day)),
     Column("posted", lambda each: _exact(each.told.posted_nano), "right"),
-    Column("moved", lambda each: _exact(each.told.moved_nano), "right"),
+    Column("moved", lambda each: _exact(each.told.moved_nano), "right", below=True),
     Column("units", lambda each: str(each.told.units), "right"),
-    Column("at Stripe", _said, "right"),
+    Column("at Stripe", _said, "right", below=True),
     Column("due", lambda each: _exact(each.told.due_nano), "right"),
     Column("asked", lambda each: _asked(each.told), below=True),
 )
@@ -198,23 +193,23 @@ _REPORTS: Final = (
     Column("units", lambda each: str(each.units), "right"),
     Column("state", lambda each: each.state),
     Column("since", lambda each: instant(each.ended_at or each.sent_at or each.made_at)),
-    Column("entry", lambda each: str(each.entry_id or NOTHING), "right"),
-    Column("identifier", lambda each: each.identifier),
-    Column("error", lambda each: each.error),
+    Column("entry", lambda each: str(each.entry_id or NOTHING), "right", below=True),
+    Column("identifier", lambda each: each.identifier, below=True),
+    Column("error", lambda each: each.error, below=True),
 )
 _MOVES: Final = (
     Column("move", lambda each: str(each.id), "right"),
     Column("from", lambda each: str(each.from_day)),
     Column("to", lambda each: str(each.to_day or "outside of Stripe")),
     Column("amount", lambda each: _exact(each.amount_nano), "right"),
-    Column("kind", lambda each: each.kind),
-    Column("by", lambda each: each.by),
-    Column("why", lambda each: each.why),
+    Column("kind", lambda each: each.kind, below=True),
+    Column("by", lambda each: each.by, below=True),
+    Column("why", lambda each: each.why, below=True),
 )
 _ENTRIES: Final = (
     Column("entry", lambda each: str(each.id), "right"),
     Column("stands on", lambda each: str(each.posted_on)),
-    Column("posting", lambda each: str(each.posting_no or NOTHING), "right"),
+    Column("posting", lambda each: str(each.posting_no or NOTHING), "right", below=True),
     Column("amount", lambda each: _exact(each.amount_nano), "right"),
     Column("what", lambda each: each.what),
 )

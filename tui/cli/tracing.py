@@ -11,9 +11,9 @@ from core.books.entries.entry import Asked, Draw, EntryStory
 from core.books.entries.moves import Move
 from core.clock import hour_text
 from core.money import text_from_nano
-from tui.cli.output import Column, instant, pairs, table
+from tui.cli.output import Column, instant, pairs, say, table
 from tui.cli.told import tell_move, tell_report, tell_told_day
-from tui.format import NOTHING, clean
+from tui.format import NOTHING
 
 DECIMALS: Final = 9
 """To the nano: this is where figures are compared."""
@@ -60,8 +60,9 @@ def _asked(asked: Asked | None) -> list[tuple[str, str]]:
 
 def _tell_moves(found: EntryStory) -> None:
     if not found.moves_kept:
-        click.echo(
-            "\nThe hours of this posting were not kept: it was made before hopsmeter kept them, or"
+        click.echo()
+        say(
+            "The hours of this posting were not kept: it was made before hopsmeter kept them, or"
             f" it only moved what later hours left. `hopsmeter explain '{found.account}'"
             f" {found.usage_day}` shows the day as it stands."
         )
@@ -70,8 +71,9 @@ def _tell_moves(found: EntryStory) -> None:
     table(found.moves, _MOVES)
     for each in found.moves:
         if not each.is_first:
-            click.echo(clean(_corrected(each)))
-    click.echo(f"\n{_moved(found)}")
+            say(_corrected(each))
+    click.echo()
+    say(_moved(found))
 
 
 def _moved(found: EntryStory) -> str:
@@ -101,7 +103,7 @@ def _corrected(move: Move) -> str:
 
 def tell_day(found: AccountDay) -> None:
     """Print an account's day: entries by posting, charges by hour, what replaced what."""
-    click.echo(clean(f"{found.account} ({found.email}), {found.day}, {found.currency}"))
+    say(f"{found.account} ({found.email}), {found.day}, {found.currency}")
     click.echo("\nEntered, by posting:")
     _table_or(found.entries, _LINES, "nothing")
     click.echo("\nCharged, by namespace and hour:")
@@ -115,8 +117,9 @@ def tell_day(found: AccountDay) -> None:
     if spans:
         click.echo("\nNot settled, or not in the books:")
     for cluster, span in spans:
-        click.echo(clean(f"{cluster}: {span_words(span)}"))
-    click.echo(f"\n{_verdict(found)}")
+        say(f"{cluster}: {span_words(span)}")
+    click.echo()
+    say(_verdict(found))
 
 
 def _verdict(found: AccountDay) -> str:
@@ -175,41 +178,43 @@ def _sha(sha256: str | None) -> str:
 
 _LINES = (
     Column("entry", lambda each: str(each.id), "right"),
-    Column("posting", lambda each: str(each.posting_no or NOTHING), "right"),
+    Column("posting", lambda each: str(each.posting_no or NOTHING), "right", below=True),
     Column("stands on", lambda each: str(each.posted_on)),
     Column("amount", lambda each: _exact(each.amount_nano), "right"),
     Column("what", lambda each: each.what),
-    Column("lots", lambda each: _draws(each.draws)),
+    Column("lots", lambda each: _draws(each.draws), below=True),
 )
 _MOVES = (
     Column("cluster", lambda each: each.cluster),
     Column("namespace", lambda each: each.namespace),
     Column("hour", lambda each: hour_text(each.hour)),
-    Column("cost", lambda each: _exact(each.cost_nano), "right"),
+    Column("cost", lambda each: _exact(each.cost_nano), "right", below=True),
     Column("charge", lambda each: _exact(each.charge_nano), "right"),
-    Column("was", lambda each: _exact(each.charge_before_nano), "right"),
-    Column("plan", lambda each: each.plan or NOTHING),
-    Column("SHA-256 of the answer", lambda each: _sha(each.raw_sha256)),
+    Column("was", lambda each: _exact(each.charge_before_nano), "right", below=True),
+    Column("plan", lambda each: each.plan or NOTHING, below=True),
+    Column("SHA-256 of the answer", lambda each: _sha(each.raw_sha256), below=True),
 )
 _CHARGES = (
     Column("cluster", lambda each: each.cluster),
     Column("namespace", lambda each: each.namespace),
     Column("hour", lambda each: hour_text(each.hour)),
-    Column("cost", lambda each: _exact(each.cost_nano), "right"),
+    Column("cost", lambda each: _exact(each.cost_nano), "right", below=True),
     Column("charge", lambda each: _exact(each.charge_nano), "right"),
-    Column("plan", lambda each: each.plan),
-    Column("rev.", lambda each: str(each.revision), "right"),
-    Column("state", lambda each: each.state + (", to be posted" if each.is_pending else "")),
-    Column("SHA-256 of the answer", lambda each: _sha(each.raw_sha256)),
+    Column("plan", lambda each: each.plan, below=True),
+    Column("rev.", lambda each: str(each.revision), "right", below=True),
+    Column(
+        "state", lambda each: each.state + (", to be posted" if each.is_pending else ""), below=True
+    ),
+    Column("SHA-256 of the answer", lambda each: _sha(each.raw_sha256), below=True),
 )
 _REPLACED = (
     Column("cluster", lambda each: each.cluster),
     Column("namespace", lambda each: each.namespace),
     Column("hour", lambda each: hour_text(each.hour)),
-    Column("rev.", lambda each: str(each.revision), "right"),
+    Column("rev.", lambda each: str(each.revision), "right", below=True),
     Column("charge", lambda each: _exact(each.charge_nano), "right"),
-    Column("account", lambda each: each.account or "nobody"),
-    Column("replaced", lambda each: instant(each.replaced_at)),
-    Column("why", lambda each: each.why),
-    Column("SHA-256 of the answer", lambda each: _sha(each.raw_sha256)),
+    Column("account", lambda each: each.account or "nobody", below=True),
+    Column("replaced", lambda each: instant(each.replaced_at), below=True),
+    Column("why", lambda each: each.why, below=True),
+    Column("SHA-256 of the answer", lambda each: _sha(each.raw_sha256), below=True),
 )

@@ -138,7 +138,8 @@ def _unpaid(found: Session) -> State:
         return "open"
     intent = found.payment_intent
     status = None if intent is None or isinstance(intent, str) else intent.status
-    return "processing" if status == "processing" else "failed"
+    # A voucher is printed, and not paid at the counter yet: that is an action of its buyer.
+    return "processing" if status in ("processing", "requires_action") else "failed"
 
 
 async def _claims(gateway: Gateway, payment_intent_id: str) -> tuple[Claim, ...]:

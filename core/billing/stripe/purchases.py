@@ -31,13 +31,13 @@ from core.billing.stripe.payments import (
 )
 from core.billing.stripe.settling import settle_payment
 from core.billing.stripe.site import require_same, require_site
-from core.billing.stripe.units import minor_of_nano, require_billable
+from core.billing.stripe.units import minor_max, minor_of_nano, nano_of_minor, require_billable
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
-from core.errors import Conflict, InputFault
+from core.errors import Conflict, InputFault, StripeFault, StripeRefused
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
-from core.money import text_from_nano
+from core.money import exact_from_nano, text_from_nano
 
 _SQL = queries_beside(__file__)
 PRODUCT_NAME: Final = "Hopsworks credits"
@@ -100,7 +100,10 @@ async def buy(
             f" on, so name {day_of(now) + DAY} or a later one. Nothing was changed."
         )
     terms = _Terms(account, currency, minor, wish, reference_of(principal, wish.key))
-    await require_same(gateway, site)
+    try:
+        await require_same(gateway, site)
+    except StripeFault as fault:
+        raise _nothing_begun(fault) from None
     if dry_run:
         return _planned(connection, terms)
     settle_currency(connection, account.no, currency, "These credits are")
@@ -108,22 +111,47 @@ async def buy(
         row, is_joined = _write_down(connection, principal, terms, why, now)
         if row["state"] not in UNPAID:
             return _sale(account, wish, row, None)
-        customer_id = await ensure_customer(
-            gateway, connection, principal, account, site.default_meter, why=why, now=now
-        )
-        session = await _session(gateway, row, customer_id, return_url, now)
-        connection.execute(
-            _SQL["keep_session"],
-            {"id": row["id"], "session": session.id, "until": instant(session.expires_at)},
-        )
-        if session.status != "open":
-            row = await _settled(gateway, connection, row, session, now)
+        try:
+            customer_id = await ensure_customer(
+                gateway, connection, principal, account, site.default_meter, why=why, now=now
+            )
+            session = await _session(gateway, row, customer_id, return_url, now)
+            connection.execute(
+                _SQL["keep_session"],
+                {"id": row["id"], "session": session.id, "until": instant(session.expires_at)},
+            )
+            if session.status != "open":
+                row = await _settled(gateway, connection, row, session, now)
+        except StripeFault as fault:
+            raise _left(fault, terms, row) from None
         if not is_joined or row["state"] in UNPAID:
             return _sale(account, wish, row, session)
     raise Conflict(
         f"More than {JOINED_MAX} purchases of {account.label} ended just now; see `hopsmeter stripe"
         " purchases`, and try again."
     )
+
+
+def _nothing_begun(fault: StripeFault) -> StripeFault:
+    said = f"{fault.message.rstrip('.')}. No purchase was begun; once this is mended or over, repeat the same command."
+    return StripeFault(said, code=fault.code, request=fault.request)
+
+
+def _left(fault: StripeFault, terms: "_Terms", row: dict[str, Any]) -> StripeFault:
+    """Return a fault of Stripe's with what is left of the purchase, and how it goes on."""
+    amount = f"{exact_from_nano(terms.wish.amount_nano)} {terms.currency}"
+    stands = "stands open" if row["state"] == "open" else f"is {row['state']}"
+    with_key = f", with the same --key {terms.wish.key}," if terms.wish.key is not None else ""
+    said = f"{fault.message.rstrip('.')}. The purchase {row['id']} of {amount} {stands}: "
+    if isinstance(fault, StripeRefused):
+        said += (
+            f"mend what Stripe names and repeat the same command{with_key or ','} or leave it, and it"
+            " expires by itself; another amount is another purchase"
+            f"{', with another --key' if with_key else ''}."
+        )
+    else:
+        said += f"once this is over, repeat the same command{with_key} and it goes on."
+    return StripeFault(said, code=fault.code, request=fault.request)
 
 
 async def _settled(
@@ -184,7 +212,14 @@ def _amount(wish: Wish, currency: str) -> int:
             "An amount of credits is more than zero, and no more than"
             f" {text_from_nano(AMOUNT_MAX_NANO, 0)} {currency}. Nothing was changed."
         )
-    return minor_of_nano(wish.amount_nano, currency)
+    minor = minor_of_nano(wish.amount_nano, currency)
+    most = minor_max(currency)
+    if minor > most:
+        raise InputFault(
+            f"Stripe takes at most {exact_from_nano(nano_of_minor(most, currency))} {currency} in one"
+            " payment; is it a slip of the keyboard? Nothing was changed."
+        )
+    return minor
 
 
 def _write_down(

@@ -49,6 +49,14 @@ TAKEN: Final = frozenset(
 """The others that Stripe lists as those it takes; with a code that is in no list it would refuse a price."""
 
 
+MINOR_MAX: Final = 99_999_999
+"""Stripe's largest amount in most currencies with cents: eight digits, 999,999.99."""
+MINOR_MAX_ELSEWHERE: Final = 999_999_999_999
+"""Twelve digits, the most in any; where a currency has less of them, Stripe says so itself."""
+LARGE: Final = frozenset({"COP", "HUF", "IDR", "INR", "LBP"})
+"""Currencies with cents in which Stripe takes more than eight digits."""
+
+
 def require_billable(currency: str) -> str:
     """Return a currency that usage can be invoiced in; InputFault for one that cannot."""
     if currency not in TAKEN | NOT_TAKEN:
@@ -71,6 +79,11 @@ def _in_coins(currency: str) -> str:
             " does not keep to. Bill these accounts another way. Nothing was changed."
         )
     return currency
+
+
+def minor_max(currency: str) -> int:
+    """Return an amount in the currency's smallest unit above which Stripe surely takes none."""
+    return MINOR_MAX_ELSEWHERE if currency in LARGE | WITHOUT_DECIMALS else MINOR_MAX
 
 
 def unit_price(currency: str) -> Decimal:

@@ -5,6 +5,7 @@ from typing import Any
 
 from core.billing.stripe.fetch import Fetched, fetch_summaries
 from core.billing.stripe.reporting import again as telling
+from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
 from core.billing.stripe.reporting.settle import settle as settle_days
 from core.billing.stripe.site import require_door, require_same, require_site
@@ -29,7 +30,10 @@ REPORT_MAX_S = 120.0
 
 
 def report_now(task: Task[StripeReport]) -> Reported | None:
-    """Tell Stripe what is due, for two minutes at most; each batch is kept by itself."""
+    """Tell Stripe what is due, and what waits in its pause, for two minutes at most.
+
+    Each batch is kept by itself.
+    """
     require_site(task.connection)
     door = require_door(task.works.stripe.open_door())
     if task.dry_run:
@@ -38,7 +42,11 @@ def report_now(task: Task[StripeReport]) -> Reported | None:
 
     async def run() -> Reported:
         return await report(
-            task.connection, door, task.works.clock, stopping=lambda: monotonic_s() > until_s
+            task.connection,
+            door,
+            task.works.clock,
+            hurried=True,
+            stopping=lambda: monotonic_s() > until_s,
         )
 
     return asyncio.run(run())
@@ -52,18 +60,28 @@ def reported(task: Task[StripeReport]) -> Result:
     if sent.stopped:
         raise InputFault(f"{sent.stopped.message} Nothing more was sent.")
     said = f"Stripe took {sent.accepted} report{'' if sent.accepted == 1 else 's'}"
-    if sent.again:
-        said += f"; {sent.again} found no answer and are told again"
     if sent.refused:
         said += f"; {sent.refused} were refused, and their accounts parked"
+    waits = paused(task.connection, task.works.clock())
+    if waits.count and waits.until:
+        said += (
+            f"; {_number(waits.count)} for the next try, until {waits.until:%H:%MZ} at the latest:"
+            f" {waits.why}"
+        )
     details = {
         "accepted": sent.accepted,
         "again": sent.again,
+        "waits": waits.count,
+        "why": waits.why,
         "refused": sent.refused,
         "moved": done.prepared.moved,
         "late": done.prepared.late,
     }
-    return Result(f"{said}.", details=details)
+    return Result(f"{said.rstrip('.')}.", details=details)
+
+
+def _number(count: int) -> str:
+    return "1 report waits" if count == 1 else f"{count} reports wait"
 
 
 def _would_be_told(task: Task[StripeReport]) -> Result:
@@ -73,13 +91,19 @@ def _would_be_told(task: Task[StripeReport]) -> Result:
     amounts: dict[str, int] = {}
     for each in mine:
         amounts[each.currency] = amounts.get(each.currency, 0) + each.amount_nano
+    waits = paused(task.connection, task.now)
+    details: dict[str, Any] = {"waits": waits.count, "why": waits.why}
+    again = ""
+    if waits.count:
+        again = f"{_number(waits.count)} for the next try and would be sent now: {waits.why}."
     if not mine:
-        return Result("Nothing is due that Stripe would be told now.")
+        return Result(again or "Nothing is due that Stripe would be told now.", details=details)
     money = ", ".join(f"{exact_from_nano(nano)} {code}" for code, nano in sorted(amounts.items()))
     number = len({each.account_id for each in mine})
     of = "1 account" if number == 1 else f"{number} accounts"
     said = f"Stripe would be told {money}, of {of}."
-    return Result(said, details={"amounts_nano": amounts})
+    said = f"{said} {again}".rstrip()
+    return Result(said, details={**details, "amounts_nano": amounts})
 
 
 def settle(task: Task[StripeSettle]) -> Result:

@@ -1,6 +1,6 @@
 """How accounts stand at Stripe, as last fetched, and what was bought there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -57,6 +57,12 @@ class PurchaseLine:
     until: datetime | None
     session_id: str
     key: str
+    account_deleted: bool = False
+
+    @property
+    def to_refund(self) -> bool:
+        """Whether a person is to look: who paid is deleted, and some of it was not taken back."""
+        return self.account_deleted and (self.amount_nano or 0) > self.refunded_nano
 
 
 def stripe_accounts(connection: Connection, principal: Principal) -> tuple[StripeLine, ...]:
@@ -85,4 +91,12 @@ def stripe_purchases(
         principal.require_reader(account_id)
     values = {"account": account_id, "limit": LINES_MAX}
     with connection.cursor(row_factory=class_row(PurchaseLine)) as cursor:
-        return tuple(cursor.execute(_SQL["stripe_purchases"], values))
+        found = cursor.execute(_SQL["stripe_purchases"], values).fetchall()
+    ids = [list({each.account_id for each in found})]
+    gone = {
+        row[0]
+        for row in connection.execute(
+            "SELECT id FROM hopsmeter.users WHERE status = 'deleted' AND id = ANY (%s)", ids
+        )
+    }
+    return tuple(replace(each, account_deleted=each.account_id in gone) for each in found)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from core.billing.stripe.gateway import API_VERSION, Door
+from core.billing.stripe.gateway import API_VERSION, Door, door_of
 from core.billing.stripe.shop import Shop
 from core.clusters.vault import Keyring
 from core.secret import Secret
+from core.settings import load
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests.core.commands.carrier import asked, carrying, publish, with_admin
@@ -64,6 +66,18 @@ def test_without_a_key_of_stripe_a_command_says_where_it_goes(office: Office) ->
         ended = asked(office.person, "stripe.show")
     assert ended.state == "failed"
     assert "HOPSMETER_STRIPE_KEY_FILE" in ended.error
+
+
+def test_a_key_file_that_is_wrong_is_a_sentence_and_no_bug(office: Office, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("pk_test_abc\n")
+    file.chmod(0o400)
+    door = load({"HOPSMETER_STRIPE_KEY_FILE": str(file)})
+    with carrying(office.database, office.keyring, shop=Shop(lambda: door_of(door))) as carried:
+        ended = asked(office.person, "stripe.show")
+    assert ended.state == "failed"
+    assert "Stripe's key is none: the file holds one line" in ended.error
+    assert [(each.end, each.bug) for each in carried] == [("failed", "")]
 
 
 def test_an_account_that_is_not_parked_is_not_unparked(office: Office) -> None:

@@ -185,3 +185,27 @@ def test_nothing_is_told_without_a_key_or_before_set_up(office: Office) -> None:
     assert "has no key of Stripe's" in (without.error or "")
     office.till.connection.execute("DELETE FROM hopsmeter.stripe_site")
     assert "is not set up" in (office.ask("stripe.report").error or "")
+
+
+def test_a_report_on_demand_takes_what_is_in_its_pause(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000_000)
+    till.at(1)
+    number = till.stripe.faults.add("outage", path="/v1/billing/meter_events")
+    away = office.ask("stripe.report")
+    assert away.summary.startswith("Stripe took 0 reports; 1 report waits for the next try, until ")
+    assert "Stripe failed" in away.summary or "reached" in away.summary
+    tries = till.connection.execute("SELECT tries FROM hopsmeter.stripe_reports").fetchone()
+    assert tries == (1,)
+    tried = office.ask("stripe.report", dry_run=True)
+    assert tried.summary.startswith("1 report waits for the next try and would be sent now: ")
+    office.ask("stripe.report")
+    tries = till.connection.execute("SELECT tries FROM hopsmeter.stripe_reports").fetchone()
+    assert tries == (2,), "once a run"
+    till.stripe.faults.remove(number)
+    assert office.ask("stripe.report").summary == "Stripe took 1 report."
+    assert "Nothing is due" in office.ask("stripe.report", dry_run=True).summary
+    till.at(2)
+    assert till.told(anna, 0) == 5_000
+    till.must_add_up(anna)

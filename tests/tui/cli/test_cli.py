@@ -6,7 +6,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 from core.clock import HOUR, hour_text, monotonic_s, utc_now
 from core.commands import submit as submitting
+from core.db import notify
+from core.settings import load
 from daemon.__main__ import main as daemon_main
 from tests.core.commands.carrier import JOIN_S, carrying, config, publish, set_up_roles, with_admin
 from tests.database import Database
@@ -30,6 +32,7 @@ from tests.factories import (
 )
 from tests.tui.cli.conftest import NEWEST, Run, thin
 from tui.cli import asking
+from tui.cli import session as sessions
 from tui.cli.app import COMMANDS, Hopsmeter, cli
 
 HELP_WIDTH = 80
@@ -166,6 +169,35 @@ def test_without_a_daemon_it_waits_with_exit_code_3(run: Run, database: Database
     with_admin(database)
     waits = run("collect", exit_code=3)
     assert waits.stderr == "Command 1 is submitted: it waits; start hopsmeterd.\n"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_command_outlives_the_database_that_it_waited_on(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch, *, own: bool
+) -> None:
+    connection = with_admin(database)
+    add_daemon(connection, seen_at=utc_now())
+
+    def lost(*_: object, **__: object) -> None:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'hopsmeter' AND datname = current_database()"
+        )
+
+    monkeypatch.setattr(notify, "wait", lost)
+    if own:
+        settings = load({})
+        monkeypatch.setattr(sessions.Session, "url", lambda _: database.url)
+        monkeypatch.setattr(sessions.Session, "settings", lambda _: settings)
+        ended = run("collect", exit_code=1)
+        assert "carried out when hopsmeterd runs again" in ended.stderr
+    else:
+        ended = run("collect", exit_code=1)
+        assert "Command 1 is kept, and goes on without you." in ended.stderr
+    assert ended.stderr.startswith("The database was lost: ")
+    assert "(command=1)" in ended.stderr
+    with carrying(database, publish(database)):
+        assert submitting.wait(connection, 1).ended
 
 
 def test_a_secret_is_not_sent_before_the_daemon_has_a_key(
@@ -411,6 +443,14 @@ def test_the_keyring_is_told_of_where_no_database_runs(tmp_path: Path) -> None:
 def test_doctor_looks_at_everything(run: Run) -> None:
     findings = json.loads(run("doctor", "--json", exit_code=1).stdout)
     assert {"keyring", "schema", "daemon"} <= {each["name"] for each in findings}
+
+
+def test_doctor_keeps_to_eighty_columns(
+    run: Run, database: Database, eighty: Callable[..., str]
+) -> None:
+    with_admin(database)
+    eighty(run("doctor", exit_code=1))
+    assert "HOPSMETER_DATABASE_URL" in eighty(run("doctor", "--paths")).upper()
 
 
 def test_a_recorded_answer_is_read_without_a_database() -> None:

@@ -1,6 +1,7 @@
 """`hopsmeter explain` on the command line: an hour, an account's day, an entry of the ledger."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -78,3 +79,13 @@ def test_what_cannot_be_explained_is_a_misuse_or_says_why(run: Run) -> None:
     assert "write it like 2026-03-01" in run("explain", ANNA, "March", exit_code=2).stderr
     assert "no entry 99" in run("explain", "--entry", "99", exit_code=1).stderr
     assert "no user 'nobody'" in run("explain", "nobody", "2026-03-01", exit_code=1).stderr
+
+
+def test_explanations_fit_eighty_columns(run: Run, used: Site, eighty: Callable[..., str]) -> None:
+    entry = used.value("SELECT max(id) FROM ledger_entries")
+    told = eighty(run("explain", "--entry", str(entry)))
+    assert "SHA-256 of the answer: " in told
+    assert "was: " in told
+    told = eighty(run("explain", ANNA, "2026-03-01"))
+    assert "replaced: " in told, told
+    assert "OpenCost said:" in eighty(run("explain", "eu-1", "a", "2026-03-01T00Z"), but="{")

@@ -1,7 +1,7 @@
 """`hopsmeter explain` on the command line: an invoice, a day and entries that Stripe was told of."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -90,3 +90,23 @@ def test_an_invoice_beside_other_words_is_a_misuse(run: Run) -> None:
     assert "--invoice in_" in run("explain", "a", "--invoice", "in_1", exit_code=2).stderr
     said = run("explain", "--invoice", "in_none", exit_code=1).stderr
     assert "No invoice 'in_none' was fetched" in said
+
+
+def test_what_stripe_was_told_fits_eighty_columns(
+    run: Run, database: Database, eighty: Callable[..., str]
+) -> None:
+    told = eighty(run("explain", "--invoice", value(database, INVOICE)))
+    assert "identifier: " in told
+    eighty(run("explain", ANNA, "2026-03-31"))
+    for contra in (16, 17):
+        eighty(run("explain", "--entry", value(database, ENTRY.format(contra))))
+    for words in (
+        ("statement", ANNA, "--month", "2026-03"),
+        ("credits", "show", ANNA),
+        ("credits", "show", "--all"),
+        ("credits", "statement", ANNA, "--month", "2026-03"),
+        ("credits", "statement", ANNA, "--month", "2026-03", "--entries"),
+        ("stripe", "accounts"),
+        ("stripe", "purchases"),
+    ):
+        eighty(run(*words))

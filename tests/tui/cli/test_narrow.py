@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import click
 import pytest
 from rich.cells import cell_len
 
@@ -127,3 +128,39 @@ def test_a_table_is_as_narrow_as_its_words_allow() -> None:
     drawn, cells = narrow_table([("name", "left"), ("cost", "right")], [(["x", "1.00 EUR"], [])], 5)
     assert drawn.plain.splitlines()[-1] == "x     1.00 EUR"
     assert cells == 14
+
+
+def test_names_and_values_are_folded_at_words_and_an_address_stays_whole(
+    run: Run, room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "event_line", lambda *_args: CAME)
+    room(80)
+    told = thin(run("webhooks", "show", EVENT).stdout)
+    assert max(map(cell_len, told.splitlines())) <= 80
+    assert " ".join(CAME.error.split()) in " ".join(told.split())
+    url = "https://checkout.example/" + "a" * 90
+    assert stripe_overview(url, monkeypatch) == [
+        "The Stripe account acct_1 (test mode) is set up.",
+        "default meter  daily",
+        "webhooks to",
+        f"               {url},",
+        "               enabled, default",
+        "- " + "look at it " * 6 + "look at it",
+        "  " + "look at it " * 4 + "look at it",
+    ]
+
+
+def stripe_overview(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(click, "echo", said.append)
+    stripe._tell_overview(
+        {
+            "summary": "The Stripe account acct_1 (test mode) is set up.",
+            "default_meter": "daily",
+            "meters": {},
+            "prices": {},
+            "endpoints": [{"url": url, "status": "enabled", "api_version": ""}],
+            "remarks": ["look at it " * 12],
+        }
+    )
+    return said

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -126,3 +127,12 @@ def test_what_no_statement_can_be_made_of_says_why(run: Run, used: Site, tmp_pat
     assert "Choose --html, --json or --csv." in both
     nowhere = run("statement", ANNA, "--html", str(tmp_path / "no" / "x"), exit_code=1).stderr
     assert "cannot be written" in nowhere
+
+
+def test_a_statement_fits_eighty_columns(run: Run, used: Site, eighty: Callable[..., str]) -> None:
+    assert used.states()
+    told = eighty(run("statement", ANNA, "--month", "2026-03"))
+    assert "plan: default × 1" in told
+    assert "came: 2.000000000" in told
+    eighty(run("credits", "show", ANNA))
+    eighty(run("credits", "statement", ANNA, "--month", "2026-03"))

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from core.billing.stripe.purchases import Wish, buy
-from core.errors import Conflict, InputFault, StripeFault
-from core.identity.principal import Principal
+from core.errors import Conflict, InputFault, StripeFault, Unknown
+from core.identity.principal import DAEMON, Principal
 from core.money import NANO
+from core.reports.stripe.accounts import stripe_purchases
 from tests.core.billing.ledger_site import bill, books, lots, pays
 from tests.core.billing.stripe.till import Till
 from tests.factories import User
@@ -103,6 +104,48 @@ def test_a_debit_is_credited_days_later_or_not_at_all(till: Till, anna: User) ->
     rows = till.site.all("SELECT state FROM stripe_purchases ORDER BY id")
     assert [row["state"] for row in rows] == ["paid", "failed"]
     assert balanced(till, anna) == {"credits": 100}
+
+
+def test_a_voucher_is_processing_until_it_is_paid_at_the_counter(till: Till, anna: User) -> None:
+    till.buy(anna)
+    till.world.people.pay(till.session(), "sepa_debit")
+    with till.world.account.lock:
+        (intent,) = till.world.account.all("payment_intent")
+        intent["status"] = "requires_action"
+    till.deliver()
+    assert state(till) == "processing"
+    with till.world.account.lock:
+        intent["status"] = "processing"
+    till.pass_time(7 * DAY)
+    till.look()
+    assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+
+
+def test_who_is_deleted_and_pays_has_it_in_his_books_and_a_refund_takes_it_out(
+    till: Till, anna: User
+) -> None:
+    till.buy(anna)
+    till.site.connection.execute(
+        "UPDATE hopsmeter.users SET status = 'deleted' WHERE no = %s", [anna.no]
+    )
+    till.world.people.pay(till.session())
+    till.deliver()
+    assert (state(till), balanced(till, anna)) == ("paid", {"credits": 100})
+    (line,) = stripe_purchases(till.site.connection, DAEMON)
+    assert line.to_refund
+    dispute = till.world.people.open_dispute(till.charge(), 4_000)
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 60}
+    till.world.people.close_dispute(dispute["id"], "won")
+    till.deliver()
+    assert balanced(till, anna) == {"credits": 100}
+    till.world.people.refund(till.charge(), 10_000)
+    till.deliver()
+    assert balanced(till, anna).get("credits", 0) == 0
+    (line,) = stripe_purchases(till.site.connection, DAEMON)
+    assert not line.to_refund
+    with pytest.raises(Unknown, match="is deleted, and pays for nothing"):
+        till.buy(anna, key="order-2")
 
 
 def test_a_page_that_nobody_paid_on_expires(till: Till, anna: User) -> None:
@@ -306,7 +349,51 @@ def test_a_receipt_is_made_for_whoever_pays_and_never_taken_for_usage(
     assert balanced(till, anna) == {"credits": 200}
 
 
+def test_an_amount_that_stripe_refuses_leaves_a_purchase_and_says_so(
+    till: Till, anna: User
+) -> None:
+    with pytest.raises(StripeFault) as refused:
+        till.run(
+            lambda it: buy(
+                it,
+                till.site.connection,
+                till.asker(),
+                Wish(anna.id, NANO // 10, None, "small-1"),
+                return_url="https://example.test",
+                why="asked for",
+                now=till.clock(),
+                dry_run=False,
+            )
+        )
+    number = purchase(till)["id"]
+    assert refused.value.message.startswith("Stripe refuses: ")
+    assert f"The purchase {number} of 0.10 USD stands open: " in refused.value.message
+    assert "repeat the same command, with the same --key small-1, or" in refused.value.message
+    assert "expires by itself" in refused.value.message
+    till.pass_time(30 * HOUR)
+    till.look()
+    assert state(till) == "expired"
+
+
+def test_a_purchase_says_how_it_goes_on_when_stripe_is_away(till: Till, anna: User) -> None:
+    number = till.world.faults.add("outage", path="/v1/account")
+    with pytest.raises(StripeFault, match=r"No purchase was begun; .* repeat the same command"):
+        till.buy(anna)
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 0
+    till.world.faults.remove(number)
+    number = till.world.faults.add("outage", path="/v1/checkout/sessions")
+    with pytest.raises(StripeFault, match=r"stands open: .*, with the same --key order-1, and it"):
+        till.buy(anna)
+    with pytest.raises(StripeFault, match=r"stands open: .* the same command and it goes on"):
+        till.buy(anna, 7, key=None)
+    till.world.faults.remove(number)
+    assert till.buy(anna).url
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 2
+
+
 def test_what_cannot_be_bought_is_refused_and_nothing_is_written(till: Till, anna: User) -> None:
+    with pytest.raises(InputFault, match=r"at most 999.999\.99 USD in one payment"):
+        till.buy(anna, 9_000_000)
     with pytest.raises(InputFault, match="more than zero"):
         till.buy(anna, 0)
     with pytest.raises(InputFault, match="is no day to come"):
