@@ -1,17 +1,14 @@
 """The advisory locks, all named here, so that no two purposes share a number by accident.
 
 One call per transaction, as a statement of its own: the next statement then gets a snapshot taken
-after the lock was won (READ COMMITTED), which a lock inside a larger statement would not give. Several
-statements may go one way to the server, with their values written into them: each has its own snapshot.
+after the lock was won (READ COMMITTED), which a lock inside a larger statement would not give.
 """
 
-from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import ClientCursor
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL
 
 
 class Lock(IntEnum):
@@ -36,54 +33,17 @@ class Lock(IntEnum):
 
 def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = False) -> None:
     """Wait (up to the session's lock_timeout) for `lock`; it ends with the transaction."""
-    connection.execute(_taking(lock, shared=shared))
+    if shared:
+        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [int(lock)])
+    else:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [int(lock)])
 
 
-def take_and_ask(
-    connection: psycopg.Connection[Any],
-    lock: Lock,
-    question: LiteralString,
-    values: Mapping[str, Any],
-    *,
-    shared: bool = False,
-) -> list[tuple[Any, ...]]:
-    """Do as `take`, and return the rows of `question`, asked thereafter but on the same way."""
-    return _rows_of_last(connection, _taking(lock, shared=shared) + SQL(question), values)
+def try_take(connection: psycopg.Connection[Any], lock: Lock, *, then: LiteralString = "") -> bool:
+    """Take `lock` if nobody holds it, and say whether it is ours; it ends with the transaction.
 
-
-def try_take(
-    connection: psycopg.Connection[Any],
-    lock: Lock,
-    *,
-    then: LiteralString = "SELECT",
-    values: Mapping[str, Any] | None = None,
-) -> list[tuple[Any, ...]] | None:
-    """Take `lock` if nobody holds it; return None where somebody does. It ends with the transaction.
-
-    `then` are statements which run after it, ours or not, on the same way; returned are the last
-    one's rows, which are worth something only where the lock is ours.
+    `then` are statements without parameters, which run after it, ours or not, on the same way.
     """
     question = SQL("SELECT pg_try_advisory_xact_lock({});").format(int(lock)) + SQL(then)
-    cursor = ClientCursor(connection)
-    row = cursor.execute(question, values).fetchone()
-    is_ours = row is not None and bool(row[0])
-    return _last(cursor) if is_ours else None
-
-
-def _taking(lock: Lock, *, shared: bool) -> Composed:
-    word = SQL("_shared" if shared else "")
-    return SQL("SELECT pg_advisory_xact_lock{}({});").format(word, int(lock))
-
-
-def _rows_of_last(
-    connection: psycopg.Connection[Any], question: Composed, values: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    cursor = ClientCursor(connection)
-    cursor.execute(question, values)
-    return _last(cursor)
-
-
-def _last(cursor: ClientCursor[Any]) -> list[tuple[Any, ...]]:
-    while cursor.nextset():
-        pass
-    return cursor.fetchall()
+    row = connection.execute(question).fetchone()
+    return row is not None and bool(row[0])

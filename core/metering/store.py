@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from core.db.locks import Lock, take, take_and_ask
+from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import AnswerRefused, LeaseLost
 from core.metering.attribution import Attribution
@@ -211,7 +211,8 @@ def _stream_within(
 ) -> list[Stored]:
     """As `store_within`, reading as it goes; NotPlainError where that will not do."""
     ordered = _of_known_source(connection, ordered)
-    locked, epoch = _lock(connection, [each.claim for each in ordered], with_owners=True)
+    take(connection, Lock.ATTRIBUTION, shared=True)
+    locked, epoch = _lock(connection, [each.claim for each in ordered])
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
     summaries = _stream(connection, fresh, attribution, epoch) if fresh else []
     done = [_stored(each.claim, told) for each, told in zip(fresh, summaries, strict=True)]
@@ -287,18 +288,9 @@ def _end(each: Fetched, revision: int, *, changed: bool, raw_sha256: bytes) -> _
     return _End(each.claim, each.raw, told, revision, changed, raw_sha256, accepted_by, each.why)
 
 
-def _lock(
-    connection: Connection, claims: Sequence[Claim], *, with_owners: bool = False
-) -> tuple[dict[UUID, _Locked], int]:
-    """Return the claimed windows by their tokens, locked, and the epoch of ownership.
-
-    `with_owners`: after ATTRIBUTION, shared, on the same way to the server.
-    """
-    question, keys = _SQL["lock_claimed"], keys_of(claims)
-    if with_owners:
-        rows = take_and_ask(connection, Lock.ATTRIBUTION, question, keys, shared=True)
-    else:
-        rows = connection.execute(question, keys).fetchall()
+def _lock(connection: Connection, claims: Sequence[Claim]) -> tuple[dict[UUID, _Locked], int]:
+    """Return the claimed windows by their tokens, locked, and the epoch of ownership."""
+    rows = connection.execute(_SQL["lock_claimed"], keys_of(claims)).fetchall()
     if len(rows) != len(claims):
         raise LeaseLost
     return {row[0]: _Locked(row[1], row[2]) for row in rows}, rows[0][3]

@@ -7,7 +7,7 @@ same transaction as the daily rows and the entries; what the daily rows change b
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -79,33 +79,16 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     )
 
 
-def _take_turn(connection: Connection, frozen_s: float) -> None:
-    """Win the lock of posting, of which no timeout of the server's deprives every frozen holder."""
-    if try_take(connection, Lock.POSTING) is None:
-        _wait_for_turn(connection, frozen_s)
-
-
-def _wait_for_turn(connection: Connection, frozen_s: float) -> None:
-    """Win the lock of posting, which somebody else holds.
+def _take_turn(connection: Connection, frozen_s: float, *, then: LiteralString = "") -> None:
+    """Win the lock of posting, of which no timeout of the server's deprives every frozen holder.
 
     The server's timeouts end one that is idle, or at a statement that takes too long; not one that is
-    frozen while the server sends it an answer.
+    frozen while the server sends it an answer. `then` as in `try_take`.
     """
-    values = {"lock": int(Lock.POSTING), "frozen_s": frozen_s}
-    connection.execute(_SQL["end_frozen_poster"], values)
-    take(connection, Lock.POSTING)
-
-
-def _take_day(
-    connection: Connection, frozen_s: float, at: dict[str, date]
-) -> list[tuple[Any, ...]]:
-    """Win the lock of posting, and return the hours of a day that are not posted."""
-    question = _SQL["changes"] + _SQL["plan_for_sets"] + _SQL["unposted"]
-    rows = try_take(connection, Lock.POSTING, then=question, values=at)
-    if rows is None:
-        _wait_for_turn(connection, frozen_s)
-        rows = connection.execute(_SQL["unposted"], at).fetchall()
-    return rows
+    if not try_take(connection, Lock.POSTING, then=then):
+        values = {"lock": int(Lock.POSTING), "frozen_s": frozen_s}
+        connection.execute(_SQL["end_frozen_poster"], values)
+        take(connection, Lock.POSTING)
 
 
 @dataclass(frozen=True)
@@ -135,8 +118,9 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
     meanwhile is left to the next posting.
     """
     with connection.transaction():
+        _take_turn(connection, frozen_s, then=_SQL["changes"] + _SQL["plan_for_sets"])
         at = {"day": day, "today": max(day, day_of(now))}
-        rows = sorted(_take_day(connection, frozen_s, at))
+        rows = sorted(connection.execute(_SQL["unposted"], at).fetchall())
         if not rows:
             return _Posted()
         seen = [_Seen(*row[:5]) for row in rows]
