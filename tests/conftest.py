@@ -11,8 +11,8 @@ import pytest
 from tests import children, loopback
 from tests.database import Connection, Database, Server, Templates, administer, cloned, serving
 
-hypothesis.settings.register_profile("here", deadline=None, max_examples=60)
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
+hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.register_profile("deep", deadline=None, max_examples=2_000)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
