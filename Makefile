@@ -16,6 +16,8 @@ export PIP_CONSTRAINT := /dev/null
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER PIP_NO_BINARY PIP_NO_INDEX PIP_NO_DEPS
 unexport PIP_REQUIRE_VIRTUALENV PIP_BUILD_CONSTRAINT PIP_REQUIREMENT PYTHONPATH PYTHONHOME
+# Some hundred programs are started by the suite: each would compile all of ours anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-full lint lint-format lint-rules lint-types lint-imports lint-tidy \
