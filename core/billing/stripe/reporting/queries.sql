@@ -371,8 +371,9 @@ WITH entered AS (
                                  %(posted_on)s, NULL, NULL, %(ref)s, %(why)s, NULL) AS id),
 moved AS (
     INSERT INTO hopsmeter.stripe_moves
-        (account_no, from_day, amount_nano, kind, ref, entry_id, by, why)
-    SELECT %(account_no)s, %(day)s, %(amount_nano)s, 'settled', %(ref)s, id, %(by)s, %(why)s FROM entered
+        (account_no, from_day, amount_nano, kind, ref, invoice_id, entry_id, by, why)
+    SELECT %(account_no)s, %(day)s, %(amount_nano)s, 'settled', %(ref)s, %(invoice_id)s, id, %(by)s, %(why)s
+    FROM entered
     RETURNING account_no, from_day, amount_nano)
 UPDATE hopsmeter.stripe_days d SET moved_nano = d.moved_nano - m.amount_nano
 FROM moved m WHERE d.account_no = m.account_no AND d.day = m.from_day;

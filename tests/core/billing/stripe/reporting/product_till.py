@@ -146,3 +146,6 @@ class ProductTill(Till):
     def listed(self, user: factories.User, *, everything: bool = False) -> list[Due]:
         how = {"account": user.id, "each_day": True, "everything": everything}
         return due(self.connection, ADMIN, self.now, **how)  # type: ignore[arg-type]  # each of its own
+
+    def reasons(self, user: factories.User) -> list[str]:
+        return [each.reason for each in self.listed(user)]
