@@ -203,11 +203,14 @@ def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]
     final = final_invoices(connection, asked)
     billing = [each for each in final if not each.is_void]
     compared = [each for each in billing if not each.is_pending]
-    faulty = [each for each in compared if each.fault]
-    wrong = [f"{each.account_id}: {each.fault}" for each in faulty if not each.is_put_right]
-    by_hand = len(faulty) - len(wrong)
-    equal, waiting = len(compared) - len(faulty), len(billing) - len(compared)
-    void = len(final) - len(billing)
+    by_hand = sum(each.is_by_hand for each in compared)
+    wrong = [
+        f"{each.account_id}: {each.fault}"
+        for each in compared
+        if each.fault and not each.is_put_right
+    ]
+    equal = sum(not each.fault and not each.is_by_hand for each in compared)
+    waiting, void = len(billing) - len(compared), len(final) - len(billing)
     parts = [f"{_counted(equal, 'final invoice')} equal"] if equal and not wrong else []
     if by_hand:
         parts.append(f"{_counted(by_hand, 'final invoice')} put right by hand")

@@ -21,8 +21,8 @@ Connection = psycopg.Connection[Any]
 class FinalInvoice:
     """What a final invoice bills of days [day, last_day], and how many units count as told of them.
 
-    `line_minor` in the currency's smallest unit. Pending until it is compared; put right: by a person,
-    as it is now.
+    `line_minor` in the currency's smallest unit. Pending until it is compared. Put right, or
+    given back since another bills its days: by a person, as it is now.
     """
 
     invoice_id: str
@@ -38,6 +38,7 @@ class FinalInvoice:
     is_void: bool
     is_pending: bool
     is_put_right: bool
+    is_given_back: bool
 
     @property
     def fault(self) -> str:
@@ -54,6 +55,11 @@ class FinalInvoice:
             f"invoice {self.invoice_id} bills {exact_from_nano(self._line_nano)} {self.currency} for"
             f" {self.units} units, which are {exact_from_nano(self.units * UNIT_NANO)}"
         )
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether a person settled in Stripe what is wrong with it."""
+        return self.is_given_back or bool(self.fault) and self.is_put_right
 
     @property
     def due_nano(self) -> int:

@@ -6,7 +6,8 @@ SELECT i.id AS invoice_id, coalesce(u.id, 'account ' || i.account_no) AS account
        coalesce(u.email, '') AS email, i.currency, (i.usage_start AT TIME ZONE 'UTC')::date AS day,
        ((i.usage_end AT TIME ZONE 'UTC') - interval '1 microsecond')::date AS last_day,
        i.units, c.units AS counted, i.line_minor, i.fetched_at, i.status = 'void' AS is_void,
-       i.compared_at IS NULL AS is_pending, hopsmeter.stripe_is_put_right(i.id, 'differs') AS is_put_right
+       i.compared_at IS NULL AS is_pending, hopsmeter.stripe_is_put_right(i.id, 'differs') AS is_put_right,
+       hopsmeter.stripe_is_put_right(i.id, 'twice') AS is_given_back
 FROM hopsmeter.stripe_invoices i
 LEFT JOIN hopsmeter.users u ON u.no = i.account_no
 CROSS JOIN LATERAL (
