@@ -66,7 +66,6 @@ class Life:
         """What a person settled of a day outside, or brought to another."""
         self.replaced: dict[int, set[int]] = defaultdict(set)
         """Days on which a subscription was replaced within the day."""
-        self.by_hand: dict[int, bool] = defaultdict(bool)
         till.stripe.settings.invoice_grace = timedelta(hours=self.random.choice([1, 24, 72]))
 
     def live(self) -> None:
@@ -117,8 +116,6 @@ class Life:
         if self.till.living(user) is None:
             self.till.link(user, self.till.meter)
             return
-        if self.by_hand[user.no]:
-            return
         self._cancel(user)
         if self.random.random() < 0.5:
             self.till.hear(user)
@@ -132,15 +129,13 @@ class Life:
     def _replace(self, user: factories.User, number: int) -> None:
         """Within a day one ends and another begins, once or twice, told or not of what it is in between."""
         for _ in range(self.random.choice([1, 1, 2])):
-            if self.till.living(user) is None or self.by_hand[user.no]:
+            if self.till.living(user) is None:
                 break
             self.replaced[user.no].add(number)
             self._within_the_day(user, number)
             self._cancel(user)
-            if self.random.random() < 0.3 and not self.by_hand[user.no]:
-                # Made by hand, and nobody knows until it is linked: Stripe counts for it what it is told. It
-                # is not cancelled any more: before that is taken off, its last invoice would have it.
-                self.by_hand[user.no] = True
+            if self.random.random() < 0.3:
+                # Made by hand, and nobody knows until it is linked: Stripe counts for it what it is told.
                 self._within_the_day(user, number, known=False)
                 self.till.subscribe(user)
             else:
@@ -232,16 +227,23 @@ class Life:
         self._must_list(user)
 
     def _must_bill(self, user: factories.User, counted: dict[date, int]) -> None:
-        till = self.till
-        for since, until, units, minor in till.connection.execute(
-            "SELECT d.first, d.after, units, line_minor"
+        """Together invoices bill what is counted for their days; each its own, and what it bills beside another."""
+        found = self.till.connection.execute(
+            "SELECT d.first, d.after, units, line_minor, beside_day, beside_units"
             " FROM hopsmeter.stripe_invoices JOIN hopsmeter.stripe_invoice_days d USING (id, units)"
             " WHERE d.account_no = %s AND d.finalized_at IS NOT NULL",
             [user.no],
-        ).fetchall():
-            mine = sum(units for day, units in counted.items() if since <= day < until)
-            assert units == mine
+        ).fetchall()
+        own = dict(counted)
+        for *_, day, beside in found:
+            if beside:
+                own[day] -= beside
+        for since, until, units, minor, _, beside in found:
+            mine = sum(units for day, units in own.items() if since <= day < until)
+            assert units == mine + beside
             assert minor == (units + 5_000) // 10_000  # to the cent
+        billed = {day for since, until, *_ in found for day in counted if since <= day < until}
+        assert sum(units for _, _, units, *_ in found) == sum(counted[day] for day in billed)
 
     def _must_list(self, user: factories.User) -> None:
         """What a person must decide is listed, by what plain sums say, and nothing else."""

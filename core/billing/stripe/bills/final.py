@@ -59,7 +59,7 @@ class FinalInvoice:
     @property
     def is_by_hand(self) -> bool:
         """Whether a person settled in Stripe what is wrong with it."""
-        return self.is_given_back or bool(self.fault) and self.is_put_right
+        return self.is_given_back or (bool(self.fault) and self.is_put_right)
 
     @property
     def due_nano(self) -> int:

@@ -75,16 +75,14 @@ SELECT i.id, i.status, i.finalized_at IS NOT NULL AS is_final, i.compared_at IS 
        EXISTS (SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = i.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused')
                  AND r.day >= (i.usage_start AT TIME ZONE 'UTC')::date AND r.day < d.after) AS under_way,
-       (SELECT max(c.day) FROM hopsmeter.stripe_billed_days c
-        JOIN hopsmeter.stripe_days t ON t.account_no = c.account_no AND t.day = c.day AND t.seq > 0
-        WHERE c.invoice_id = i.id AND NOT c.is_beside) AS newest_day,
+       d.first,
+       (SELECT max(t.day) FROM hopsmeter.stripe_days t
+        WHERE t.account_no = i.account_no AND t.seq > 0
+          AND t.day >= least(d.first, (i.usage_start AT TIME ZONE 'UTC')::date) AND t.day < d.after)
+           AS newest_day,
        hopsmeter.stripe_open_nano(i.account_no) AS open_nano
 FROM hopsmeter.stripe_invoices i JOIN hopsmeter.stripe_invoice_days d ON d.id = i.id
 WHERE i.id = %(invoice)s AND i.account_no = %(account_no)s FOR UPDATE OF i;
-
--- name: not_beside
--- What an invoice bills beside another's day counts for it no more.
-UPDATE hopsmeter.stripe_invoices SET beside_day = NULL, beside_units = 0 WHERE id = %(invoice)s;
 
 -- name: put_right
 -- A person put an invoice right in Stripe, as it is now.

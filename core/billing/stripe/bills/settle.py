@@ -12,8 +12,9 @@ from core.audit.trail import record
 from core.billing.stripe.bills.astray import Bill, bills_astray
 from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.void import void_invoices
-from core.billing.stripe.reporting.make import take_back
+from core.billing.stripe.reporting.compare import count_beside
 from core.billing.stripe.reporting.settle import Amount, How, settle_amount
+from core.billing.stripe.reporting.taking_back import take_back
 from core.billing.stripe.units import UNIT_NANO
 from core.clock import day_of
 from core.db.locks import Lock, take
@@ -47,7 +48,9 @@ class _Held:
     is_final: bool
     is_pending: bool
     under_way: bool
+    first: date
     newest_day: date | None
+    """Of those that it bills, and of which Stripe was told; before `first` another invoice has it."""
     open_nano: int
 
 
@@ -91,8 +94,9 @@ def settle_bill(
     found = bills_astray(connection, Asked(account_no=payer.no, invoice=invoice))
     _require_ripe(held, found, payer.label)
     act = _Act(payer.no, invoice, principal.actor, why, now)
+    amount_nano = None
     if how == "put-right":
-        amount_nano = _put_right(connection, act, found)
+        _put_right(connection, act, found)
     else:
         amount_nano = _take_up(connection, act, held, found, how)
     settled = SettledBill(payer.id, payer.currency or "", invoice, how, amount_nano)
@@ -151,7 +155,8 @@ def _take_up(
     if "void" in whats:
         units, beside = _of_void(connection, act)
     elif "differs" in whats and "twice" not in whats:
-        units, beside = _of_difference(held, found), False
+        units = _of_difference(held, found)
+        beside = {day for day in units if day < held.first}
     else:
         raise Conflict(
             f"Invoice {act.invoice_id} bills days that another one bills: give that back in Stripe,"
@@ -161,20 +166,21 @@ def _take_up(
     _require_room(act, held, units, how, amount_nano)
     memo = f"invoice {act.invoice_id} does not bill it"
     take_back(connection, act.account_no, units, f"late {act.invoice_id}", memo, act.now)
-    if beside:
-        connection.execute(_SQL["not_beside"], {"invoice": act.invoice_id})
     for day, count in units.items():
+        if day in beside:
+            count_beside(connection, act.invoice_id, day, -count)
         ref = f"settled {day} {act.invoice_id} {act.now.isoformat()}"
         amount = Amount(act.account_no, day, count * UNIT_NANO, ref, act.invoice_id)
         settle_amount(connection, amount, how, act.by, act.why, act.now)
     return amount_nano
 
 
-def _of_void(connection: Connection, act: _Act) -> tuple[dict[date, int], bool]:
-    """Return by day the units that a void invoice leaves to nobody, and whether some are beside another's."""
+def _of_void(connection: Connection, act: _Act) -> tuple[dict[date, int], set[date]]:
+    """Return by day the units that a void invoice leaves to nobody, and which days another one has."""
     asked = Asked(account_no=act.account_no, invoice=act.invoice_id)
     (void,) = void_invoices(connection, asked)
-    return {each.day: each.units for each in void.days}, any(each.is_beside for each in void.days)
+    units = {each.day: each.units for each in void.days}
+    return units, {each.day for each in void.days if each.is_beside}
 
 
 def _of_difference(held: _Held, found: Sequence[Bill]) -> dict[date, int]:

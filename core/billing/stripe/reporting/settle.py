@@ -9,7 +9,7 @@ import psycopg
 from core.audit.trail import record
 from core.billing.stripe.reporting.given_up import give_up_refused
 from core.billing.stripe.reporting.limits import REPORTABLE
-from core.billing.stripe.reporting.make import posting_date
+from core.billing.stripe.reporting.taking_back import posting_date
 from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
