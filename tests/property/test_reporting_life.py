@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stripe import RequestsClient, StripeClient
 
+from core.billing.stripe.bills.settle import HowBill
+from core.errors import Conflict
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests import factories
@@ -101,6 +103,7 @@ class Life:
         """Something that is no usage: a card goes or comes, a subscription, an event; a person settles."""
         user = self.random.choice(self.users)
         what = [self._card, self._subscription, self._subscription, self._lose, self._settle]
+        what += [self._void, self._settle_invoice]
         self.random.choice(what)(user, number)
 
     def _card(self, user: factories.User, _: int) -> None:
@@ -191,6 +194,28 @@ class Life:
             if not outside:
                 self.taken[user.no][number] -= nano
 
+    def _void(self, user: factories.User, _: int) -> None:
+        """A person voids an invoice that nobody pays; where there is none, the cards decline from now on."""
+        customer, people = self.till.customer(user), self.till.stripe.people
+        unpaid = [
+            each["id"]
+            for each in self.till.stripe.all("invoice")
+            if each["customer"] == customer and each["status"] == "open"
+        ]
+        people.void_invoice(unpaid[0]) if unpaid else people.decline_cards(customer)
+
+    def _settle_invoice(self, user: factories.User, number: int) -> None:
+        """A person settles a void invoice, once it is compared; not yet what bills of the day that runs."""
+        void = [line.invoice_id for line in self.till.listed(user) if line.reason == "void"]
+        if not void:
+            return
+        how: HowBill = self.random.choice(["outside", "open-day"])
+        with contextlib.suppress(Conflict):
+            for day, nano in self.till.settle_bill(user, str(void[0]), how):
+                self.taken[user.no][(day - self.till.day(0)).days] += nano
+                if how == "open-day":
+                    self.taken[user.no][number] -= nano
+
     def _something(self, number: int) -> None:
         """Charge the day that runs, or correct one of the last two weeks, never below nothing."""
         user = self.random.choice(self.users)
@@ -214,7 +239,7 @@ class Life:
         till = self.till
         owed = sum(self.owed[user.no].values()) - sum(self.taken[user.no].values())
         till.must_add_up(user)
-        waits = sum(line.amount_nano for line in till.listed(user))
+        waits = sum(line.amount_nano or 0 for line in till.listed(user) if not line.invoice_id)
         counted = dict(
             till.connection.execute(
                 "SELECT day, units FROM hopsmeter.stripe_days WHERE account_no = %s", [user.no]
@@ -229,27 +254,37 @@ class Life:
     def _must_bill(self, user: factories.User, counted: dict[date, int]) -> None:
         """Together invoices bill what is counted for their days; each its own, and what it bills beside another."""
         found = self.till.connection.execute(
-            "SELECT d.first, d.after, units, line_minor, beside_day, beside_units"
+            "SELECT d.first, d.after, units, line_minor, beside_day, beside_units, status, id"
             " FROM hopsmeter.stripe_invoices JOIN hopsmeter.stripe_invoice_days d USING (id, units)"
             " WHERE d.account_no = %s AND d.finalized_at IS NOT NULL",
             [user.no],
         ).fetchall()
-        own = dict(counted)
-        for *_, day, beside in found:
+        own, void, total = dict(counted), {}, 0
+        for *_, day, beside, _, _ in found:
             if beside:
                 own[day] -= beside
-        for since, until, units, minor, _, beside in found:
-            mine = sum(units for day, units in own.items() if since <= day < until)
-            assert units == mine + beside
+        for since, until, units, minor, _, beside, status, name in found:
+            mine = sum(units for day, units in own.items() if since <= day < until) + beside
             assert minor == (units + 5_000) // 10_000  # to the cent
+            if status == "void":
+                assert mine in (units, 0)  # as it was told, or settled
+                if mine:
+                    void[name] = mine * UNIT
+            else:
+                assert units == mine
+            total += mine
         billed = {day for since, until, *_ in found for day in counted if since <= day < until}
-        assert sum(units for _, _, units, *_ in found) == sum(counted[day] for day in billed)
+        assert total == sum(counted[day] for day in billed)
+        named = {
+            line.invoice_id: line.amount_nano for line in self.till.listed(user) if line.invoice_id
+        }
+        assert named == void
 
     def _must_list(self, user: factories.User) -> None:
         """What a person must decide is listed, by what plain sums say, and nothing else."""
         till = self.till
-        listed = till.listed(user)
-        assert listed == till.listed(user, everything=True)
+        assert till.listed(user) == till.listed(user, everything=True)
+        listed = [line for line in till.listed(user) if not line.invoice_id]
         lives, final = till.living(user), self._final_days(user)
         begun = datetime.fromtimestamp(lives["start_date"], UTC).date() if lives else date.max
         for line in listed:
@@ -260,9 +295,9 @@ class Life:
                 assert line.reason == "before", line
             else:
                 assert line.reason == "below zero", line
-                assert line.amount_nano < 0
+                assert (line.amount_nano or 0) < 0
                 assert day in final
-        named = {line.first_day: line.amount_nano for line in listed}
+        named = {line.first_day: line.amount_nano or 0 for line in listed}
         # Brought there from days whose invoice was final.
         brought = dict(
             till.connection.execute(
@@ -304,6 +339,9 @@ class Life:
 
     def settle_all(self, user: factories.User) -> None:
         """A person's last word; then nothing is listed any more."""
+        for line in self.till.listed(user):
+            if line.invoice_id:
+                self.till.settle_bill(user, line.invoice_id, "outside")
         if self.till.listed(user):
             self.till.settle(user, "outside")
         assert self.till.listed(user) == []

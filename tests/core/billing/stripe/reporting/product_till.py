@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from core.billing.stripe import catalogue
+from core.billing.stripe.bills.settle import HowBill, settle_bill
 from core.billing.stripe.fetch import fetch_summaries
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.linking import Wish, link
@@ -96,6 +97,26 @@ class ProductTill(Till):
             tell_again(
                 self.connection, ADMIN, account=user.id, day=day, why="it was lost", now=self.now
             )
+
+    def settle_bill(
+        self, user: factories.User, invoice: str, how: HowBill
+    ) -> list[tuple[date, int]]:
+        """Settle an invoice; return what was settled of each day, in nano-units."""
+        with self.connection.transaction():
+            settle_bill(
+                self.connection,
+                ADMIN,
+                account=user.id,
+                invoice=invoice,
+                how=how,
+                why="agreed",
+                now=self.now,
+            )
+        return self.connection.execute(
+            "SELECT from_day, amount_nano FROM hopsmeter.stripe_moves"
+            " WHERE invoice_id = %s AND kind IN ('settled', 'by hand')",
+            [invoice],
+        ).fetchall()
 
     # ── what is seen ────────────────────────────────────────────────────────────────────────
 
