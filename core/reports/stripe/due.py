@@ -66,8 +66,9 @@ class Due:
     parked_why: str | None
     customer_deleted: bool = False
     invoice_id: str | None = None
-    said: tuple[str, str] | None = None
-    """Of an invoice what is wrong with it, and what a person does."""
+    cause: str = ""
+    """Of an invoice what is wrong with it; and what a person does."""
+    to_do: str = ""
 
     @property
     def why(self) -> str:
@@ -80,8 +81,8 @@ class Due:
 
     @property
     def _told(self) -> tuple[str, str]:
-        if self.said:
-            return self.said
+        if self.invoice_id:
+            return self.cause, self.to_do
         return WHY["deleted" if self.reason == "ended" and self.customer_deleted else self.reason]
 
 
@@ -124,7 +125,8 @@ def _of_bill(bill: Bill) -> Due:
         bill.due_nano,
         parked_why=None,
         invoice_id=bill.invoice_id,
-        said=(bill.cause, bill.next_step),
+        cause=bill.cause,
+        to_do=bill.next_step,
     )
 
 
