@@ -20,12 +20,11 @@ CREATE TRIGGER stripe_put_right_append_only BEFORE UPDATE OR DELETE ON hopsmeter
 CREATE TRIGGER stripe_put_right_no_truncate BEFORE TRUNCATE ON hopsmeter.stripe_put_right
     FOR EACH STATEMENT EXECUTE FUNCTION hopsmeter.refuse_change();
 
--- Whether a person put an invoice right as it is now.
-CREATE FUNCTION hopsmeter.stripe_is_put_right(invoice text, about text) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN EXISTS (SELECT FROM hopsmeter.stripe_put_right p JOIN hopsmeter.stripe_invoices i ON i.id = p.invoice_id
-               WHERE p.invoice_id = invoice AND p.what = about
-                 AND (p.status, p.units, p.line_minor) IS NOT DISTINCT FROM (i.status, i.units, i.line_minor));
+-- The invoices that a person put right, as they are now.
+CREATE VIEW hopsmeter.stripe_put_right_now AS
+SELECT DISTINCT p.invoice_id, p.what
+FROM hopsmeter.stripe_put_right p JOIN hopsmeter.stripe_invoices i ON i.id = p.invoice_id
+WHERE (p.status, p.units, p.line_minor) IS NOT DISTINCT FROM (i.status, i.units, i.line_minor);
 
 -- What an invoice bills of the day on which its subscription began, where the last invoice of the one before has
 -- that day: counted with the day, and billed beside its invoice.
