@@ -38,7 +38,11 @@ DAYS_MAX: Final = 400
 @listing
 @click.pass_obj
 def due(session: Session, who: str | None, everything: bool, each_day: bool, form: Form) -> None:
-    """What Stripe was not told, and a person must decide about."""
+    """What Stripe was not told, and which invoices are not right, that a person must decide about.
+
+    The amount is what is owed and on no invoice; less than nothing where Stripe bills too much, and ?
+    where nobody knows it: of days that two invoices bill.
+    """
     with session.connection(read_only=True) as connection:
         principal, now = session.principal(connection), session.now()
         found = read_due(

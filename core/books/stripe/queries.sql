@@ -1,7 +1,7 @@
 -- The proof of what was told to Stripe: each from the ledger, from reports and moves, and from Stripe's answers.
 -- A report that is `settled` takes units back: it was never sent, and leaves the account's remainder alone. Under
--- `late …` Stripe has them, and its invoice did not hear of them; under `again …` Stripe said it has not, and a
--- person has them told again.
+-- `late …` Stripe has them, and their invoice did not hear of them, or is void; less than none, where one bills what
+-- was not counted. Under `again …` Stripe said it has not, and a person has them told again.
 
 -- name: is_set_up
 -- Whether `stripe setup` was run, or something was reported or moved all the same.

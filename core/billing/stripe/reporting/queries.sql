@@ -350,7 +350,7 @@ WITH found AS (
       AND EXISTS (SELECT FROM hopsmeter.stripe_invoice_days i
                   WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
                     AND d.day >= i.first AND d.day < i.after)
-      -- Once its own invoice is final nothing helps any more: it differs, and is listed.
+      -- Once its own invoice is final nothing helps any more: what that bills of the day is counted beside it.
       AND NOT EXISTS (SELECT FROM hopsmeter.stripe_invoices i
                       WHERE i.account_no = d.account_no AND i.finalized_at IS NOT NULL
                         AND i.units IS NOT NULL AND i.usage_start >= a.billed_from
