@@ -250,11 +250,15 @@ class StripeReport(Arguments, frozen=True):
 
 
 class StripeSettle(Arguments, frozen=True):
-    """What is due of a day, or of all that wait for a person: outside of Stripe, or on the open day."""
+    """What is due of a day, of an invoice, or of all days that wait for a person.
+
+    Outside of Stripe, or on the open day; an invoice may be put right in Stripe instead.
+    """
 
     account: str
-    how: Literal["outside", "open-day"]
+    how: Literal["outside", "open-day", "put-right"]
     day: str | None = None
+    invoice: str | None = None
 
 
 class StripeAgain(Arguments, frozen=True):

@@ -35,6 +35,7 @@ APPEND_ONLY: Final = (
     "closed_months",
     "statements",
     "stripe_moves",
+    "stripe_put_right",
 )
 NEVER_WRITTEN: Final = ("alembic_version", "allocation_kinds", "ledger_codes")
 """By the daemon: migrations fill them."""

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stripe import RequestsClient, StripeClient
 
+from core.billing.stripe.bills.settle import HowBill
+from core.errors import Conflict
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests import factories
@@ -66,7 +68,6 @@ class Life:
         """What a person settled of a day outside, or brought to another."""
         self.replaced: dict[int, set[int]] = defaultdict(set)
         """Days on which a subscription was replaced within the day."""
-        self.by_hand: dict[int, bool] = defaultdict(bool)
         till.stripe.settings.invoice_grace = timedelta(hours=self.random.choice([1, 24, 72]))
 
     def live(self) -> None:
@@ -102,6 +103,7 @@ class Life:
         """Something that is no usage: a card goes or comes, a subscription, an event; a person settles."""
         user = self.random.choice(self.users)
         what = [self._card, self._subscription, self._subscription, self._lose, self._settle]
+        what += [self._void, self._settle_invoice]
         self.random.choice(what)(user, number)
 
     def _card(self, user: factories.User, _: int) -> None:
@@ -117,8 +119,6 @@ class Life:
         if self.till.living(user) is None:
             self.till.link(user, self.till.meter)
             return
-        if self.by_hand[user.no]:
-            return
         self._cancel(user)
         if self.random.random() < 0.5:
             self.till.hear(user)
@@ -132,15 +132,13 @@ class Life:
     def _replace(self, user: factories.User, number: int) -> None:
         """Within a day one ends and another begins, once or twice, told or not of what it is in between."""
         for _ in range(self.random.choice([1, 1, 2])):
-            if self.till.living(user) is None or self.by_hand[user.no]:
+            if self.till.living(user) is None:
                 break
             self.replaced[user.no].add(number)
             self._within_the_day(user, number)
             self._cancel(user)
-            if self.random.random() < 0.3 and not self.by_hand[user.no]:
-                # Made by hand, and nobody knows until it is linked: Stripe counts for it what it is told. It
-                # is not cancelled any more: before that is taken off, its last invoice would have it.
-                self.by_hand[user.no] = True
+            if self.random.random() < 0.3:
+                # Made by hand, and nobody knows until it is linked: Stripe counts for it what it is told.
                 self._within_the_day(user, number, known=False)
                 self.till.subscribe(user)
             else:
@@ -196,6 +194,28 @@ class Life:
             if not outside:
                 self.taken[user.no][number] -= nano
 
+    def _void(self, user: factories.User, _: int) -> None:
+        """A person voids an invoice that nobody pays; where there is none, the cards decline from now on."""
+        customer, people = self.till.customer(user), self.till.stripe.people
+        unpaid = [
+            each["id"]
+            for each in self.till.stripe.all("invoice")
+            if each["customer"] == customer and each["status"] == "open"
+        ]
+        people.void_invoice(unpaid[0]) if unpaid else people.decline_cards(customer)
+
+    def _settle_invoice(self, user: factories.User, number: int) -> None:
+        """A person settles a void invoice, once it is compared; not yet what bills of the day that runs."""
+        void = [line.invoice_id for line in self.till.listed(user) if line.reason == "void"]
+        if not void:
+            return
+        how: HowBill = self.random.choice(["outside", "open-day"])
+        with contextlib.suppress(Conflict):
+            for day, nano in self.till.settle_bill(user, str(void[0]), how):
+                self.taken[user.no][(day - self.till.day(0)).days] += nano
+                if how == "open-day":
+                    self.taken[user.no][number] -= nano
+
     def _something(self, number: int) -> None:
         """Charge the day that runs, or correct one of the last two weeks, never below nothing."""
         user = self.random.choice(self.users)
@@ -219,7 +239,7 @@ class Life:
         till = self.till
         owed = sum(self.owed[user.no].values()) - sum(self.taken[user.no].values())
         till.must_add_up(user)
-        waits = sum(line.amount_nano for line in till.listed(user))
+        waits = sum(line.amount_nano or 0 for line in till.listed(user) if not line.invoice_id)
         counted = dict(
             till.connection.execute(
                 "SELECT day, units FROM hopsmeter.stripe_days WHERE account_no = %s", [user.no]
@@ -232,22 +252,39 @@ class Life:
         self._must_list(user)
 
     def _must_bill(self, user: factories.User, counted: dict[date, int]) -> None:
-        till = self.till
-        for since, until, units, minor in till.connection.execute(
-            "SELECT d.first, d.after, units, line_minor"
+        """Together invoices bill what is counted for their days; each its own, and what it bills beside another."""
+        found = self.till.connection.execute(
+            "SELECT d.first, d.after, units, line_minor, beside_day, beside_units, status, id"
             " FROM hopsmeter.stripe_invoices JOIN hopsmeter.stripe_invoice_days d USING (id, units)"
             " WHERE d.account_no = %s AND d.finalized_at IS NOT NULL",
             [user.no],
-        ).fetchall():
-            mine = sum(units for day, units in counted.items() if since <= day < until)
-            assert units == mine
+        ).fetchall()
+        own, void, total = dict(counted), {}, 0
+        for *_, day, beside, _, _ in found:
+            if beside:
+                own[day] -= beside
+        for since, until, units, minor, _, beside, status, name in found:
+            mine = sum(units for day, units in own.items() if since <= day < until) + beside
             assert minor == (units + 5_000) // 10_000  # to the cent
+            if status == "void":
+                assert mine in (units, 0)  # as it was told, or settled
+                if mine:
+                    void[name] = mine * UNIT
+            else:
+                assert units == mine
+            total += mine
+        billed = {day for since, until, *_ in found for day in counted if since <= day < until}
+        assert total == sum(counted[day] for day in billed)
+        named = {
+            line.invoice_id: line.amount_nano for line in self.till.listed(user) if line.invoice_id
+        }
+        assert named == void
 
     def _must_list(self, user: factories.User) -> None:
         """What a person must decide is listed, by what plain sums say, and nothing else."""
         till = self.till
-        listed = till.listed(user)
-        assert listed == till.listed(user, everything=True)
+        assert till.listed(user) == till.listed(user, everything=True)
+        listed = [line for line in till.listed(user) if not line.invoice_id]
         lives, final = till.living(user), self._final_days(user)
         begun = datetime.fromtimestamp(lives["start_date"], UTC).date() if lives else date.max
         for line in listed:
@@ -258,9 +295,9 @@ class Life:
                 assert line.reason == "before", line
             else:
                 assert line.reason == "below zero", line
-                assert line.amount_nano < 0
+                assert (line.amount_nano or 0) < 0
                 assert day in final
-        named = {line.first_day: line.amount_nano for line in listed}
+        named = {line.first_day: line.amount_nano or 0 for line in listed}
         # Brought there from days whose invoice was final.
         brought = dict(
             till.connection.execute(
@@ -302,6 +339,9 @@ class Life:
 
     def settle_all(self, user: factories.User) -> None:
         """A person's last word; then nothing is listed any more."""
+        for line in self.till.listed(user):
+            if line.invoice_id:
+                self.till.settle_bill(user, line.invoice_id, "outside")
         if self.till.listed(user):
             self.till.settle(user, "outside")
         assert self.till.listed(user) == []

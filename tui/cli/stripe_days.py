@@ -38,7 +38,11 @@ DAYS_MAX: Final = 400
 @listing
 @click.pass_obj
 def due(session: Session, who: str | None, everything: bool, each_day: bool, form: Form) -> None:
-    """What Stripe was not told, and a person must decide about."""
+    """What Stripe was not told, and which invoices are not right, that a person must decide about.
+
+    The amount is what is owed and on no invoice; less than nothing where Stripe bills too much, and ?
+    where nobody knows it: of days that two invoices bill.
+    """
     with session.connection(read_only=True) as connection:
         principal, now = session.principal(connection), session.now()
         found = read_due(
@@ -53,7 +57,7 @@ def due(session: Session, who: str | None, everything: bool, each_day: bool, for
     columns = (
         Column("account", lambda each: each.email),
         Column("days", _span, below=True),
-        Column("amount", lambda each: cost(each.amount_nano, each.currency, 6), "right"),
+        Column("amount", _amount, "right"),
         Column("why", lambda each: each.why, below=True),
         Column("next step", lambda each: each.next_step, below=True),
     )
@@ -70,6 +74,10 @@ def _tell_unread(form: Form, said: str) -> None:
     """What no list has yet; beside JSON and CSV, which are for programs, where it disturbs none."""
     if said:
         click.echo(said, err=form != "table")
+
+
+def _amount(each: Due) -> str:
+    return "?" if each.amount_nano is None else cost(each.amount_nano, each.currency, 6)
 
 
 def _span(each: Due) -> str:
@@ -92,33 +100,50 @@ def report(session: Session, dry_run: bool, why: str) -> None:
     "  hopsmeter stripe settle anna@example.com --on-open-day \\\n"
     "    --reason 'before she signed'\n"
     "  hopsmeter stripe settle anna@example.com --day 2026-03-02 --outside \\\n"
-    "    --reason 'paid by wire, invoice 17' --dry-run",
+    "    --reason 'paid by wire, invoice 17' --dry-run\n"
+    "  hopsmeter stripe settle anna@example.com --invoice in_1 --put-right \\\n"
+    "    --reason 'refunded, re_17'",
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--day", type=DAY_TEXT, metavar="DAY", help="One day; else all that `due` lists.")
+@click.option("--invoice", metavar="ID", help="An invoice that `due` lists, instead of days.")
 @click.option("--outside", is_flag=True, help="Billed elsewhere, or given up.")
 @click.option("--on-open-day", is_flag=True, help="Billed with the day that runs.")
+@click.option("--put-right", is_flag=True, help="Of an invoice: given back in Stripe.")
 @writing(reason=True)
 @click.pass_obj
 def settle(
     session: Session,
     who: str,
     day: str | None,
+    invoice: str | None,
     *,
     outside: bool,
     on_open_day: bool,
+    put_right: bool,
     dry_run: bool,
     why: str,
 ) -> None:
-    """Settle what is due of days that are not told by themselves.
+    """Settle what is due of days that are not told by themselves, or an invoice.
 
     Outside: it stands against the receivable, and Stripe is never told. On the open day: it is told
-    with the day that runs, and billed with its month.
+    with the day that runs, and billed with its month. Of an invoice that is what it bills no more, or
+    otherwise than its days count. Put right: a refund or a credit note gave it back in Stripe, and
+    the books stay; where the invoice changes, it is listed again.
     """
-    if outside == on_open_day:
-        raise click.UsageError("Say how it is settled: --outside or --on-open-day, one of them.")
-    how: Literal["outside", "open-day"] = "outside" if outside else "open-day"
-    given = StripeSettle(account=who, how=how, day=day)
+    if outside + on_open_day + put_right != 1:
+        raise click.UsageError(
+            "Say how it is settled: --outside, --on-open-day, or of an invoice --put-right; one of"
+            " them."
+        )
+    if day and invoice:
+        raise click.UsageError("Name a day or an invoice, not both.")
+    if put_right and not invoice:
+        raise click.UsageError("Only an invoice is put right in Stripe: name it with --invoice.")
+    how: Literal["outside", "open-day", "put-right"] = "put-right"
+    if not put_right:
+        how = "outside" if outside else "open-day"
+    given = StripeSettle(account=who, how=how, day=day, invoice=invoice)
     ask(session, "stripe.settle", given, dry_run=dry_run, why=why)
 
 

@@ -111,13 +111,13 @@ def _line(found: InvoiceStory) -> str:
 
 
 def _verdict(found: InvoiceStory) -> str:
-    counted = f"its days are counted with {found.counted_units} units"
+    counted = f"its days are counted with {found.counted_units} units{_shared(found)}"
     if found.units is None:
         return "It bills no usage."
     if found.status == "void":
         return (
             f"It is void: nobody owes its {found.units} units any more, and {counted}. `hopsmeter"
-            " stripe reconcile` says what is to be done."
+            " stripe due` says whether something is to be done."
         )
     if found.finalized_at is None:
         return f"It is not final: {found.units} units so far, and {counted}."
@@ -129,9 +129,22 @@ def _verdict(found: InvoiceStory) -> str:
             " reporting takes what came too late to the open day."
         )
     return (
-        f"It bills {found.units} units, and {counted}: they differ. `hopsmeter books check` names"
-        " what is wrong."
+        f"It bills {found.units} units, and {counted}: they differ. `hopsmeter stripe due`"
+        " says what is to be done."
     )
+
+
+def _shared(found: InvoiceStory) -> str:
+    """Say what of a day is billed by another invoice than the one that has it."""
+    said = ""
+    if found.beside_units:
+        said = (
+            f", {found.beside_units} of them of {found.beside_day}, of which another invoice bills the"
+            " rest"
+        )
+    if found.elsewhere_units:
+        said += f", beside {found.elsewhere_units} that another invoice bills of them"
+    return said
 
 
 def _tell_reports(reports: Sequence[Report]) -> None:

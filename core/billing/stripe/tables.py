@@ -206,7 +206,14 @@ class StripeInvoice(Table, table=True):
     """An invoice as last fetched; amounts in the currency's smallest unit."""
 
     __tablename__ = "stripe_invoices"
-    __table_args__ = (Index("stripe_invoices_account", "account_no", "usage_start"),)
+    __table_args__ = (
+        Index("stripe_invoices_account", "account_no", "usage_start"),
+        Index(
+            "stripe_invoices_beside_day",
+            *("account_no", "beside_day"),
+            postgresql_where=text("beside_units <> 0"),
+        ),
+    )
 
     id: str = Field(primary_key=True, sa_type=Text)
     account_no: int = Field(foreign_key=USER_NO)
@@ -225,6 +232,25 @@ class StripeInvoice(Table, table=True):
     attempted: bool = False
     fetched_at: dt.datetime
     compared_at: dt.datetime | None = None
+    beside_day: dt.date | None = None
+    beside_units: Big = 0
+
+
+class StripePutRight(Table, table=True):
+    """What a person said of an invoice: put right in Stripe, as it was then."""
+
+    __tablename__ = "stripe_put_right"
+    __table_args__ = (Index("stripe_put_right_invoice", "invoice_id"),)
+
+    id: int | None = numbered(big=True)
+    invoice_id: str = Field(sa_type=Text, foreign_key=column_of(StripeInvoice, "id"))
+    what: Words
+    status: Words
+    units: Big
+    line_minor: int | None = Field(default=None, sa_type=BigInteger)
+    at: dt.datetime | None = stamped("clock_timestamp()")
+    by: Words
+    why: Words
 
 
 class StripePurchase(Table, table=True):

@@ -52,6 +52,11 @@ class InvoiceStory:
     finalized_at: datetime | None
     compared_at: datetime | None
     fetched_at: datetime
+    counted_units: int
+    """What counts as told of its days, as far as it is to bill it."""
+    beside_day: date | None
+    """On which its subscription began, and of which another invoice bills the rest."""
+    beside_units: int
     days: tuple[InvoiceDay, ...]
 
     @property
@@ -60,8 +65,9 @@ class InvoiceStory:
         return (self.units or 0) * self.unit_nano
 
     @property
-    def counted_units(self) -> int:
-        return sum(each.told.units for each in self.days)
+    def elsewhere_units(self) -> int:
+        """What other invoices bill of its days, beside it."""
+        return sum(each.told.units for each in self.days) + self.beside_units - self.counted_units
 
     @property
     def agrees(self) -> bool:
@@ -98,6 +104,9 @@ def explain_invoice(connection: Connection, principal: Principal, invoice: str) 
         finalized_at=row["finalized_at"],
         compared_at=row["compared_at"],
         fetched_at=row["fetched_at"],
+        counted_units=row["counted_units"],
+        beside_day=row["beside_day"],
+        beside_units=row["beside_units"],
         days=_days(connection, row) if row["first"] else (),
     )
 

@@ -163,9 +163,11 @@ LEFT JOIN hopsmeter.plan_words v ON v.id = r.plan_version_id
 ORDER BY c.name, s.name, r.hour, r.revision;
 
 -- name: invoice
--- An invoice with the account that it is of.
+-- An invoice with the account that it is of, and what counts as told of what it bills.
 SELECT i.*, d.first, d.after, coalesce(u.id, 'account ' || i.account_no) AS account,
-       coalesce(u.email, '') AS email
+       coalesce(u.email, '') AS email,
+       (SELECT coalesce(sum(c.units), 0)::bigint FROM hopsmeter.stripe_billed_days c
+        WHERE c.invoice_id = i.id) AS counted_units
 FROM hopsmeter.stripe_invoices i LEFT JOIN hopsmeter.stripe_invoice_days d ON d.id = i.id
 LEFT JOIN hopsmeter.users u ON u.no = i.account_no
 WHERE i.id = %(invoice)s;

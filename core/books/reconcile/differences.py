@@ -7,8 +7,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import class_row
 
+from core.billing.stripe.bills.astray import Bill, bills_astray
+from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.lag import LAG
-from core.books.reconcile.bills import Bill, twice, void
+from core.clock import day_start
 from core.db.queries import queries_beside
 
 _SQL = queries_beside(__file__)
@@ -19,7 +21,7 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """Where Stripe says something else than the books; `day` is the first of an invoice's."""
+    """A day of which Stripe says something else than the books."""
 
     account_id: str
     email: str
@@ -29,14 +31,10 @@ class Difference:
     theirs: int
     fetched_at: datetime
     identifier: str | None
-    invoice_id: str | None
 
     @property
     def cause(self) -> str:
         apart = abs(self.theirs - self.ours)
-        if self.invoice_id:
-            word = "more" if self.theirs > self.ours else "fewer"
-            return f"invoice {self.invoice_id} bills {apart} units {word} than its days count"
         if self.theirs < self.ours:
             return (
                 f"Stripe has {apart} units fewer than it accepted: an event was lost or cancelled"
@@ -51,23 +49,16 @@ class Difference:
 
     @property
     def next_step(self) -> str:
-        if self.invoice_id:
-            return (
-                f"hopsmeter explain --invoice {self.invoice_id}; a credit note or an item in Stripe"
-            )
         return f"hopsmeter stripe again '{self.account_id}' --day {self.day}"
 
 
 def differences(connection: Connection, since: date) -> list[Difference | Bill]:
     """Return where Stripe, as last fetched, differs from what was accepted since a day.
 
-    And what it bills twice, or billed by an invoice that is void.
+    And the invoices of days since then about which a person decides.
     """
-    return [
-        *twice(connection, since, DIFFERENCES_MAX),
-        *_differing(connection, since),
-        *void(connection, since, DIFFERENCES_MAX),
-    ]
+    bills = bills_astray(connection, Asked(since=day_start(since)))[:DIFFERENCES_MAX]
+    return [*bills, *_differing(connection, since)]
 
 
 def _differing(connection: Connection, since: date) -> list[Difference]:

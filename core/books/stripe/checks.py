@@ -7,13 +7,15 @@ from typing import Any, Final
 
 import psycopg
 
+from core.billing.stripe.bills.final import final_invoices
+from core.billing.stripe.bills.span import Asked
+from core.billing.stripe.bills.twice import billed_twice
 from core.billing.stripe.lag import LAG
-from core.billing.stripe.units import NOT_TAKEN, UNIT_NANO, minor_nano
+from core.billing.stripe.units import UNIT_NANO
 from core.books.lines import NAMED_MAX, CheckLine, Span
-from core.books.stripe.invoices import billed_twice
 from core.books.stripe.purchases import purchases_agree
 from core.db.queries import queries_beside
-from core.money import exact_from_nano, text_from_nano
+from core.money import text_from_nano
 
 _SQL = queries_beside(__file__)
 _TOLD: Final = "all that is owed is told, settled, due or under a unit"
@@ -197,51 +199,30 @@ def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]
 
 
 def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
-    wrong: list[str] = []
-    compared = waiting = void = 0
-    for invoice, account, billed, counted, currency, line_minor, is_pending, is_void in _rows(
-        connection, "invoices_compared", span
-    ):
-        if is_void:
-            # It bills nobody; that somebody should be billed otherwise is no fault of a figure.
-            void += 1
-            continue
-        if is_pending:
-            waiting += 1
-            continue
-        compared += 1
-        fault = _invoice_fault(billed, int(counted), currency, line_minor)
-        if fault and len(wrong) < NAMED_MAX:
-            wrong.append(f"{account}, invoice {invoice}: {fault}")
-    parts = [f"{_counted(compared, 'final invoice')} equal"] if compared and not wrong else []
+    asked = Asked(span.since, span.until)
+    final = final_invoices(connection, asked)
+    billing = [each for each in final if not each.is_void]
+    compared = [each for each in billing if not each.is_pending]
+    by_hand = sum(each.is_by_hand for each in compared)
+    wrong = [
+        f"{each.account_id}: {each.fault}"
+        for each in compared
+        if each.fault and not each.is_put_right
+    ]
+    equal = sum(not each.fault and not each.is_by_hand for each in compared)
+    waiting, void = len(billing) - len(compared), len(final) - len(billing)
+    parts = [f"{_counted(equal, 'final invoice')} equal"] if equal and not wrong else []
+    if by_hand:
+        parts.append(f"{_counted(by_hand, 'final invoice')} put right by hand")
     if waiting:
         parts.append(f"{_counted(waiting, 'final invoice')} not yet compared")
     if void:
+        # It bills nobody; that somebody should be billed otherwise is no fault of a figure.
         parts.append(
             f"{_counted(void, 'invoice')} void, which {'bills' if void == 1 else 'bill'} nobody"
         )
-    wrong += [
-        f"{each.account_id}: {each.span} {'is' if each.day == each.last_day else 'are'} on two"
-        f" invoices, {each.invoice_id} and {each.other_id}, each of which bills"
-        f" {'it' if each.day == each.last_day else 'them'}"
-        for each in billed_twice(connection, span.since, span.until, NAMED_MAX - len(wrong))
-    ]
-    return parts, wrong
-
-
-def _invoice_fault(billed: int, counted: int, currency: str, line_minor: int | None) -> str:
-    if billed != counted:
-        return f"it bills {billed} units, its days have {counted}"
-    if line_minor is None or currency in NOT_TAKEN:
-        return ""
-    minor = minor_nano(currency)
-    # Rounded once, on the line; which way a half goes is Stripe's.
-    if 2 * abs(line_minor * minor - billed * UNIT_NANO) > minor:
-        return (
-            f"it bills {exact_from_nano(line_minor * minor)} {currency} for {billed} units, which are"
-            f" {exact_from_nano(billed * UNIT_NANO)}"
-        )
-    return ""
+    wrong += [f"{each.account_id}: {each.cause}" for each in billed_twice(connection, asked)]
+    return parts, wrong[:NAMED_MAX]
 
 
 def _age(oldest_at: datetime, newest_at: datetime, now: datetime) -> str:

@@ -1,7 +1,7 @@
 -- The proof of what was told to Stripe: each from the ledger, from reports and moves, and from Stripe's answers.
 -- A report that is `settled` takes units back: it was never sent, and leaves the account's remainder alone. Under
--- `late …` Stripe has them, and its invoice did not hear of them; under `again …` Stripe said it has not, and a
--- person has them told again.
+-- `late …` Stripe has them, and their invoice did not hear of them, or is void; less than none, where one bills what
+-- was not counted. Under `again …` Stripe said it has not, and a person has them told again.
 
 -- name: is_set_up
 -- Whether `stripe setup` was run, or something was reported or moved all the same.
@@ -295,45 +295,6 @@ SELECT count(*) FILTER (WHERE what = 'equal'), count(*) FILTER (WHERE what = 'di
        (SELECT coalesce(jsonb_agg(jsonb_build_array(account, day, said, accepted) ORDER BY day, account), '[]')
         FROM wrong)
 FROM judged;
-
--- name: invoices_compared
--- Final invoices of cycles in the span: their metered quantity beside what is counted for their days.
-SELECT i.id, coalesce(u.id, 'account ' || i.account_no), i.units, coalesce(d.units, 0), i.currency,
-       i.line_minor, i.compared_at IS NULL, i.status = 'void'
-FROM hopsmeter.stripe_invoices i
-JOIN hopsmeter.stripe_invoice_days b ON b.id = i.id
-LEFT JOIN hopsmeter.users u ON u.no = i.account_no
-LEFT JOIN LATERAL (
-    SELECT sum(units) AS units FROM hopsmeter.stripe_days
-    WHERE account_no = i.account_no AND day >= b.first AND day < b.after) d ON true
-WHERE i.finalized_at IS NOT NULL AND i.units IS NOT NULL
-  AND i.usage_start < %(until)s AND i.usage_end > %(since)s
-ORDER BY i.usage_start, i.account_no;
-
--- name: billed_twice
--- Days that two metered invoices of an account bill, final or to be final; of each pair the one that is not of
--- the account's own subscription is the other. None of a void one, or of one that bills nothing. What was made
--- anew of an invoice, of the same subscription, takes its place once it is final.
-WITH metered AS MATERIALIZED (
-    SELECT i.id, i.account_no, i.subscription_id, i.status, i.finalized_at, d.first, d.after,
-           i.subscription_id = u.stripe_subscription_id IS TRUE AS is_own
-    FROM hopsmeter.stripe_invoices i
-    JOIN hopsmeter.stripe_invoice_days d ON d.id = i.id
-    JOIN hopsmeter.users u ON u.no = i.account_no
-    WHERE i.status <> 'void' AND i.units > 0
-      AND i.usage_start < %(until)s AND i.usage_end > %(since)s)
-SELECT u.id AS account_id, u.email, greatest(o.first, t.first) AS day,
-       least(o.after, t.after) - 1 AS last_day, o.id AS invoice_id, t.id AS other_id,
-       o.subscription_id, t.subscription_id AS other_subscription_id, o.is_own, t.status AS other_status
-FROM metered o JOIN metered t ON t.account_no = o.account_no AND t.id <> o.id
-                             AND (t.is_own < o.is_own OR t.is_own = o.is_own AND t.id > o.id)
-JOIN hopsmeter.users u ON u.no = o.account_no
-WHERE greatest(o.first, t.first) < least(o.after, t.after)
-  AND greatest(o.first, t.first) < (%(until)s AT TIME ZONE 'UTC')::date
-  AND least(o.after, t.after) > (%(since)s AT TIME ZONE 'UTC')::date
-  AND (o.subscription_id IS DISTINCT FROM t.subscription_id
-       OR o.finalized_at IS NOT NULL AND t.finalized_at IS NOT NULL)
-ORDER BY u.email, u.id, day, o.id, t.id LIMIT %(limit)s;
 
 -- name: reported_days
 -- Days of an account in a time: what was posted, moved and told of each, what Stripe said it has, and the final

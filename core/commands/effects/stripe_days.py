@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from core.billing.stripe.bills.settle import settle_bill
 from core.billing.stripe.fetch import Fetched, fetch_summaries
 from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
@@ -90,7 +91,7 @@ def _would_be_told(task: Task[StripeReport]) -> Result:
     mine = [each for each in found if each.reason in BY_ITSELF]
     amounts: dict[str, int] = {}
     for each in mine:
-        amounts[each.currency] = amounts.get(each.currency, 0) + each.amount_nano
+        amounts[each.currency] = amounts.get(each.currency, 0) + (each.amount_nano or 0)
     waits = paused(task.connection, task.now)
     details: dict[str, Any] = {"waits": waits.count, "why": waits.why}
     again = ""
@@ -108,6 +109,10 @@ def _would_be_told(task: Task[StripeReport]) -> Result:
 
 def settle(task: Task[StripeSettle]) -> Result:
     given = task.arguments
+    if given.invoice:
+        return _settle_bill(task, given.invoice)
+    if given.how == "put-right":
+        raise InputFault("Only an invoice is put right in Stripe: name it with --invoice.")
     done = settle_days(
         task.connection,
         task.principal,
@@ -127,6 +132,34 @@ def settle(task: Task[StripeSettle]) -> Result:
         "days": {str(day): nano for day, nano in done.days},
     }
     return Result(f"{amount} of {days} of {done.account} are settled {where}.", details=details)
+
+
+def _settle_bill(task: Task[StripeSettle], invoice: str) -> Result:
+    given = task.arguments
+    if given.day:
+        raise InputFault("Name a day or an invoice, not both. Nothing was changed.")
+    done = settle_bill(
+        task.connection,
+        task.principal,
+        account=given.account,
+        invoice=invoice,
+        how=given.how,
+        why=task.why,
+        now=task.now,
+    )
+    details = {
+        "account": done.account,
+        "currency": done.currency,
+        "invoice": done.invoice_id,
+        "amount_nano": done.amount_nano,
+    }
+    if done.amount_nano is None:
+        said = f"Invoice {invoice} of {done.account} counts as put right in Stripe."
+        return Result(said, details=details)
+    amount = f"{exact_from_nano(done.amount_nano)} {done.currency}"
+    where = "outside of Stripe" if given.how == "outside" else "with the open day"
+    said = f"{amount} of invoice {invoice} of {done.account} are settled {where}."
+    return Result(said, details=details)
 
 
 def again(task: Task[StripeAgain]) -> Result:

@@ -7,6 +7,8 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import class_row
 
+from core.billing.stripe.bills.astray import Bill, bills_astray
+from core.billing.stripe.bills.span import Asked
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.identity.principal import Principal
@@ -40,14 +42,18 @@ WHY: Final = {
     "to move": ("goes to the open day with the next run", ""),
     "under way": ("is being reported", ""),
 }
-"""Of each reason what it means, and what a person does."""
+"""Of each reason what it means, and what a person does; invoices say it themselves."""
 
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True)
 class Due:
-    """Days of one account that wait for one reason; the amount in nano-units of `currency`."""
+    """Days of one account that wait for one reason, or an invoice; the amount in nano-units of `currency`.
+
+    It is what is owed and on no invoice, less than nothing where Stripe bills too much, and None where
+    nobody knows it: of days that two invoices bill.
+    """
 
     account_id: str
     email: str
@@ -56,14 +62,18 @@ class Due:
     days: int
     first_day: date
     last_day: date
-    amount_nano: int
+    amount_nano: int | None
     parked_why: str | None
     customer_deleted: bool = False
+    invoice_id: str | None = None
+    cause: str = ""
+    """Of an invoice what is wrong with it; and what a person does."""
+    to_do: str = ""
 
     @property
     def why(self) -> str:
-        said = self._told[0]
-        return f"{said}: {self.parked_why}" if self.reason == "parked" and self.parked_why else said
+        why = self._told[0]
+        return f"{why}: {self.parked_why}" if self.reason == "parked" and self.parked_why else why
 
     @property
     def next_step(self) -> str:
@@ -71,6 +81,8 @@ class Due:
 
     @property
     def _told(self) -> tuple[str, str]:
+        if self.invoice_id:
+            return self.cause, self.to_do
         return WHY["deleted" if self.reason == "ended" and self.customer_deleted else self.reason]
 
 
@@ -83,17 +95,39 @@ def due(
     everything: bool = False,
     each_day: bool = False,
 ) -> list[Due]:
-    """Return what a person must decide, and with `everything` what goes by itself as well."""
+    """Return what a person must decide, and with `everything` what goes by itself as well.
+
+    Days first, by account; then invoices, each in one line whatever `each_day` says.
+    """
     principal.require_admin("see what is due at Stripe")
+    account_no = find_user(connection, account).no if account else None
     values = {
         "oldest": day_of(now) - REPORTABLE,
         "forgotten": now - FORGOTTEN,
-        "account_no": find_user(connection, account).no if account else None,
+        "account_no": account_no,
         "everything": everything,
         "each_day": each_day,
     }
     with connection.cursor(row_factory=class_row(Due)) as cursor:
-        return cursor.execute(_SQL["due"], values).fetchall()
+        days = cursor.execute(_SQL["due"], values).fetchall()
+    return [*days, *map(_of_bill, bills_astray(connection, Asked(account_no=account_no)))]
+
+
+def _of_bill(bill: Bill) -> Due:
+    return Due(
+        bill.account_id,
+        bill.email,
+        bill.currency,
+        bill.what,
+        bill.days,
+        bill.day,
+        bill.last_day,
+        bill.due_nano,
+        parked_why=None,
+        invoice_id=bill.invoice_id,
+        cause=bill.cause,
+        to_do=bill.next_step,
+    )
 
 
 def unread(

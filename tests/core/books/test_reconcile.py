@@ -97,7 +97,7 @@ def test_days_on_two_invoices_are_named_from_the_draft_on_until_one_is_void(
     assert "is a draft" in found[1]
     ok, _, rows = eight(till)
     assert not ok
-    assert any("2026-03-10 to 2026-03-31 are on two invoices" in row for row in rows)
+    assert any("both bill 2026-03-10 to 2026-03-31" in row for row in rows)
     till.at(31, 5)
     till.run()
     till.later(hours=2)
@@ -193,8 +193,7 @@ def test_a_void_invoice_is_listed_since_nobody_owes_what_it_billed(till: Product
     till.run()
     (found,) = listed(till)
     assert found[0] == f"invoice {made} is void: nobody owes its 2000000 units (2.00 USD) any more"
-    assert "bill them otherwise" in found[1]
-    assert "why" in found[1]
+    assert f"stripe settle --invoice {made}: --on-open-day" in found[1]
     ok, detail, rows = eight(till)
     assert (ok, rows) == (True, ())
     assert detail.endswith("1 invoice void, which bills nobody")

@@ -300,17 +300,17 @@ CORRUPTIONS: dict[str, tuple[list[str], int, str]] = {
     "the quantity of an invoice": (
         ["UPDATE stripe_invoices SET units = units + 1 WHERE account_no = :anna"],
         8,
-        "it bills 2008 units, its days have 2007",
+        "bills 2008 units, its days have 2007",
     ),
     "the amount of an invoice": (
         ["UPDATE stripe_invoices SET line_minor = 5 WHERE account_no = :anna"],
         8,
-        "it bills 0.05 USD for 2007 units, which are 0.002007",
+        "bills 0.05 USD for 2007 units, which are 0.002007",
     ),
     "the units of a day on an invoice": (
         [f"UPDATE stripe_days SET units = units + 1 WHERE {OF_ANNA}"],
         8,
-        "it bills 2007 units, its days have 2008",
+        "bills 2007 units, its days have 2008",
     ),
 }
 

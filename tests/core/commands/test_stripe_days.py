@@ -37,7 +37,7 @@ class Office:
         with carrying(self.database, self.keyring, shop=shop, clock=clock):
             return asked(self.person, name, dry_run=dry_run, why="agreed", **given)
 
-    def due(self, **how: object) -> dict[str, int]:
+    def due(self, **how: object) -> dict[str, int | None]:
         found = due(self.till.connection, DAEMON, self.till.now, **how)  # type: ignore[arg-type]  # the test gives what belongs there
         return {f"{each.first_day.day} {each.reason}": each.amount_nano for each in found}
 
@@ -209,3 +209,47 @@ def test_a_report_on_demand_takes_what_is_in_its_pause(office: Office) -> None:
     till.at(2)
     assert till.told(anna, 0) == 5_000
     till.must_add_up(anna)
+
+
+def test_an_invoice_is_settled_by_its_id(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(3), 5_000_000)
+    till.at(4)
+    till.run()
+    till.at(31, 5)
+    till.run()
+    till.later(hours=3)
+    till.run()
+    made = till.connection.execute("SELECT id FROM hopsmeter.stripe_invoices").fetchone()
+    assert made is not None
+    healthy = office.ask("stripe.settle", account=anna.id, how="outside", invoice=made[0])
+    assert "Nobody has to decide about invoice" in (healthy.error or "")
+    till.connection.execute("UPDATE hopsmeter.stripe_invoices SET status = 'void'")
+    listed = {"4 void": 5_000_000}
+    assert office.due() == office.due(account=anna.id) == listed
+    given = {"account": anna.id, "how": "open-day", "invoice": made[0]}
+    tried = office.ask("stripe.settle", dry_run=True, **given)
+    assert tried.summary == (
+        f"0.005 USD of invoice {made[0]} of auth0|anna are settled with the open day."
+    )
+    assert office.due() == listed
+    office.ask("stripe.settle", **given)
+    assert office.due() == {}
+    assert office.due(everything=True) == {"1 to report": 5_000_000}
+    again = office.ask("stripe.settle", **given)
+    assert "`hopsmeter stripe due` names those that wait" in (again.error or "")
+    trail = till.connection.execute(
+        "SELECT why, after->>'invoice', after->>'amount' FROM hopsmeter.audit_log"
+        " WHERE action = 'stripe.settle'"
+    ).fetchall()
+    assert trail == [("agreed", made[0], "0.005")]
+
+
+def test_what_is_put_right_is_an_invoice_and_no_day(office: Office) -> None:
+    anna = office.till.account()
+    day = str(office.till.day(0))
+    alone = office.ask("stripe.settle", account=anna.id, how="put-right", day=day)
+    assert "Only an invoice is put right in Stripe: name it with --invoice." in (alone.error or "")
+    both = office.ask("stripe.settle", account=anna.id, how="outside", day=day, invoice="in_1")
+    assert "Name a day or an invoice, not both." in (both.error or "")

@@ -1,5 +1,6 @@
 """Tables about Stripe on a terminal of 80 columns: whole, in order, and nothing left out."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,11 @@ MUCH = 12_345_678_901_234
 DUE = Due(
     "auth0|b", MAIL, "EUR", "parked", 29, TODAY - timedelta(28), TODAY, MUCH,
     "Stripe: No such customer, the identifier belongs to a live mode object",
+)  # fmt: skip
+BILL = Due(
+    "auth0|b", MAIL, "EUR", "twice", 22, TODAY - timedelta(28), TODAY, None, None,
+    invoice_id="in_" + "d4E5" * 6, cause="invoices in_1 and in_2 both bill 2026-03-10",
+    to_do="refund in_2, then stripe settle --invoice in_2 --put-right",
 )  # fmt: skip
 LINE = StripeLine(
     "auth0|b", MAIL, "EUR", CUSTOMER, "sub_" + "C3d4" * 7, "incomplete_expired", "daily",
@@ -93,6 +99,31 @@ def test_a_table_about_stripe_fits_eighty_columns_whole(
         assert fact in flat
     room(400)
     assert len(run(*words).stdout.splitlines()) == 3
+
+
+def test_an_invoice_that_waits_fits_eighty_columns_and_has_no_amount(
+    run: Run, room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_days, "read_due", lambda *_args, **_named: [BILL])
+    room(80)
+    told = run("stripe", "due").stdout
+    assert max(map(cell_len, told.splitlines())) <= 80
+    for fact in ("?", "(22)", "both bill 2026-03-10", "then stripe settle --invoice in_2"):
+        assert fact in " ".join(told.split()), told
+    (row,) = json.loads(run("stripe", "due", "--json").stdout)
+    assert (row["amount_nano"], row["invoice_id"]) == (None, BILL.invoice_id)
+    assert run("stripe", "due", "--csv").stdout.count("\n") == 2
+
+
+def test_settling_is_said_in_one_way_and_of_one_thing(run: Run) -> None:
+    words = ("stripe", "settle", "anna", "--reason", "agreed")
+    for more, said in (
+        ((), "Say how it is settled"),
+        (("--outside", "--put-right", "--invoice", "in_1"), "Say how it is settled"),
+        (("--put-right",), "name it with --invoice"),
+        (("--outside", "--invoice", "in_1", "--day", "2026-03-01"), "a day or an invoice"),
+    ):
+        assert said in run(*words, *more, exit_code=2).stderr
 
 
 def test_days_beside_each_other_fit_eighty_columns(

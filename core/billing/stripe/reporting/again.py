@@ -9,7 +9,7 @@ import psycopg
 from core.audit.trail import record
 from core.billing.stripe.reporting.decide import arrived, lost
 from core.billing.stripe.reporting.limits import REPORTABLE
-from core.billing.stripe.reporting.make import take_back
+from core.billing.stripe.reporting.taking_back import take_back
 from core.billing.stripe.summaries import LAG
 from core.clock import day_of
 from core.db.locks import Lock, take

@@ -15,8 +15,8 @@ from psycopg.rows import class_row
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reporting.given_up import give_up
 from core.billing.stripe.reporting.limits import FORGOTTEN, REPORTABLE
-from core.billing.stripe.reporting.make import posting_date
 from core.billing.stripe.reporting.send import LEASE_S
+from core.billing.stripe.reporting.taking_back import posting_date
 from core.billing.stripe.summaries import fetch_units
 from core.clock import day_of
 from core.db.locks import Lock, take

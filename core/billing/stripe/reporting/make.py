@@ -9,11 +9,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
-from core.billing.stripe.reporting.billed import Told, not_billed
+from core.billing.stripe.reporting.compare import compare
 from core.billing.stripe.reporting.given_up import give_up_old
 from core.billing.stripe.reporting.limits import REPORTABLE
+from core.billing.stripe.reporting.taking_back import take_back
 from core.billing.stripe.units import UNIT_NANO
 from core.clock import day_of
 from core.db.locks import Lock, take
@@ -26,7 +27,6 @@ DAYS_MAX = 31
 """Added up in one statement."""
 READS_MAX = 400
 MOVES_MAX = 10_000
-INVOICES_MAX = 10_000
 
 Connection = psycopg.Connection[Any]
 
@@ -61,7 +61,7 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
         days += row[0]
         if row[0] < DAYS_MAX:
             break
-    late = _compare(connection, now)
+    late = compare(connection, now)
     moved, ended = _move_final(connection, now), _take_back_ended(connection, now)
     return Prepared(days, late, moved, ended, _lower(connection, now), given_up)
 
@@ -128,40 +128,6 @@ def _move_final(connection: Connection, now: datetime) -> int:
     return moved
 
 
-def _compare(connection: Connection, now: datetime) -> int:
-    """Hold each final invoice's quantity against what is counted for its days, once.
-
-    Returns how many invoices had not heard all. One that fits no way is left to reconciliation.
-    """
-    late = 0
-    with connection.transaction():
-        take(connection, Lock.REPORTING)
-        with connection.cursor(row_factory=dict_row) as cursor:
-            found = cursor.execute(_SQL["to_compare"], {"limit": INVOICES_MAX}).fetchall()
-        for invoice in found:
-            with connection.cursor(row_factory=class_row(Told)) as rows:
-                told = rows.execute(_SQL["told_of_days"], invoice).fetchall()
-            counted = dict(connection.execute(_SQL["units_of_days"], invoice).fetchall())
-            unheard = not_billed(told, counted, invoice["units"])
-            if unheard:
-                _take_back(connection, invoice["account_no"], unheard, invoice["id"], now)
-                late += 1
-            connection.execute(_SQL["compared"], {"id": invoice["id"], "now": now})
-    return late
-
-
-def _take_back(
-    connection: Connection,
-    account_no: int,
-    unheard: dict[date, int],
-    invoice_id: str,
-    now: datetime,
-) -> None:
-    """Count units of days as unreported again: their invoice did not hear of them."""
-    why = f"late {invoice_id}"
-    take_back(connection, account_no, unheard, why, f"too late for invoice {invoice_id}", now)
-
-
 def _take_back_ended(connection: Connection, now: datetime) -> int:
     """Count units as unreported again that a subscription ended without invoicing: a person decides.
 
@@ -190,44 +156,3 @@ def _lower(connection: Connection, now: datetime) -> int:
         row = connection.execute(_SQL["lower"], values).fetchone()
     assert row is not None
     return int(row[0])
-
-
-def take_back(
-    connection: Connection,
-    account_no: int,
-    unheard: dict[date, int],
-    ref: str,
-    memo: str,
-    now: datetime,
-) -> None:
-    """Count units of days as unreported again, under the lock REPORTING; the next run goes on from there.
-
-    A report that is not sent says so, and what was posted as accepted is taken back.
-    """
-    values = {"account_no": account_no, "days": sorted(unheard)}
-    posted_on = posting_date(connection, day_of(now))
-    for day, seq, meter, unit, remainder, entry_id in connection.execute(
-        _SQL["newest_reports"], values
-    ).fetchall():
-        late = {
-            "account_no": account_no,
-            "day": day,
-            "late": unheard[day],
-            "unit": unit,
-            "remainder": remainder,
-            "meter": meter,
-            "ref": f"{ref} {day} {account_no}:{seq + 1}",
-            "memo": memo,
-            "reverses": entry_id,
-            "posted_on": posted_on,
-            "now": now,
-        }
-        connection.execute(_SQL["take_back"], late)
-
-
-def posting_date(connection: Connection, today: date) -> date:
-    """Return the date on which what is posted today stands."""
-    row = connection.execute("SELECT hopsmeter.posting_date(%s, %s)", [today, today]).fetchone()
-    assert row is not None
-    on: date = row[0]
-    return on

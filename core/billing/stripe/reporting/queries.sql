@@ -244,27 +244,37 @@ ON CONFLICT (account_no, day) DO UPDATE SET moved_nano = d.moved_nano + excluded
 
 -- name: to_compare
 -- Final invoices whose quantity was not yet held against what was accepted for their days; those with a report
--- under way wait for its outcome.
-SELECT i.id, i.account_no, i.units, i.first, i.after, i.usage_start, i.usage_end
+-- under way wait for its outcome. `since`: the day on which it begins to bill, though another may have it.
+SELECT i.id, i.account_no, i.units, i.first, i.after, i.usage_start, i.usage_end, s.since
 FROM hopsmeter.stripe_invoice_days i
+CROSS JOIN LATERAL (
+    SELECT least(i.first, (i.usage_start AT TIME ZONE 'UTC')::date) AS since) s
 WHERE i.finalized_at IS NOT NULL AND i.compared_at IS NULL
   AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
                   WHERE r.account_no = i.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused')
-                    AND r.day >= i.first AND r.day < i.after)
+                    AND r.day >= s.since AND r.day < i.after)
 ORDER BY i.account_no, i.usage_start LIMIT %(limit)s;
 
 -- name: told_of_days
 -- What Stripe has of an invoice's days, the oldest report first: of one account they went one after the other.
 -- `within`: for an instant that the invoice bills.
-SELECT day, meter, value, is_again OR event_at >= %(usage_start)s AND event_at < %(usage_end)s AS within
+SELECT day, meter, value,
+       CASE WHEN is_again THEN day >= %(first)s
+            ELSE event_at >= %(usage_start)s AND event_at < %(usage_end)s END AS within
 FROM hopsmeter.stripe_counted
-WHERE account_no = %(account_no)s AND day >= %(first)s AND day < %(after)s
+WHERE account_no = %(account_no)s AND day >= %(since)s AND day < %(after)s
 ORDER BY id;
 
 -- name: units_of_days
--- What counts as told of them.
-SELECT day, units FROM hopsmeter.stripe_days
-WHERE account_no = %(account_no)s AND day >= %(first)s AND day < %(after)s AND units <> 0;
+-- What counts as told of them, as far as the invoice is to bill it.
+SELECT day, units FROM hopsmeter.stripe_billed_days WHERE invoice_id = %(id)s AND units <> 0;
+
+-- name: count_beside
+-- What an invoice bills of a day that another has is counted with the day, and billed beside its invoice.
+UPDATE hopsmeter.stripe_invoices
+SET beside_units = beside_units + %(units)s,
+    beside_day = CASE WHEN beside_units + %(units)s <> 0 THEN %(day)s::date END
+WHERE id = %(id)s;
 
 -- name: newest_reports
 -- The newest report of each of these days.
@@ -340,7 +350,7 @@ WITH found AS (
       AND EXISTS (SELECT FROM hopsmeter.stripe_invoice_days i
                   WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
                     AND d.day >= i.first AND d.day < i.after)
-      -- Once its own invoice is final nothing helps any more: it differs, and is listed.
+      -- Once its own invoice is final nothing helps any more: what that bills of the day is counted beside it.
       AND NOT EXISTS (SELECT FROM hopsmeter.stripe_invoices i
                       WHERE i.account_no = d.account_no AND i.finalized_at IS NOT NULL
                         AND i.units IS NOT NULL AND i.usage_start >= a.billed_from
@@ -371,8 +381,9 @@ WITH entered AS (
                                  %(posted_on)s, NULL, NULL, %(ref)s, %(why)s, NULL) AS id),
 moved AS (
     INSERT INTO hopsmeter.stripe_moves
-        (account_no, from_day, amount_nano, kind, ref, entry_id, by, why)
-    SELECT %(account_no)s, %(day)s, %(amount_nano)s, 'settled', %(ref)s, id, %(by)s, %(why)s FROM entered
+        (account_no, from_day, amount_nano, kind, ref, invoice_id, entry_id, by, why)
+    SELECT %(account_no)s, %(day)s, %(amount_nano)s, 'settled', %(ref)s, %(invoice_id)s, id, %(by)s, %(why)s
+    FROM entered
     RETURNING account_no, from_day, amount_nano)
 UPDATE hopsmeter.stripe_days d SET moved_nano = d.moved_nano - m.amount_nano
 FROM moved m WHERE d.account_no = m.account_no AND d.day = m.from_day;

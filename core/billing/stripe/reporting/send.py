@@ -18,7 +18,8 @@ from stripe import StripeClient
 
 from core.billing.stripe.gateway import ANSWER_S, IN_FLIGHT_MAX, Gateway
 from core.billing.stripe.reporting.limits import FORGOTTEN, REPORTABLE
-from core.billing.stripe.reporting.make import make_reports, posting_date
+from core.billing.stripe.reporting.make import make_reports
+from core.billing.stripe.reporting.taking_back import posting_date
 from core.clock import Clock, day_of, monotonic_s
 from core.db.queries import queries_beside
 from core.errors import StripeAway, StripeFault, StripeRefused, StripeStopped

@@ -9,7 +9,7 @@ import psycopg
 from core.audit.trail import record
 from core.billing.stripe.reporting.given_up import give_up_refused
 from core.billing.stripe.reporting.limits import REPORTABLE
-from core.billing.stripe.reporting.make import posting_date
+from core.billing.stripe.reporting.taking_back import posting_date
 from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
@@ -107,23 +107,44 @@ def _settle_day(
             f"Of {day} a report is under way; settle what is left once its outcome is known."
             " Nothing was changed."
         )
+    ref = f"settled {day} {posted_nano} {seq} {now.isoformat()}"
+    amount = Amount(account_no, day, int(due_nano), ref)
+    settle_amount(connection, amount, how, principal.actor, why, now)
+    return amount.nano
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What is settled of an account's day, in nano-units; under `ref` once. Of an invoice, where it names one."""
+
+    account_no: int
+    day: date
+    nano: int
+    ref: str
+    invoice_id: str | None = None
+
+
+def settle_amount(
+    connection: Connection, amount: Amount, how: How, by: str, why: str, now: datetime
+) -> None:
+    """Settle what is due of a day, under the lock REPORTING: against the receivable, or on the open day."""
     today = day_of(now)
     values = {
-        "account_no": account_no,
-        "day": day,
-        "amount_nano": due_nano,
-        "ref": f"settled {day} {posted_nano} {seq} {now.isoformat()}",
-        "by": principal.actor,
+        "account_no": amount.account_no,
+        "day": amount.day,
+        "amount_nano": amount.nano,
+        "ref": amount.ref,
+        "invoice_id": amount.invoice_id,
+        "by": by,
         "why": why,
         "posted_on": posting_date(connection, today),
     }
     if how == "outside":
         connection.execute(_SQL["settle"], values)
-        return int(due_nano)
-    if day == today:
+        return
+    if amount.day == today:
         raise Conflict(
-            f"{day} is the open day: what is due of it is there already. Nothing was changed."
+            f"{amount.day} is the open day: what is due of it is there already. Nothing was changed."
         )
-    move = {**values, "from_day": day, "to_day": today, "kind": "by hand", "invoice_id": None}
+    move = {**values, "from_day": amount.day, "to_day": today, "kind": "by hand"}
     connection.execute(_SQL["move"], move)
-    return int(due_nano)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from core.billing.stripe import catalogue
+from core.billing.stripe.bills.settle import HowBill, settle_bill
 from core.billing.stripe.fetch import fetch_summaries
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.linking import Wish, link
@@ -97,6 +98,26 @@ class ProductTill(Till):
                 self.connection, ADMIN, account=user.id, day=day, why="it was lost", now=self.now
             )
 
+    def settle_bill(
+        self, user: factories.User, invoice: str, how: HowBill
+    ) -> list[tuple[date, int]]:
+        """Settle an invoice; return what was settled of each day, in nano-units."""
+        with self.connection.transaction():
+            settle_bill(
+                self.connection,
+                ADMIN,
+                account=user.id,
+                invoice=invoice,
+                how=how,
+                why="agreed",
+                now=self.now,
+            )
+        return self.connection.execute(
+            "SELECT from_day, amount_nano FROM hopsmeter.stripe_moves"
+            " WHERE invoice_id = %s AND kind IN ('settled', 'by hand')",
+            [invoice],
+        ).fetchall()
+
     # ── what is seen ────────────────────────────────────────────────────────────────────────
 
     def told(self, user: factories.User, number: int) -> int:
@@ -146,3 +167,6 @@ class ProductTill(Till):
     def listed(self, user: factories.User, *, everything: bool = False) -> list[Due]:
         how = {"account": user.id, "each_day": True, "everything": everything}
         return due(self.connection, ADMIN, self.now, **how)  # type: ignore[arg-type]  # each of its own
+
+    def reasons(self, user: factories.User) -> list[str]:
+        return [each.reason for each in self.listed(user)]

@@ -43,7 +43,7 @@ def told_and_cancelled(till: ProductTill, *, invoice_now: bool) -> User:
     return anna
 
 
-def listed(till: ProductTill, user: User) -> list[tuple[str, int]]:
+def listed(till: ProductTill, user: User) -> list[tuple[str, int | None]]:
     return [(line.reason, line.amount_nano) for line in till.listed(user)]
 
 

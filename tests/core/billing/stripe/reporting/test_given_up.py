@@ -32,7 +32,7 @@ def till(database: Database, request: pytest.FixtureRequest) -> Iterator[Product
     http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
 
 
-def listed(till: ProductTill, user: User) -> list[tuple[str, int, int]]:
+def listed(till: ProductTill, user: User) -> list[tuple[str, int, int | None]]:
     """Return what waits for a person: why, since which day, and how much."""
     return [
         (line.reason, (line.first_day - till.day(0)).days, line.amount_nano)

@@ -1,0 +1,54 @@
+"""Units that counted as told and do not any more, or the other way round: a report that is not sent says so."""
+
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+
+from core.clock import day_of
+from core.db.queries import queries_beside
+
+_SQL = queries_beside(__file__)
+
+Connection = psycopg.Connection[Any]
+
+
+def take_back(
+    connection: Connection,
+    account_no: int,
+    unheard: dict[date, int],
+    ref: str,
+    memo: str,
+    now: datetime,
+) -> None:
+    """Count units of days as unreported again, under the lock REPORTING; the next run goes on from there.
+
+    A report that is not sent says so, and what was posted as accepted is taken back.
+    """
+    values = {"account_no": account_no, "days": sorted(unheard)}
+    posted_on = posting_date(connection, day_of(now))
+    for day, seq, meter, unit, remainder, entry_id in connection.execute(
+        _SQL["newest_reports"], values
+    ).fetchall():
+        late = {
+            "account_no": account_no,
+            "day": day,
+            "late": unheard[day],
+            "unit": unit,
+            "remainder": remainder,
+            "meter": meter,
+            "ref": f"{ref} {day} {account_no}:{seq + 1}",
+            "memo": memo,
+            "reverses": entry_id,
+            "posted_on": posted_on,
+            "now": now,
+        }
+        connection.execute(_SQL["take_back"], late)
+
+
+def posting_date(connection: Connection, today: date) -> date:
+    """Return the date on which what is posted today stands."""
+    row = connection.execute("SELECT hopsmeter.posting_date(%s, %s)", [today, today]).fetchone()
+    assert row is not None
+    on: date = row[0]
+    return on
