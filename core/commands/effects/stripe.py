@@ -21,6 +21,7 @@ from core.commands.arguments import AccountNamed, CreditsBuy, StripeLink, Stripe
 from core.commands.kinds import Result, Task
 from core.identity.principal import Principal
 from core.money import exact_from_nano, nano_from_text
+from core.reports.stripe.accounts import stripe_accounts
 
 Answer = TypeVar("Answer")
 Done_co = TypeVar("Done_co", covariant=True)
@@ -113,7 +114,13 @@ def show(task: Task[StripeShow]) -> Result:
     found: Overview = task.gathered
     where = f"{found.stripe_account} ({mode_word(found.livemode)})"
     word = "is set up" if found.set_up else "is not set up yet"
-    return Result(f"The Stripe account {where} {word}.", details=asdict(found))
+    twice = [
+        f"{each.email or each.account_id}: {each.billed_twice}."
+        for each in stripe_accounts(task.connection, task.principal)
+        if each.beside
+    ]
+    details = {**asdict(found), "remarks": [*found.remarks, *twice]}
+    return Result(f"The Stripe account {where} {word}.", details=details)
 
 
 def go(task: Task[StripeLink]) -> Linked:

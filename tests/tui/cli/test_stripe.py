@@ -1,5 +1,6 @@
 """Stripe on the command line: set up, linked, sold, shown."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,8 +10,9 @@ import pytest
 from stripe import StripeClient
 
 from core.billing.stripe.event_types import SNAPSHOT
-from core.billing.stripe.gateway import API_VERSION, Door
+from core.billing.stripe.gateway import API_VERSION, Door, Gateway
 from core.billing.stripe.shop import Shop
+from core.billing.stripe.state import refresh
 from core.secret import Secret
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
@@ -25,8 +27,14 @@ WHY = ("--reason", "agreed")
 
 
 @pytest.fixture
-def world() -> Iterator[StripeWorld]:
-    with StripeWorld(now=WorldClock(NOW), seed=5) as world:
+def clock() -> WorldClock:
+    """Stripe's."""
+    return WorldClock(NOW)
+
+
+@pytest.fixture
+def world(clock: WorldClock) -> Iterator[StripeWorld]:
+    with StripeWorld(now=clock, seed=5) as world:
         yield world
 
 
@@ -83,6 +91,52 @@ def test_an_endpoint_that_is_not_told_of_failed_refunds_is_shown(
     client.v1.webhook_endpoints.create(asked)
     shown = run("stripe", "show").stdout
     assert "/webhooks/stripe is not told of: refund.failed, refund.updated." in shown
+
+
+def refreshed(office: Connection, world: StripeWorld, *, hours: int) -> None:
+    """As the hourly job does, some hours later."""
+    at = NOW + timedelta(hours=hours)
+
+    async def go() -> None:
+        async with Gateway(Door(world.url, Secret(world.api_key))) as gateway:
+            assert (await refresh(office, gateway, at, timedelta(days=7))).fetched == 1
+
+    asyncio.run(go())
+
+
+def test_a_second_subscription_that_bills_the_same_usage_is_named(
+    run: Run, office: Connection, world: StripeWorld
+) -> None:
+    run("stripe", "setup")
+    run("stripe", "link", ANNA, *WHY)
+    (own,) = world.all("subscription")
+    refreshed(office, world, hours=1)
+    quiet = [run("stripe", "accounts"), run("account", "show", ANNA), run("stripe", "show")]
+    assert not [each for each in quiet if "beside its own" in each.stdout]
+    second = world.people.duplicate_subscription(own["id"])["id"]
+    refreshed(office, world, hours=2)
+    named = f"beside its own subscription {own['id']} there is {second}"
+    assert named in run("stripe", "accounts").stdout
+    (line,) = json.loads(run("stripe", "accounts", "--json").stdout)
+    assert (line["beside"], line["standing"]) == (second, "good")
+    assert named in run("account", "show", ANNA).stdout
+    assert f"- {ANNA}: {named}" in run("stripe", "show").stdout
+
+
+def test_a_subscription_that_was_replaced_is_none_beside(
+    run: Run, office: Connection, world: StripeWorld, clock: WorldClock
+) -> None:
+    run("stripe", "setup")
+    run("stripe", "link", ANNA, *WHY)
+    (first,) = world.all("subscription")
+    clock.advance(timedelta(minutes=30))
+    world.people.cancel_subscription(first["id"], invoice_now=True)
+    refreshed(office, world, hours=1)
+    run("stripe", "link", ANNA, *WHY)
+    refreshed(office, world, hours=2)
+    (line,) = json.loads(run("stripe", "accounts", "--json").stdout)
+    assert line["subscription_id"] != first["id"]
+    assert line["beside"] == ""
 
 
 def test_what_is_not_read_yet_is_said_where_days_are_listed(run: Run, office: Connection) -> None:
