@@ -21,7 +21,7 @@ from core.commands.kinds import Result, Task
 from core.errors import InputFault
 from core.identity.accounts import find_account
 from core.money import exact_from_nano
-from core.reports.stripe.due import due
+from core.reports.stripe.due import due, unread
 
 BY_ITSELF = ("to report", "to move")
 """Reasons for which nobody has to decide anything."""
@@ -85,7 +85,7 @@ def _number(count: int) -> str:
 
 
 def _would_be_told(task: Task[StripeReport]) -> Result:
-    """As of the last run: what was posted since is read by the next one."""
+    """As of the last run: what was posted since is read by the next one, and is named apart."""
     found = due(task.connection, task.principal, task.now, everything=True)
     mine = [each for each in found if each.reason in BY_ITSELF]
     amounts: dict[str, int] = {}
@@ -96,13 +96,16 @@ def _would_be_told(task: Task[StripeReport]) -> Result:
     again = ""
     if waits.count:
         again = f"{_number(waits.count)} for the next try and would be sent now: {waits.why}."
+    hidden = unread(task.connection, task.principal, task.now)
     if not mine:
-        return Result(again or "Nothing is due that Stripe would be told now.", details=details)
+        of = "Nothing that is read" if hidden else "Nothing"
+        said = again or f"{of} is due that Stripe would be told now."
+        return Result(f"{said} {hidden}".rstrip(), details=details)
     money = ", ".join(f"{exact_from_nano(nano)} {code}" for code, nano in sorted(amounts.items()))
     number = len({each.account_id for each in mine})
     of = "1 account" if number == 1 else f"{number} accounts"
     said = f"Stripe would be told {money}, of {of}."
-    said = f"{said} {again}".rstrip()
+    said = " ".join(filter(None, (said, again, hidden)))
     return Result(said, details={**details, "amounts_nano": amounts})
 
 

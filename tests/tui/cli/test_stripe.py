@@ -166,7 +166,10 @@ def test_what_is_not_read_yet_is_said_where_days_are_listed(run: Run, office: Co
     assert "not read" not in run("stripe", "due", ben.email, "--all").stdout
     one = "Postings of 1 day are not read yet"
     assert one in run("stripe", "reconcile", ANNA, "--days", "2").stdout
+    would = run("stripe", "report", "--dry-run").stdout
+    assert f"Nothing that is read is due that Stripe would be told now. {read}" in would
     run("stripe", "report")
+    assert "not read" not in run("stripe", "report", "--dry-run").output
     assert "not read" not in run("stripe", "due", "--all").output
     assert "not read" not in run("stripe", "reconcile", ANNA).output
 
