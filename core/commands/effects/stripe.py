@@ -1,7 +1,5 @@
 """Stripe: set up, looked at, accounts linked to it. What asks Stripe runs before the transaction."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -23,7 +21,6 @@ from core.identity.principal import Principal
 from core.money import exact_from_nano, nano_from_text
 from core.reports.stripe.accounts import stripe_accounts
 
-Answer = TypeVar("Answer")
 Done_co = TypeVar("Done_co", covariant=True)
 Wished_contra = TypeVar("Wished_contra", contravariant=True)
 
@@ -45,22 +42,11 @@ class Steps(Protocol[Wished_contra, Done_co]):
     ) -> Done_co: ...
 
 
-def _asked(task: Task[Any], ask: Callable[[Gateway], Awaitable[Answer]]) -> Answer:
-    """Ask Stripe by a gateway of the command's own."""
-
-    async def run() -> Answer:
-        async with task.works.stripe.gateway() as gateway:
-            return await ask(gateway)
-
-    return asyncio.run(run())
-
-
 def _gone_through(
     task: Task[Any], steps: Steps[Wished_contra, Done_co], wish: Wished_contra
 ) -> Done_co:
     """Go through steps as far as they get, as the command says."""
-    return _asked(
-        task,
+    return task.works.stripe.ask(
         lambda gateway: steps(
             gateway,
             task.connection,
@@ -77,8 +63,7 @@ def _gone_through(
 def build(task: Task[StripeSetup]) -> Found:
     """Make at Stripe what is missing there."""
     currencies = catalogue.currencies_in_use(task.connection, task.arguments.currencies)
-    return _asked(
-        task,
+    return task.works.stripe.ask(
         lambda gateway: catalogue.build(gateway, task.connection, currencies, dry_run=task.dry_run),
     )
 
@@ -107,7 +92,7 @@ def set_up(task: Task[StripeSetup]) -> Result:
 
 
 def look(task: Task[StripeShow]) -> Overview:
-    return _asked(task, lambda gateway: overview.look(gateway, task.connection))
+    return task.works.stripe.ask(lambda gateway: overview.look(gateway, task.connection))
 
 
 def show(task: Task[StripeShow]) -> Result:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from core.billing.stripe.fetch import Fetched, fetch_summaries
+from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
@@ -171,12 +172,11 @@ def fetch(task: Task[StripeFetch]) -> Fetched:
         find_account(task.connection, task.arguments.account).no if task.arguments.account else None
     )
 
-    async def run() -> Fetched:
-        async with task.works.stripe.gateway() as gateway:
-            await require_same(gateway, site)
-            return await fetch_summaries(task.connection, gateway, task.now, account_no=only)
+    async def ask(gateway: Gateway) -> Fetched:
+        await require_same(gateway, site)
+        return await fetch_summaries(task.connection, gateway, task.now, account_no=only)
 
-    return Fetched() if task.dry_run else asyncio.run(run())
+    return Fetched() if task.dry_run else task.works.stripe.ask(ask)
 
 
 def fetched(task: Task[StripeFetch]) -> Result:
