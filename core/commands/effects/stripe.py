@@ -8,6 +8,7 @@ import psycopg
 
 from core.billing.stripe import catalogue, linking, overview, purchases
 from core.billing.stripe.catalogue import Found
+from core.billing.stripe.currencies import Currencies, currencies_in_use
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.linking import Linked, Wish
 from core.billing.stripe.overview import Overview
@@ -60,26 +61,33 @@ def _gone_through(
     )
 
 
-def build(task: Task[StripeSetup]) -> Found:
-    """Make at Stripe what is missing there."""
-    currencies = catalogue.currencies_in_use(task.connection, task.arguments.currencies)
-    return task.works.stripe.ask(
-        lambda gateway: catalogue.build(gateway, task.connection, currencies, dry_run=task.dry_run),
+def build(task: Task[StripeSetup]) -> tuple[Found, Currencies]:
+    """Make at Stripe what is missing there, for all currencies that it can bill."""
+    needed = currencies_in_use(task.connection, task.arguments.currencies)
+    found = task.works.stripe.ask(
+        lambda gateway: catalogue.build(
+            gateway, task.connection, needed.taken, dry_run=task.dry_run
+        ),
     )
+    return found, needed
 
 
 def set_up(task: Task[StripeSetup]) -> Result:
-    """Keep the ids of what is there now."""
-    found: Found = task.gathered
+    """Keep the ids of what is there now, and say what is left out."""
+    found: Found
+    needed: Currencies
+    found, needed = task.gathered
     said = catalogue.told(found, dry_run=task.dry_run)
+    left_out = "".join(f" {each}" for each in needed.left_out)
     details = {
         "stripe_account": found.stripe_account,
         "livemode": found.livemode,
         "made": found.made,
+        "left_out": list(needed.left_out),
         "prices": {f"{kind} {money}": price for (kind, money), price in found.prices.items()},
     }
     if task.dry_run and found.made:
-        return Result(said, details=details)
+        return Result(f"{said}{left_out}", details=details)
     done = catalogue.write_down(
         task.connection, task.principal, found, meter=task.arguments.meter, why=task.why
     )
@@ -88,7 +96,7 @@ def set_up(task: Task[StripeSetup]) -> Result:
         difference["default_meter"] = [done.default_before, done.default_meter]
     if not done.written and not found.made:
         said += " Nothing had to be changed."
-    return Result(said, difference, {**details, "meter": done.default_meter})
+    return Result(f"{said}{left_out}", difference, {**details, "meter": done.default_meter})
 
 
 def look(task: Task[StripeShow]) -> Overview:

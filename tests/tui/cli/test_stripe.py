@@ -75,6 +75,38 @@ def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> 
     assert "is not parked" in refused.output
 
 
+def test_a_currency_that_stripe_cannot_bill_holds_up_no_other(
+    run: Run, office: Connection, world: StripeWorld
+) -> None:
+    for number in range(7):
+        add_user(office, f"kuwait{number}@example.test", currency="KWD")
+    add_user(office, "ida@example.test", currency="ISK")
+    left_out = (
+        (
+            "Left out is ISK: Stripe charges it in steps that usage does not keep to. It is the currency"
+            " of the account ida@example.test: bill it another way."
+        ),
+        "kuwait4@example.test and 2 more: bill them another way.",
+    )
+    for dry_run in (("--dry-run",), ()):
+        said = run("stripe", "setup", *dry_run).stdout
+        assert "price hopsmeter_daily_eur" in said
+        assert all(each in said for each in left_out)
+    assert {each["currency"] for each in world.all("price")} == {"eur"}
+    shown = run("stripe", "show").stdout
+    assert all(each in shown for each in left_out)
+    asked = run("stripe", "setup", "--currency", "KWD", exit_code=1).output
+    assert "KWD cannot be billed through Stripe" in asked
+
+
+def test_where_no_currency_can_be_billed_nothing_is_set_up(run: Run, office: Connection) -> None:
+    office.execute("UPDATE hopsmeter.users SET currency = 'KWD' WHERE currency IS NOT NULL")
+    said = run("stripe", "setup", exit_code=1).output
+    assert "It is the currency of the account anna@example.test" in said
+    assert "Say which are to be billed (--currency EUR" in said
+    assert "made" in run("stripe", "setup", "--currency", "EUR").stdout
+
+
 def test_an_endpoint_that_is_not_told_of_failed_refunds_is_shown(
     run: Run, office: Connection, world: StripeWorld
 ) -> None:
