@@ -1,14 +1,19 @@
 """Looks hourly at what webhooks may not have told: how accounts stand, what is paid for."""
 
 import asyncio
+from typing import Final
 
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.looking import Looked, look_at_purchases
 from core.billing.stripe.shop import shop_of
 from core.billing.stripe.site import read_site, require_same
 from core.billing.stripe.state import Refreshed, refresh
+from core.clock import monotonic_s
 from daemon import log
 from daemon.deps import Deps, Report
+
+ACCOUNTS_MAX_S: Final = 1_500.0
+"""Then the round ends by itself, before its time limit ends it; the next one goes on with the oldest."""
 
 
 def accounts(deps: Deps) -> Report:
@@ -18,6 +23,11 @@ def accounts(deps: Deps) -> Report:
     if door is None:
         return Report()
 
+    until_s = monotonic_s() + ACCOUNTS_MAX_S
+
+    def stopping() -> bool:
+        return deps.stopping.is_set() or monotonic_s() > until_s
+
     async def run() -> Refreshed:
         with deps.connect("stripe accounts") as connection:
             site = read_site(connection)
@@ -25,7 +35,8 @@ def accounts(deps: Deps) -> Report:
                 return Refreshed()
             async with Gateway(door) as gateway:
                 await require_same(gateway, site)
-                return await refresh(connection, gateway, deps.clock(), shop.grace)
+                now = deps.clock()
+                return await refresh(connection, gateway, now, shop.grace, stopping=stopping)
 
     done = asyncio.run(run())
     for account, why in done.faults.items():

@@ -24,18 +24,17 @@ import pytest
 from core.billing.stripe import gateway
 from core.billing.stripe.gateway import Door
 from core.billing.stripe.reporting.run import report
-from core.clock import day_of
 from core.db.connect import connect
 from core.db.embedded import start
 from core.db.migrate import upgrade
 from core.secret import Secret
 from sandbox.clock import WorldClock
 from sandbox.remote import RemoteStripe, world_process
+from tests.bench.charged import charge_everybody
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 NOW = datetime(2026, 3, 10, 1, tzinfo=UTC)
-YESTERDAY = day_of(NOW) - timedelta(days=1)
 SIZES = (1_000, 10_000)
 STRIPE_ALLOWS = 100
 MEMORY_BOUND = 1.15
@@ -82,7 +81,7 @@ def test_ten_thousand_accounts_are_told_within_the_limits(stripe: RemoteStripe) 
             for size in SIZES:
                 stripe.set(requests_per_s=None)
                 _add_accounts(connection, stripe, size - sum(found), meter)
-                _charge(connection)
+                charge_everybody(connection, NOW)
                 stripe.set(requests_per_s=STRIPE_ALLOWS)
                 spawn = multiprocessing.get_context("spawn")
                 with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
@@ -134,24 +133,6 @@ def _add_accounts(
             "INSERT INTO hopsmeter.stripe_accounts (account_no, meter, billed_from)"
             " SELECT no, 'daily', %s FROM hopsmeter.users ON CONFLICT DO NOTHING",
             [NOW - timedelta(days=5)],
-        )
-    connection.execute("ANALYZE")
-
-
-def _charge(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
-    """Let a posting of yesterday charge every account."""
-    with connection.transaction():
-        connection.execute(
-            "INSERT INTO hopsmeter.postings (day, no, entries) SELECT %(day)s,"
-            " coalesce((SELECT max(no) FROM hopsmeter.postings WHERE day = %(day)s), 0) + 1,"
-            " (SELECT count(*) FROM hopsmeter.users)",
-            {"day": YESTERDAY},
-        )
-        connection.execute(
-            "SELECT count(hopsmeter.write_entry(u.no, 2::smallint, 11::smallint, -1234567 - u.no,"
-            " %(day)s, %(day)s, p.no, NULL, NULL, NULL)) FROM hopsmeter.users u,"
-            " (SELECT max(no) AS no FROM hopsmeter.postings WHERE day = %(day)s) p",
-            {"day": YESTERDAY},
         )
     connection.execute("ANALYZE")
 

@@ -1,16 +1,19 @@
 """A daemon that takes webhooks, set up as an operator would."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from core.billing.stripe.gateway import API_VERSION
+from core.clock import utc_now
 from core.db.roles import DAEMON, ensure_roles
+from sandbox.stripe.profile import Profile
 from sandbox.stripe.world import StripeWorld
 from tests.core.webhooks.sender import SECRET, Sender
 from tests.daemon.process import Daemon, environment, state_folder
-from tests.database import Database
+from tests.database import Connection, Database
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -41,6 +44,16 @@ def around_of(
         stripe_signing_file=str(private(folder / "signing", f"{secret}\n")),
         stripe_url=url,
         loopback_clusters="true",
+    )
+
+
+def belongs_to(connection: Connection, stripe: StripeWorld) -> None:
+    """Let the installation be one of that Stripe, set up an hour ago."""
+    connection.execute("INSERT INTO stripe_meters VALUES ('daily', 'mtr_1', 'usage', 'prod_1')")
+    connection.execute(
+        "INSERT INTO stripe_site (stripe_account, livemode, default_meter, set_up_at)"
+        " VALUES (%s, false, 'daily', %s)",
+        [Profile(stripe.account).id, utc_now() - timedelta(hours=1)],
     )
 
 

@@ -12,25 +12,12 @@ import pytest
 from psycopg import sql
 
 from core.clock import utc_now
-from sandbox.stripe.world import StripeWorld
 from tests.core.webhooks.sender import SECRET, Sender, bytes_of, signature, snapshot, thin
-from tests.daemon.hooked import around_of, private, sender_to
+from tests.daemon.hooked import private, sender_to
 from tests.daemon.process import Daemon
 from tests.database import Connection, Database, administer
 
 HUGE = 256 * 1024 + 1
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeWorld]:
-    """A Stripe that knows nobody: what is fetched of an event is that there is nothing of ours."""
-    with StripeWorld(seed=7) as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def around(database: Database, tmp_path: Path, stripe: StripeWorld) -> dict[str, str]:
-    return around_of(database, tmp_path, url=stripe.url, key=stripe.api_key)
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """From the sandbox's Stripe to the mark: doubled, shuffled, lost, and with a daemon that is killed."""
 
 import signal
-from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from core.billing.stripe.gateway import API_VERSION
-from core.clock import utc_now
 from core.db.locks import Lock, take
 from sandbox.stripe.world import StripeWorld
-from tests.daemon.hooked import around_of, at_stripe, private, url_of
+from tests.daemon.hooked import at_stripe, belongs_to, private, url_of
 from tests.daemon.process import Daemon
 from tests.database import Connection, Database
 
@@ -21,32 +17,10 @@ DELIVERED_S = 60.0
 
 
 @pytest.fixture
-def stripe() -> Iterator[StripeWorld]:
-    """A Stripe by the machine's clock, since the daemon goes by it."""
-    with StripeWorld(seed=7) as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def around(database: Database, tmp_path: Path, stripe: StripeWorld) -> dict[str, str]:
-    return around_of(database, tmp_path, url=stripe.url, key=stripe.api_key)
-
-
-@pytest.fixture
 def connection(database: Database, stripe: StripeWorld) -> Connection:
     connection = database.connect()
-    connection.execute("INSERT INTO stripe_meters VALUES ('daily', 'mtr_1', 'usage', 'prod_1')")
-    connection.execute(
-        "INSERT INTO stripe_site (stripe_account, livemode, default_meter, set_up_at)"
-        " VALUES (%s, false, 'daily', %s)",
-        [_account_of(stripe), utc_now() - timedelta(hours=1)],
-    )
+    belongs_to(connection, stripe)
     return connection
-
-
-def _account_of(stripe: StripeWorld) -> str:
-    with httpx.Client(auth=(stripe.api_key, ""), trust_env=False) as http:
-        return str(http.get(f"{stripe.url}/v1/account").raise_for_status().json()["id"])
 
 
 def endpoint(stripe: StripeWorld, daemon: Daemon, around: dict[str, str]) -> None:

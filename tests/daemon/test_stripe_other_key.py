@@ -1,17 +1,12 @@
 """A key that opens another Stripe account, or the other mode: what came waits, and nothing is asked."""
 
-from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 
-from core.clock import utc_now
 from core.webhooks.store import store
 from sandbox.stripe.profile import Profile
 from sandbox.stripe.world import StripeWorld
 from tests.core.webhooks.effects import delivery
-from tests.daemon.hooked import around_of
+from tests.daemon.hooked import belongs_to
 from tests.daemon.process import once
 from tests.database import Connection, Database
 from tests.factories import add_user
@@ -20,28 +15,11 @@ CUSTOMER = "cus_1"
 
 
 @pytest.fixture
-def stripe() -> Iterator[StripeWorld]:
-    """A Stripe by the machine's clock, since the daemon goes by it."""
-    with StripeWorld(seed=7) as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def around(database: Database, tmp_path: Path, stripe: StripeWorld) -> dict[str, str]:
-    return around_of(database, tmp_path, url=stripe.url, key=stripe.api_key)
-
-
-@pytest.fixture
 def connection(database: Database, stripe: StripeWorld) -> Connection:
     """An installation of that Stripe, with a linked account."""
     connection = database.connect()
     anna = add_user(connection, currency="EUR", stripe_customer_id=CUSTOMER)
-    connection.execute("INSERT INTO stripe_meters VALUES ('daily', 'mtr_1', 'usage', 'prod_1')")
-    connection.execute(
-        "INSERT INTO stripe_site (stripe_account, livemode, default_meter, set_up_at)"
-        " VALUES (%s, false, 'daily', %s)",
-        [Profile(stripe.account).id, utc_now() - timedelta(hours=1)],
-    )
+    belongs_to(connection, stripe)
     connection.execute(
         "INSERT INTO stripe_accounts (account_no, meter) VALUES (%s, 'daily')", [anna.no]
     )

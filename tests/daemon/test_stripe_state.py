@@ -1,29 +1,14 @@
 """The hourly looks at Stripe: how accounts stand, what is paid for, by a daemon's own jobs."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from sandbox.stripe.world import StripeWorld
 from tests.core.commands.carrier import with_admin
-from tests.daemon.hooked import around_of
 from tests.daemon.process import Daemon, once
 from tests.database import Connection, Database
 from tests.factories import add_user
-
-
-@pytest.fixture
-def stripe() -> Iterator[StripeWorld]:
-    """A Stripe by the machine's clock, since the daemon goes by it."""
-    with StripeWorld(seed=7) as stripe:
-        yield stripe
-
-
-@pytest.fixture
-def around(database: Database, tmp_path: Path, stripe: StripeWorld) -> dict[str, str]:
-    return around_of(database, tmp_path, url=stripe.url, key=stripe.api_key)
 
 
 @pytest.fixture

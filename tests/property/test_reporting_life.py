@@ -9,15 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from stripe import RequestsClient, StripeClient
 
 from core.billing.stripe.bills.settle import HowBill
 from core.errors import Conflict
-from sandbox.clock import WorldClock
-from sandbox.stripe.world import StripeWorld
 from tests import factories
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import START, UNIT
+from tests.core.billing.stripe.reporting.till import UNIT, opened
 from tests.core.books.stripe_story import proved
 from tests.database import Connection, Server, administer, cloned
 
@@ -39,22 +36,13 @@ def admin(postgres: Server) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module")
-def tills(admin: Connection, postgres: Server) -> Iterator[Tills]:
-    http = RequestsClient(timeout=10.0)
-
+def tills(admin: Connection, postgres: Server) -> Tills:
     @contextlib.contextmanager
     def make(meter: str) -> Iterator[ProductTill]:
-        clock = WorldClock(START)
-        with (
-            cloned(admin, postgres) as database,
-            StripeWorld(now=clock, seed=7) as world,
-        ):
-            addresses = world.base_addresses
-            client = StripeClient(world.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
-            yield ProductTill(database.connect(), world, clock, client, meter)
+        with cloned(admin, postgres) as database, opened(ProductTill, database, meter) as till:
+            yield till
 
-    yield make
-    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
+    return make
 
 
 class Life:

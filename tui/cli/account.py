@@ -191,6 +191,7 @@ def _at_stripe(line: StripeLine | None) -> list[tuple[str, str]]:
         ("at Stripe", f"{line.customer_id}, {subscription}, {card} a payment method"),
         ("standing", standing),
         ("parked", line.parked_why),
+        ("billed twice", line.billed_twice),
     ]
 
 

@@ -15,7 +15,7 @@ from core.errors import InputFault
 from core.money import exact_from_nano
 from core.secret import Secret
 from tui.cli.failing import Told, Waits, line_of
-from tui.cli.output import NANO
+from tui.cli.output import NANO, say
 from tui.cli.session import Session
 from tui.format import clean
 
@@ -130,7 +130,7 @@ def _tell_wait(found: Outcome) -> None:
 
 
 def _tell(done: Outcome, *, edit: bool) -> None:
-    click.echo(clean(done.summary))
+    say(done.summary)
     difference: dict[str, list[Any]] = (done.result or {}).get("difference", {})
     if not edit and all(before is None for before, _ in difference.values()):
         return  # of something new the summary says all

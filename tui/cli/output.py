@@ -34,7 +34,9 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 GAP: Final = 2
 DIVIDER: Final = 1
 WORD_CELLS_MAX: Final = 40
-"""A longer word of the last text is folded."""
+"""A longer word of a text that may be folded is."""
+FOLDED_CELLS_MIN: Final = 24
+"""To fewer cells a sentence is not folded, while it may stand below its record."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class Column:
     """One column of a table: its title, and what stands there for a record.
 
     One that is `below` stands under its record, with its title, where the terminal has no room for
-    all beside each other.
+    all beside each other. One that `folds` is a sentence, and may be folded at its words before that.
     """
 
     title: str
     cell: Callable[[Any], str]
     align: fmt.Align = "left"
     below: bool = False
+    folds: bool = False
 
 
 def listing(function: Callable[P, R]) -> Callable[P, R]:
@@ -73,7 +76,7 @@ def show(form: Form, records: Sequence[Any], columns: Sequence[Column], *, empty
     elif form == "csv":
         _csv([plain(record) for record in records])
     elif not records:
-        click.echo(empty)
+        say(empty)
     else:
         table(records, columns)
 
@@ -99,29 +102,29 @@ def table(records: Iterable[Any], columns: Sequence[Column]) -> None:
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0))
-    foldable = [column for column in columns if column.align == "left"][-1]
-    for column in columns:
+    last = [column for column in columns if column.align == "left"][-1]
+    foldable = [column.folds or column is last for column in columns]
+    for column, may_fold in zip(columns, foldable, strict=True):
         # A figure that is folded is read as two, a folded name cannot be copied; the last text,
-        # which is the long one, may be.
+        # which is the long one, may be, and so may sentences.
         drawn.add_column(
             Text(column.title),
             justify=column.align,
             overflow="fold",
-            no_wrap=column is not foldable,
+            no_wrap=not may_fold,
         )
     rows = [[fmt.clean(column.cell(record)) for column in columns] for record in records]
     for row in rows:
         drawn.add_row(*map(Text, row))
-    last = drawn.columns[columns.index(foldable)]
-    words = (word for cell in (last.header, *last.cells) for word in str(cell).split())
-    last.min_width = min(max(map(cell_len, words)), WORD_CELLS_MAX)
-    widths = (
-        last.min_width
-        if each is last
-        else max(cell_len(str(cell)) for cell in (each.header, *each.cells))
-        for each in drawn.columns
-    )
-    needed = sum(width + GAP + DIVIDER for width in widths)
+    needed = 0
+    for column, each, may_fold in zip(columns, drawn.columns, foldable, strict=True):
+        cells = [str(cell) for cell in (each.header, *each.cells)]
+        width = max(map(cell_len, cells))
+        if may_fold:
+            word = max(cell_len(word) for cell in cells for word in cell.split())
+            room = FOLDED_CELLS_MIN if column.folds else 0
+            width = each.min_width = min(width, max(min(word, WORD_CELLS_MAX), room))
+        needed += width + GAP + DIVIDER
     if needed > terminal_cells() and any(column.below for column in columns):
         print_rich(*_narrow(rows, columns))
     else:

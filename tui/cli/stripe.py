@@ -191,7 +191,7 @@ def _next_of_purchase(each: PurchaseLine) -> str:
 
 def _why(each: StripeLine) -> str:
     parked = f"parked: {each.parked_why}" if each.parked_at else ""
-    return "; ".join(word for word in (each.why, parked) if word)
+    return "; ".join(word for word in (each.why, parked, each.billed_twice) if word)
 
 
 def _tell_overview(result: dict[str, Any]) -> None:

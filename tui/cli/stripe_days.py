@@ -19,7 +19,7 @@ from core.reports.stripe.due import Due, unread
 from core.reports.stripe.due import due as read_due
 from tui.cli.asking import ask, writing
 from tui.cli.failing import Told
-from tui.cli.output import Column, Form, cost, listing, show
+from tui.cli.output import Column, Form, cost, listing, say, show
 from tui.cli.session import Session
 from tui.cli.words import DAY_TEXT
 
@@ -58,8 +58,8 @@ def due(session: Session, who: str | None, everything: bool, each_day: bool, for
         Column("account", lambda each: each.email),
         Column("days", _span, below=True),
         Column("amount", _amount, "right"),
-        Column("why", lambda each: each.why, below=True),
-        Column("next step", lambda each: each.next_step, below=True),
+        Column("why", lambda each: each.why, below=True, folds=True),
+        Column("next step", lambda each: each.next_step, below=True, folds=True),
     )
     empty = "Nothing waits." if everything else "Nothing waits for a person; --all shows the rest."
     if hidden:
@@ -72,8 +72,10 @@ def due(session: Session, who: str | None, everything: bool, each_day: bool, for
 
 def _tell_unread(form: Form, said: str) -> None:
     """What no list has yet; beside JSON and CSV, which are for programs, where it disturbs none."""
-    if said:
-        click.echo(said, err=form != "table")
+    if said and form == "table":
+        say(said)
+    elif said:
+        click.echo(said, err=True)
 
 
 def _amount(each: Due) -> str:
@@ -223,7 +225,7 @@ def reconcile_(session: Session, who: str | None, fetch: bool, back: int, form: 
         show(form, found.findings, _FINDING_COLUMNS, empty=f"No difference. {found.said}")
     elif form == "table":
         for each in found.findings:
-            click.echo(f"{each.cause}. Next: {each.next_step}")
+            say(f"{each.cause}. Next: {each.next_step}", hang=2)
     _tell_unread(form, hidden)
     if found.findings:
         raise Told("What OpenCost said, what the books say and what Stripe says differ.")
@@ -248,8 +250,8 @@ _DAY_COLUMNS: Final = (
 _FINDING_COLUMNS: Final = (
     Column("where", lambda each: each.email or each.where),
     Column("day", lambda each: str(each.day) if each.day else ""),
-    Column("cause", lambda each: each.cause, below=True),
-    Column("next step", lambda each: each.next_step, below=True),
+    Column("cause", lambda each: each.cause, below=True, folds=True),
+    Column("next step", lambda each: each.next_step, below=True, folds=True),
 )
 
 COMMANDS: Final = (due, report, settle, again, decide, reconcile_)

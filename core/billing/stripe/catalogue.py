@@ -27,10 +27,10 @@ from core.billing.stripe.site import (
     read_site,
     refuse_other,
 )
-from core.billing.stripe.units import require_billable, unit_price
+from core.billing.stripe.units import unit_price
 from core.clock import utc_now
 from core.db.queries import queries_beside
-from core.errors import Conflict, InputFault, StripeRefused
+from core.errors import Conflict, StripeRefused
 from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
@@ -71,18 +71,6 @@ class SetUp:
     default_meter: MeterKind
     default_before: MeterKind | None
     written: int
-
-
-def currencies_in_use(connection: Connection, asked: Sequence[str] = ()) -> list[str]:
-    """Return the currencies that need a price: of accounts, clusters, and those asked for."""
-    rows = connection.execute(_SQL["currencies_in_use"], {"asked": [*asked]}).fetchall()
-    found = [require_billable(row[0]) for row in rows]
-    if not found:
-        raise InputFault(
-            "Nothing here has a currency yet: say which are to be billed (--currency EUR, more than"
-            " once if need be). Nothing was changed."
-        )
-    return found
 
 
 async def build(

@@ -16,7 +16,7 @@ import httpx
 import stripe
 from stripe import StripeClient
 
-from core.clock import monotonic_s
+from core.billing.stripe.pace import Pace, pace_of
 from core.errors import SettingsFault, StripeAway, StripeFault, StripeRefused, StripeStopped
 from core.secret import Secret, bare_refusals
 from core.settings import FROM_CREDENTIAL, Settings
@@ -31,10 +31,10 @@ TRIES_MAX: Final = 4
 PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 8.0
 RATE_LIVE: Final = 80
 RATE_TEST: Final = 20
-RATE_SANDBOX, PAUSE_SANDBOX_S = 5_000, 0.01
+RATE_ENDPOINT: Final = 20
+"""At one endpoint, with a live key too; meter events apart."""
+RATE_SANDBOX, RATE_SANDBOX_ENDPOINT, PAUSE_SANDBOX_S = 5_000, 5_000, 0.01
 """On this host there is nobody to be spared."""
-BURST_S: Final = 0.5
-"""How much of its rate may come at once, after a rest."""
 IN_FLIGHT_MAX: Final = 16
 """Requests at once; more would wait at Stripe instead of here."""
 _KEY: Final = re.compile(rb"(sk|rk)_[A-Za-z0-9_]{4,500}")
@@ -77,6 +77,11 @@ class Door:
             return RATE_SANDBOX
         return RATE_LIVE if self.is_live else RATE_TEST
 
+    @property
+    def endpoint_rate(self) -> int:
+        """The same of one endpoint."""
+        return RATE_SANDBOX_ENDPOINT if self.is_sandbox else RATE_ENDPOINT
+
 
 def door_of(settings: Settings) -> Door | None:
     """Return what the settings say of Stripe, None where they name no key; SettingsFault tells why."""
@@ -117,7 +122,6 @@ class Gateway:
         self._first = first
         self._looking = asyncio.Lock()
         self._tries_max = tries_max
-        self._pace = _Pace(door.rate)
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._http: stripe.HTTPXClient | None = None
         self._client: StripeClient | None = None
@@ -151,7 +155,6 @@ class Gateway:
         last = self._tries_max if tries_max is None else tries_max
         for number in range(1, last + 1):
             async with self._room:
-                await self._pace.wait()
                 try:
                     return await asyncio.wait_for(ask(client), ANSWER_S + CONNECT_S)
                 except (stripe.StripeError, TimeoutError, UnicodeDecodeError) as fault:
@@ -169,9 +172,11 @@ class Gateway:
 
     def _open(self) -> StripeClient:
         """Make the client at the first question: most looks at what is due have none."""
-        # What is trusted takes 10 ms to read, and over plain loopback nobody is asked for it.
+        pace = pace_of(self._door.url, self._door.rate, self._door.endpoint_rate)
         self._http = _Http(
+            pace,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            # What is trusted takes 10 ms to read, and over plain loopback nobody is asked for it.
             verify_ssl_certs=not self._door.is_sandbox,
         )
         self._client = StripeClient(
@@ -191,11 +196,16 @@ class Gateway:
 
 
 class _Http(stripe.HTTPXClient):
-    """Takes no answer that is no object: a proxy on the way may say 200 to anything."""
+    """Waits for its turn, and takes no answer that is no object: a proxy may say 200 to anything."""
+
+    def __init__(self, pace: Pace, *, timeout: httpx.Timeout, verify_ssl_certs: bool) -> None:
+        super().__init__(timeout=timeout, verify_ssl_certs=verify_ssl_certs)
+        self._pace = pace
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        await self._pace.wait(method, url)
         content, status, said = await super().request_async(method, url, headers, post_data)
         if status < 300 and not content.lstrip().startswith(b"{"):
             raise stripe.APIError("no object of Stripe's", http_status=status)
@@ -261,17 +271,3 @@ def _code(fault: stripe.StripeError) -> str:
     body = fault.json_body
     error = body.get("error") if isinstance(body, dict) else None
     return str(error.get("code") or "") if isinstance(error, dict) else ""
-
-
-class _Pace:
-    """Lets one through every 1 / rate seconds, in order, and a few at once after a rest."""
-
-    def __init__(self, rate: int) -> None:
-        self._every_s = 1 / rate
-        self._next_s = monotonic_s()
-
-    async def wait(self) -> None:
-        now_s = monotonic_s()
-        self._next_s = max(self._next_s + self._every_s, now_s - BURST_S)
-        if self._next_s > now_s:
-            await asyncio.sleep(self._next_s - now_s)

@@ -7,6 +7,7 @@ import psycopg
 from stripe.params import WebhookEndpointListParams
 
 from core.billing.stripe.asking import every
+from core.billing.stripe.currencies import left_out
 from core.billing.stripe.event_types import SNAPSHOT
 from core.billing.stripe.gateway import API_VERSION, Gateway
 from core.billing.stripe.site import account_behind, read_site, refuse_other
@@ -56,6 +57,7 @@ async def look(gateway: Gateway, connection: Connection) -> Overview:
     if site is not None:
         refuse_other(site, stripe_account, livemode=gateway.is_live)
     remarks = [] if site else ["Not set up yet: run `hopsmeter stripe setup`."]
+    remarks += left_out(connection)
     endpoints: tuple[Endpoint, ...] = ()
     try:
         endpoints = await _endpoints(gateway)

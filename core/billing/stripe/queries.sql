@@ -9,6 +9,16 @@ SELECT DISTINCT currency FROM (
     UNION SELECT unnest(%(asked)s::text[])) all_of_them
 ORDER BY currency;
 
+-- name: users_of_currency
+-- Whose a currency is: how many accounts and the first of them, how many clusters and the first.
+WITH accounts AS (
+    SELECT coalesce(nullif(email, ''), id) AS name FROM hopsmeter.users
+    WHERE currency = %(currency)s AND status <> 'deleted'),
+clusters AS (
+    SELECT name FROM hopsmeter.hopsworks_clusters WHERE currency = %(currency)s AND status <> 'removed')
+SELECT (SELECT count(*) FROM accounts), ARRAY(SELECT name FROM accounts ORDER BY name LIMIT %(limit)s),
+       (SELECT count(*) FROM clusters), ARRAY(SELECT name FROM clusters ORDER BY name LIMIT %(limit)s);
+
 -- name: keep_meter
 -- Keep the id of a meter, unless one is kept; say which is, and whether it is new.
 WITH kept AS (

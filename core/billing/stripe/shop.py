@@ -1,12 +1,16 @@
 """What a daemon lends to whoever deals with Stripe: the way in, and what its settings say."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from core.billing.stripe.gateway import Door, Gateway, door_of
 from core.billing.stripe.site import require_door
 from core.settings import Settings
+
+Answer = TypeVar("Answer")
 
 
 def _no_door() -> Door | None:
@@ -22,9 +26,14 @@ class Shop:
     """Where a person's browser goes after Stripe's own page."""
     grace: timedelta = timedelta(days=7)
 
-    def gateway(self) -> Gateway:
-        """Return a gateway to be entered; SettingsFault where there is no key."""
-        return Gateway(require_door(self.open_door()))
+    def ask(self, ask: Callable[[Gateway], Awaitable[Answer]]) -> Answer:
+        """Ask by a gateway of its own, for who is in no loop; SettingsFault where there is no key."""
+
+        async def run() -> Answer:
+            async with Gateway(require_door(self.open_door())) as gateway:
+                return await ask(gateway)
+
+        return asyncio.run(run())
 
 
 def shop_of(settings: Settings) -> Shop:

@@ -1,7 +1,7 @@
 """An account as Stripe has it: fetched, never believed; and how it stands by that."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -24,14 +24,12 @@ from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, bills_twice, subscriptions_of
 from core.clock import day_of
 from core.db.queries import queries_beside
-from core.errors import StripeAway, StripeFault, StripeRefused, StripeStopped
+from core.errors import Conflict, StripeAway, StripeFault, StripeRefused, StripeStopped
 
 _SQL = queries_beside(__file__)
 ACCOUNTS_MAX: Final = 2_000
 """Fetched in one run, those whose state is oldest first; webhooks tell of what is urgent."""
 TOGETHER: Final = 8
-AWAY_MAX: Final = 3
-"""Accounts for which Stripe gave no answer; then the run ends, and the next one goes on."""
 STALE: Final = timedelta(minutes=50)
 
 Connection = psycopg.Connection[Any]
@@ -228,16 +226,23 @@ async def refresh(
     grace: timedelta,
     *,
     accounts_max: int = ACCOUNTS_MAX,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Refreshed:
-    """Fetch the accounts whose state is oldest, some at once, and write each down by itself."""
+    """Fetch the accounts whose state is oldest, some at once, and write each down by itself.
+
+    Where Stripe answers for none of some, it is away, and the next run goes on. For one alone that it
+    never answers for the others do not wait, though he stays the oldest.
+    """
     rows = connection.execute(
         _SQL["accounts_to_fetch"], {"before": now - STALE, "limit": accounts_max}
     ).fetchall()
-    done, away = 0, 0
+    done = 0
     faults: dict[str, str] = {}
     twice: dict[str, str] = {}
     for first in range(0, len(rows), TOGETHER):
-        some = rows[first : first + TOGETHER]
+        if stopping():
+            break
+        some, away = rows[first : first + TOGETHER], 0
         answers = await asyncio.gather(
             *(fetch_account(gateway, customer, now) for _, customer in some),
             return_exceptions=True,
@@ -249,14 +254,14 @@ async def refresh(
                 if twice_said:
                     twice[account] = twice_said
                 done += 1
-            elif isinstance(answer, StripeFault):
+            elif isinstance(answer, StripeFault | Conflict):
                 faults[account] = answer.message
                 away += isinstance(answer, StripeAway)
                 if isinstance(answer, StripeStopped):
                     raise answer
             else:
                 raise answer
-        if away >= AWAY_MAX:
+        if away == len(some):
             break
     changed = mark_standings(connection, now, grace)
     return Refreshed(done, len(changed), faults, twice)

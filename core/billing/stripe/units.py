@@ -67,6 +67,15 @@ def require_billable(currency: str) -> str:
     return _in_coins(currency)
 
 
+def not_billable(currency: str) -> str:
+    """Say why usage in a currency cannot be invoiced; nothing where it can."""
+    if currency in TAKEN:
+        return ""
+    if currency in NOT_TAKEN:
+        return "Stripe charges it in steps that usage does not keep to"
+    return "it is no currency that Stripe takes"
+
+
 def minor_nano(currency: str) -> int:
     """Return what the smallest unit of a currency stands for in nano-units."""
     return NANO if _in_coins(currency) in WITHOUT_DECIMALS else NANO // 100

@@ -1,7 +1,5 @@
 """Stripe: set up, looked at, accounts linked to it. What asks Stripe runs before the transaction."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -10,6 +8,7 @@ import psycopg
 
 from core.billing.stripe import catalogue, linking, overview, purchases
 from core.billing.stripe.catalogue import Found
+from core.billing.stripe.currencies import Currencies, currencies_in_use
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.linking import Linked, Wish
 from core.billing.stripe.overview import Overview
@@ -21,8 +20,8 @@ from core.commands.arguments import AccountNamed, CreditsBuy, StripeLink, Stripe
 from core.commands.kinds import Result, Task
 from core.identity.principal import Principal
 from core.money import exact_from_nano, nano_from_text
+from core.reports.stripe.accounts import stripe_accounts
 
-Answer = TypeVar("Answer")
 Done_co = TypeVar("Done_co", covariant=True)
 Wished_contra = TypeVar("Wished_contra", contravariant=True)
 
@@ -44,22 +43,11 @@ class Steps(Protocol[Wished_contra, Done_co]):
     ) -> Done_co: ...
 
 
-def _asked(task: Task[Any], ask: Callable[[Gateway], Awaitable[Answer]]) -> Answer:
-    """Ask Stripe by a gateway of the command's own."""
-
-    async def run() -> Answer:
-        async with task.works.stripe.gateway() as gateway:
-            return await ask(gateway)
-
-    return asyncio.run(run())
-
-
 def _gone_through(
     task: Task[Any], steps: Steps[Wished_contra, Done_co], wish: Wished_contra
 ) -> Done_co:
     """Go through steps as far as they get, as the command says."""
-    return _asked(
-        task,
+    return task.works.stripe.ask(
         lambda gateway: steps(
             gateway,
             task.connection,
@@ -73,27 +61,33 @@ def _gone_through(
     )
 
 
-def build(task: Task[StripeSetup]) -> Found:
-    """Make at Stripe what is missing there."""
-    currencies = catalogue.currencies_in_use(task.connection, task.arguments.currencies)
-    return _asked(
-        task,
-        lambda gateway: catalogue.build(gateway, task.connection, currencies, dry_run=task.dry_run),
+def build(task: Task[StripeSetup]) -> tuple[Found, Currencies]:
+    """Make at Stripe what is missing there, for all currencies that it can bill."""
+    needed = currencies_in_use(task.connection, task.arguments.currencies)
+    found = task.works.stripe.ask(
+        lambda gateway: catalogue.build(
+            gateway, task.connection, needed.taken, dry_run=task.dry_run
+        ),
     )
+    return found, needed
 
 
 def set_up(task: Task[StripeSetup]) -> Result:
-    """Keep the ids of what is there now."""
-    found: Found = task.gathered
+    """Keep the ids of what is there now, and say what is left out."""
+    found: Found
+    needed: Currencies
+    found, needed = task.gathered
     said = catalogue.told(found, dry_run=task.dry_run)
+    left_out = "".join(f" {each}" for each in needed.left_out)
     details = {
         "stripe_account": found.stripe_account,
         "livemode": found.livemode,
         "made": found.made,
+        "left_out": list(needed.left_out),
         "prices": {f"{kind} {money}": price for (kind, money), price in found.prices.items()},
     }
     if task.dry_run and found.made:
-        return Result(said, details=details)
+        return Result(f"{said}{left_out}", details=details)
     done = catalogue.write_down(
         task.connection, task.principal, found, meter=task.arguments.meter, why=task.why
     )
@@ -102,18 +96,24 @@ def set_up(task: Task[StripeSetup]) -> Result:
         difference["default_meter"] = [done.default_before, done.default_meter]
     if not done.written and not found.made:
         said += " Nothing had to be changed."
-    return Result(said, difference, {**details, "meter": done.default_meter})
+    return Result(f"{said}{left_out}", difference, {**details, "meter": done.default_meter})
 
 
 def look(task: Task[StripeShow]) -> Overview:
-    return _asked(task, lambda gateway: overview.look(gateway, task.connection))
+    return task.works.stripe.ask(lambda gateway: overview.look(gateway, task.connection))
 
 
 def show(task: Task[StripeShow]) -> Result:
     found: Overview = task.gathered
     where = f"{found.stripe_account} ({mode_word(found.livemode)})"
     word = "is set up" if found.set_up else "is not set up yet"
-    return Result(f"The Stripe account {where} {word}.", details=asdict(found))
+    twice = [
+        f"{each.email or each.account_id}: {each.billed_twice}."
+        for each in stripe_accounts(task.connection, task.principal)
+        if each.beside
+    ]
+    details = {**asdict(found), "remarks": [*found.remarks, *twice]}
+    return Result(f"The Stripe account {where} {word}.", details=details)
 
 
 def go(task: Task[StripeLink]) -> Linked:

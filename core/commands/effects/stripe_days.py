@@ -5,6 +5,7 @@ from typing import Any
 
 from core.billing.stripe.bills.settle import settle_bill
 from core.billing.stripe.fetch import Fetched, fetch_summaries
+from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
@@ -22,7 +23,7 @@ from core.commands.kinds import Result, Task
 from core.errors import InputFault
 from core.identity.accounts import find_account
 from core.money import exact_from_nano
-from core.reports.stripe.due import due
+from core.reports.stripe.due import due, unread
 
 BY_ITSELF = ("to report", "to move")
 """Reasons for which nobody has to decide anything."""
@@ -86,7 +87,7 @@ def _number(count: int) -> str:
 
 
 def _would_be_told(task: Task[StripeReport]) -> Result:
-    """As of the last run: what was posted since is read by the next one."""
+    """As of the last run: what was posted since is read by the next one, and is named apart."""
     found = due(task.connection, task.principal, task.now, everything=True)
     mine = [each for each in found if each.reason in BY_ITSELF]
     amounts: dict[str, int] = {}
@@ -97,13 +98,16 @@ def _would_be_told(task: Task[StripeReport]) -> Result:
     again = ""
     if waits.count:
         again = f"{_number(waits.count)} for the next try and would be sent now: {waits.why}."
+    hidden = unread(task.connection, task.principal, task.now)
     if not mine:
-        return Result(again or "Nothing is due that Stripe would be told now.", details=details)
+        of = "Nothing that is read" if hidden else "Nothing"
+        said = again or f"{of} is due that Stripe would be told now."
+        return Result(f"{said} {hidden}".rstrip(), details=details)
     money = ", ".join(f"{exact_from_nano(nano)} {code}" for code, nano in sorted(amounts.items()))
     number = len({each.account_id for each in mine})
     of = "1 account" if number == 1 else f"{number} accounts"
     said = f"Stripe would be told {money}, of {of}."
-    said = f"{said} {again}".rstrip()
+    said = " ".join(filter(None, (said, again, hidden)))
     return Result(said, details={**details, "amounts_nano": amounts})
 
 
@@ -201,12 +205,11 @@ def fetch(task: Task[StripeFetch]) -> Fetched:
         find_account(task.connection, task.arguments.account).no if task.arguments.account else None
     )
 
-    async def run() -> Fetched:
-        async with task.works.stripe.gateway() as gateway:
-            await require_same(gateway, site)
-            return await fetch_summaries(task.connection, gateway, task.now, account_no=only)
+    async def ask(gateway: Gateway) -> Fetched:
+        await require_same(gateway, site)
+        return await fetch_summaries(task.connection, gateway, task.now, account_no=only)
 
-    return Fetched() if task.dry_run else asyncio.run(run())
+    return Fetched() if task.dry_run else task.works.stripe.ask(ask)
 
 
 def fetched(task: Task[StripeFetch]) -> Result:

@@ -18,7 +18,10 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class StripeLine:
-    """An account at Stripe; `due_nano` is what Stripe was not told of yet, for whatever reason."""
+    """An account at Stripe; `due_nano` is what Stripe was not told of yet, for whatever reason.
+
+    `beside` names the subscriptions that had an invoice over the same usage as its own, if any.
+    """
 
     account_id: str
     email: str
@@ -38,6 +41,17 @@ class StripeLine:
     billed_from: datetime | None
     period_end: datetime | None
     fetched_at: datetime | None
+    beside: str = ""
+
+    @property
+    def billed_twice(self) -> str:
+        """Say which other subscription may bill the same usage, and what to do; nothing of none."""
+        if not self.beside:
+            return ""
+        return (
+            f"beside its own subscription {self.subscription_id} there is {self.beside}, which had an"
+            " invoice over the same usage: cancel it in Stripe, if it still lives"
+        )
 
 
 @dataclass(frozen=True)

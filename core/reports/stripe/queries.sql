@@ -68,7 +68,9 @@ LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = k.account_no AND s.day 
 ORDER BY u.email, u.id, k.day LIMIT %(limit)s;
 
 -- name: stripe_accounts
--- Accounts at Stripe, those to be suspended first.
+-- Accounts at Stripe, those to be suspended first. `beside`: other subscriptions than their own that had an invoice
+-- with one of our prices in the cycle that runs, or over the one before; each gets one as it begins and as a cycle
+-- ends. Whether such a one still lives is kept nowhere.
 SELECT u.id AS account_id, u.email, coalesce(u.currency, '') AS currency,
        coalesce(u.stripe_customer_id, '') AS customer_id,
        coalesce(u.stripe_subscription_id, '') AS subscription_id,
@@ -81,7 +83,13 @@ SELECT u.id AS account_id, u.email, coalesce(u.currency, '') AS currency,
         WHERE i.account_no = a.account_no AND i.attempted
           AND i.status IN ('open', 'uncollectible')
           AND i.total_minor > i.paid_minor) AS unpaid_invoices,
-       a.billed_from, a.period_end, a.fetched_at
+       a.billed_from, a.period_end, a.fetched_at,
+       coalesce((SELECT string_agg(DISTINCT i.subscription_id, ', ' ORDER BY i.subscription_id)
+                 FROM hopsmeter.stripe_invoices i
+                 WHERE i.account_no = a.account_no AND i.subscription_id <> u.stripe_subscription_id
+                   AND i.units IS NOT NULL
+                   AND (i.usage_end > a.billed_from OR i.usage_start >= a.billed_from)
+                   AND i.usage_end >= a.period_start AND a.ended_since IS NULL), '') AS beside
 FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
 WHERE coalesce(u.id = %(account)s, true)
 ORDER BY array_position(ARRAY['suspend', 'warned', 'good'], a.standing), lower(u.email), u.id

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from stripe import RequestsClient, StripeClient
 
 from core.books.checks import check_books
 from core.books.reconcile.differences import differences
-from sandbox.clock import WorldClock
-from sandbox.stripe.world import StripeWorld
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import START, UNIT
+from tests.core.billing.stripe.reporting.till import UNIT, opened
 from tests.core.books.stripe_story import proved
 from tests.database import Database
 from tests.factories import User
@@ -23,13 +20,8 @@ MADE = 9
 
 @pytest.fixture
 def till(database: Database) -> Iterator[ProductTill]:
-    clock = WorldClock(START)
-    http = RequestsClient(timeout=10.0)
-    with StripeWorld(now=clock, seed=7) as stripe:
-        addresses = stripe.base_addresses
-        client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
-        yield ProductTill(database.connect(), stripe, clock, client)
-    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
+    with opened(ProductTill, database) as made:
+        yield made
 
 
 def listed(till: ProductTill) -> list[tuple[str, str]]:

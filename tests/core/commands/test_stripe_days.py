@@ -85,6 +85,12 @@ def test_what_waits_for_a_person_is_listed_with_its_reason_and_settled(office: O
     assert again.error == "Nothing is due of auth0|anna (anna@example.test). Nothing was changed."
     tried = office.ask("stripe.report", dry_run=True)
     assert tried.summary == "Stripe would be told 0.002000003 USD, of 1 account."
+    till.charge(anna, till.day(1), 1)
+    tried = office.ask("stripe.report", dry_run=True)
+    assert tried.summary.startswith(
+        "Stripe would be told 0.002000003 USD, of 1 account. Postings of 1 day are not read yet"
+    )
+    till.charge(anna, till.day(1), -1)
     done = office.ask("stripe.report")
     assert done.summary == "Stripe took 1 report."
     assert "Nothing is due" in office.ask("stripe.report", dry_run=True).summary

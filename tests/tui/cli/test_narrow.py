@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -74,6 +75,15 @@ TOLD: dict[tuple[str, ...], tuple[Any, str, Any, list[str]]] = {
     ),
 }  # fmt: skip
 
+BRIEF: dict[tuple[str, ...], dict[str, Any]] = {
+    ("stripe", "due"): {},
+    ("stripe", "accounts"): {
+        "subscription_status": "active", "parked_why": "Stripe has no such customer " * 4,
+    },
+    ("webhooks", "list"): {"event_id": "evt_1SPmXk2eZvKYlo2CZ9TJ1K7q", "type": "invoice.paid"},
+}  # fmt: skip
+"""As most are; the rest as above."""
+
 
 @pytest.fixture
 def room(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
@@ -139,6 +149,35 @@ def test_days_beside_each_other_fit_eighty_columns(
     assert max(map(cell_len, (*compared, *by_day))) <= 80
     assert "Stripe has: 123456789013" in " ".join(by_day)
     assert "next step: look look" in " ".join(" ".join(compared).split())
+
+
+@pytest.mark.parametrize("words", [("stripe", "due"), ("webhooks", "list"), ("stripe", "accounts")])
+def test_a_wide_terminal_has_all_beside_each_other_and_folds_sentences_at_words(
+    words: tuple[str, ...], run: Run, room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, reader, (found,), facts = TOLD[words]
+    monkeypatch.setattr(module, reader, lambda *_args, **_named: [replace(found, **BRIEF[words])])
+    room(160)
+    lines = thin(run(*words).stdout).splitlines()
+    assert max(map(cell_len, lines)) <= 160
+    assert set(lines[1]) == {"─"}
+    assert cell_len(lines[1]) > 120, "the columns stand beside each other"
+    flat = " ".join("  ".join(lines).split())
+    assert facts[0] in flat or BRIEF[words]["event_id"] in flat
+
+
+def test_what_differs_of_an_account_is_folded_at_words_and_ids_stay_whole(
+    run: Run, room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"{kind}_1SPmXk2eZvKYlo2CZ9TJ1K7{end}" for kind in ("in", "sub") for end in "qrs"]
+    differs = Finding("auth0|b", MAIL, TODAY, f"invoices {' and '.join(ids)} bill it", "cancel one")
+    monkeypatch.setattr(three_ways, "reconcile", lambda *_args, **_named: Reconciled([differs], ""))
+    monkeypatch.setattr(stripe_days, "days", lambda *_args, **_named: [DAY])
+    monkeypatch.setattr(stripe_days, "unread", lambda *_args, **_named: "not read yet, " * 12)
+    room(80)
+    told = run("stripe", "reconcile", MAIL, exit_code=1).stdout
+    assert max(map(cell_len, told.splitlines())) <= 80
+    assert all(each in told for each in ids)
 
 
 def test_a_longer_name_goes_on_below_itself_and_no_amount_does() -> None:

@@ -1,5 +1,6 @@
 """Stripe on the command line: set up, linked, sold, shown."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,8 +10,9 @@ import pytest
 from stripe import StripeClient
 
 from core.billing.stripe.event_types import SNAPSHOT
-from core.billing.stripe.gateway import API_VERSION, Door
+from core.billing.stripe.gateway import API_VERSION, Door, Gateway
 from core.billing.stripe.shop import Shop
+from core.billing.stripe.state import refresh
 from core.secret import Secret
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
@@ -25,8 +27,14 @@ WHY = ("--reason", "agreed")
 
 
 @pytest.fixture
-def world() -> Iterator[StripeWorld]:
-    with StripeWorld(now=WorldClock(NOW), seed=5) as world:
+def clock() -> WorldClock:
+    """Stripe's."""
+    return WorldClock(NOW)
+
+
+@pytest.fixture
+def world(clock: WorldClock) -> Iterator[StripeWorld]:
+    with StripeWorld(now=clock, seed=5) as world:
         yield world
 
 
@@ -67,6 +75,38 @@ def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> 
     assert "is not parked" in refused.output
 
 
+def test_a_currency_that_stripe_cannot_bill_holds_up_no_other(
+    run: Run, office: Connection, world: StripeWorld
+) -> None:
+    for number in range(7):
+        add_user(office, f"kuwait{number}@example.test", currency="KWD")
+    add_user(office, "ida@example.test", currency="ISK")
+    left_out = (
+        (
+            "Left out is ISK: Stripe charges it in steps that usage does not keep to. It is the currency"
+            " of the account ida@example.test: bill it another way."
+        ),
+        "kuwait4@example.test and 2 more: bill them another way.",
+    )
+    for dry_run in (("--dry-run",), ()):
+        said = run("stripe", "setup", *dry_run).stdout
+        assert "price hopsmeter_daily_eur" in said
+        assert all(each in said for each in left_out)
+    assert {each["currency"] for each in world.all("price")} == {"eur"}
+    shown = run("stripe", "show").stdout
+    assert all(each in shown for each in left_out)
+    asked = run("stripe", "setup", "--currency", "KWD", exit_code=1).output
+    assert "KWD cannot be billed through Stripe" in asked
+
+
+def test_where_no_currency_can_be_billed_nothing_is_set_up(run: Run, office: Connection) -> None:
+    office.execute("UPDATE hopsmeter.users SET currency = 'KWD' WHERE currency IS NOT NULL")
+    said = run("stripe", "setup", exit_code=1).output
+    assert "It is the currency of the account anna@example.test" in said
+    assert "Say which are to be billed (--currency EUR" in said
+    assert "made" in run("stripe", "setup", "--currency", "EUR").stdout
+
+
 def test_an_endpoint_that_is_not_told_of_failed_refunds_is_shown(
     run: Run, office: Connection, world: StripeWorld
 ) -> None:
@@ -83,6 +123,52 @@ def test_an_endpoint_that_is_not_told_of_failed_refunds_is_shown(
     client.v1.webhook_endpoints.create(asked)
     shown = run("stripe", "show").stdout
     assert "/webhooks/stripe is not told of: refund.failed, refund.updated." in shown
+
+
+def refreshed(office: Connection, world: StripeWorld, *, hours: int) -> None:
+    """As the hourly job does, some hours later."""
+    at = NOW + timedelta(hours=hours)
+
+    async def go() -> None:
+        async with Gateway(Door(world.url, Secret(world.api_key))) as gateway:
+            assert (await refresh(office, gateway, at, timedelta(days=7))).fetched == 1
+
+    asyncio.run(go())
+
+
+def test_a_second_subscription_that_bills_the_same_usage_is_named(
+    run: Run, office: Connection, world: StripeWorld
+) -> None:
+    run("stripe", "setup")
+    run("stripe", "link", ANNA, *WHY)
+    (own,) = world.all("subscription")
+    refreshed(office, world, hours=1)
+    quiet = [run("stripe", "accounts"), run("account", "show", ANNA), run("stripe", "show")]
+    assert not [each for each in quiet if "beside its own" in each.stdout]
+    second = world.people.duplicate_subscription(own["id"])["id"]
+    refreshed(office, world, hours=2)
+    named = f"beside its own subscription {own['id']} there is {second}"
+    assert named in run("stripe", "accounts").stdout
+    (line,) = json.loads(run("stripe", "accounts", "--json").stdout)
+    assert (line["beside"], line["standing"]) == (second, "good")
+    assert named in run("account", "show", ANNA).stdout
+    assert f"- {ANNA}: {named}" in run("stripe", "show").stdout
+
+
+def test_a_subscription_that_was_replaced_is_none_beside(
+    run: Run, office: Connection, world: StripeWorld, clock: WorldClock
+) -> None:
+    run("stripe", "setup")
+    run("stripe", "link", ANNA, *WHY)
+    (first,) = world.all("subscription")
+    clock.advance(timedelta(minutes=30))
+    world.people.cancel_subscription(first["id"], invoice_now=True)
+    refreshed(office, world, hours=1)
+    run("stripe", "link", ANNA, *WHY)
+    refreshed(office, world, hours=2)
+    (line,) = json.loads(run("stripe", "accounts", "--json").stdout)
+    assert line["subscription_id"] != first["id"]
+    assert line["beside"] == ""
 
 
 def test_what_is_not_read_yet_is_said_where_days_are_listed(run: Run, office: Connection) -> None:
@@ -112,7 +198,10 @@ def test_what_is_not_read_yet_is_said_where_days_are_listed(run: Run, office: Co
     assert "not read" not in run("stripe", "due", ben.email, "--all").stdout
     one = "Postings of 1 day are not read yet"
     assert one in run("stripe", "reconcile", ANNA, "--days", "2").stdout
+    would = run("stripe", "report", "--dry-run").stdout
+    assert f"Nothing that is read is due that Stripe would be told now. {read}" in would
     run("stripe", "report")
+    assert "not read" not in run("stripe", "report", "--dry-run").output
     assert "not read" not in run("stripe", "due", "--all").output
     assert "not read" not in run("stripe", "reconcile", ANNA).output
 

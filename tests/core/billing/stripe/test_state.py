@@ -4,8 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from core.billing.stripe import state
+from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.invoices import InvoiceSeen, invoices_of
 from core.billing.stripe.linking import Linked
-from core.billing.stripe.state import fetch_account, keep_account
+from core.billing.stripe.state import TOGETHER, fetch_account, keep_account
+from core.errors import Conflict
 from tests.core.billing.stripe.till import GRACE, Till
 from tests.factories import User
 
@@ -197,6 +201,68 @@ def test_a_state_fetched_earlier_does_not_undo_a_later_one(till: Till, anna: Use
     said = keep_account(till.site.connection, early, GRACE)
     assert said == "auth0|anna is known of a later moment"
     assert account(till)["has_card"] is False
+
+
+def test_accounts_that_stripe_never_answers_for_do_not_hold_up_the_others(
+    till: Till, anna: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stay the oldest, and are asked about first; so a few may not end the round."""
+    del anna
+    names = ["ben", "cleo", "dora", "emil", "fred", "gwen", "hans", "ida", "jan", "kai"]
+    whose = {name: till.link(till.customer(name)).customer_id or "" for name in names}
+    lists_too_much = whose["fred"]
+
+    async def invoices(opened: Gateway, customer: str, at: datetime) -> list[InvoiceSeen]:
+        if customer == lists_too_much:
+            raise Conflict("Stripe lists more than 10000 invoices.")
+        return await invoices_of(opened, customer, at)
+
+    monkeypatch.setattr(state, "invoices_of", invoices)
+    for name in names[:4]:
+        till.world.faults.add("error_500_before", holding=whose[name])
+    till.pass_time(HOUR)
+    done = till.refresh()
+    assert sorted(done.faults) == [f"auth0|{name}" for name in names[:5]]
+    assert done.fetched == len(names[5:])
+
+
+def test_rounds_go_on_with_those_not_fetched_for_the_longest(till: Till, anna: User) -> None:
+    del anna
+    names = ["ben", "cleo", "dora", "emil", "fred"]
+    for name in names:
+        till.link(till.customer(name))
+    connection = till.site.connection
+
+    async def some(opened: Gateway) -> state.Refreshed:
+        return await state.refresh(connection, opened, till.clock(), GRACE, accounts_max=2)
+
+    till.pass_time(HOUR)
+    begun = till.clock()
+    for _ in range(3):
+        assert till.run(some).fetched == 2
+        till.pass_time(HOUR)
+    assert (
+        till.site.value("SELECT count(*) FROM stripe_accounts WHERE fetched_at >= %s", begun) == 5
+    )
+
+
+def test_a_round_ends_where_stripe_answers_nobody_and_where_it_is_to_stop(
+    till: Till, anna: User
+) -> None:
+    linked(till, anna)
+    for number in range(TOGETHER + 1):
+        till.link(till.customer(f"user{number}"))
+    till.pass_time(HOUR)
+    connection = till.site.connection
+
+    async def stopped(opened: Gateway) -> state.Refreshed:
+        return await state.refresh(connection, opened, till.clock(), GRACE, stopping=lambda: True)
+
+    assert till.run(stopped).fetched == 0
+    outage = till.world.faults.add("outage")
+    assert (till.refresh().fetched, len(till.refresh().faults)) == (0, TOGETHER)
+    till.world.faults.remove(outage)
+    assert till.refresh().fetched == TOGETHER + 2
 
 
 def test_one_account_that_stripe_refuses_does_not_hold_up_the_others(

@@ -11,6 +11,7 @@ import pytest
 
 from core.billing.stripe import catalogue, purchases
 from core.billing.stripe.catalogue import SetUp
+from core.billing.stripe.currencies import currencies_in_use
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.handlers import stripe_handlers
 from core.billing.stripe.linking import Linked, Wish, link
@@ -71,7 +72,7 @@ class Till:
 
     def set_up(self, *currencies: str, meter: MeterKind | None = None) -> SetUp:
         connection = self.site.connection
-        needed = catalogue.currencies_in_use(connection, currencies)
+        needed = currencies_in_use(connection, currencies).taken
         found = self.run(lambda it: catalogue.build(it, connection, needed, dry_run=False))
         with connection.transaction():
             return catalogue.write_down(connection, self.asker(), found, meter=meter, why="begin")

@@ -1,20 +1,20 @@
 from collections.abc import Iterator
 
 import pytest
-from stripe import RequestsClient, StripeClient
 
-from sandbox.clock import WorldClock
-from sandbox.stripe.world import StripeWorld
-from tests.core.billing.stripe.reporting.till import START, Till
+from tests.core.billing.stripe.reporting.product_till import ProductTill
+from tests.core.billing.stripe.reporting.till import Till, opened
 from tests.database import Database
 
 
 @pytest.fixture
 def till(database: Database) -> Iterator[Till]:
-    clock = WorldClock(START)
-    http = RequestsClient(timeout=10.0)
-    with StripeWorld(now=clock, seed=7) as stripe:
-        addresses = stripe.base_addresses
-        client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
-        yield Till(database.connect(), stripe, clock, client)
-    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
+    with opened(Till, database) as made:
+        yield made
+
+
+@pytest.fixture(params=["daily", "sum"])
+def product_till(database: Database, request: pytest.FixtureRequest) -> Iterator[ProductTill]:
+    """With each kind of meter; a module that has no other imports it as its `till`."""
+    with opened(ProductTill, database, request.param) as made:
+        yield made

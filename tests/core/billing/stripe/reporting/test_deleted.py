@@ -3,8 +3,8 @@
 from stripe import StripeClient
 
 from core.books.lines import CheckLine
+from tests.core.billing.stripe.reporting.conftest import product_till as till
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.test_ended import either, till
 from tests.core.books.stripe_story import proved
 from tests.factories import User
 
@@ -33,7 +33,6 @@ def lines(till: ProductTill) -> list[CheckLine]:
     return list(proved(till.connection, till.now).values())
 
 
-@either
 def test_what_the_draft_of_a_deleted_customer_would_have_billed_is_for_a_person(
     till: ProductTill,
 ) -> None:
@@ -56,7 +55,6 @@ def test_what_the_draft_of_a_deleted_customer_would_have_billed_is_for_a_person(
     assert [each.rows for each in lines(till)] == [(), ()]
 
 
-@either
 def test_a_new_customer_is_billed_what_the_draft_of_the_deleted_one_was_not(
     till: ProductTill,
 ) -> None:
@@ -75,7 +73,6 @@ def test_a_new_customer_is_billed_what_the_draft_of_the_deleted_one_was_not(
     till.must_add_up(anna)
 
 
-@either
 def test_an_invoice_that_a_person_makes_final_after_all_is_seen(till: ProductTill) -> None:
     anna = drafted(till)
     (draft,) = [each for each in till.stripe.all("invoice") if each["status"] == "draft"]

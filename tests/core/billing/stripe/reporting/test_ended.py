@@ -1,31 +1,11 @@
 """A subscription that ended: what Stripe was told of it and never invoiced is for a person."""
 
-from collections.abc import Iterator
-
-import pytest
-from stripe import RequestsClient, StripeClient
-
-from sandbox.clock import WorldClock
-from sandbox.stripe.world import StripeWorld
+from tests.core.billing.stripe.reporting.conftest import product_till as till
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import START
 from tests.core.books.stripe_story import proved
-from tests.database import Database
 from tests.factories import User
 
-
-@pytest.fixture
-def till(database: Database, request: pytest.FixtureRequest) -> Iterator[ProductTill]:
-    clock = WorldClock(START)
-    http = RequestsClient(timeout=10.0)
-    with StripeWorld(now=clock, seed=7) as stripe:
-        addresses = stripe.base_addresses
-        client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
-        yield ProductTill(database.connect(), stripe, clock, client, request.param)
-    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
-
-
-either = pytest.mark.parametrize("till", ["daily", "sum"], indirect=True)
+__all__ = ["till"]
 
 
 def told_and_cancelled(till: ProductTill, *, invoice_now: bool) -> User:
@@ -47,7 +27,6 @@ def listed(till: ProductTill, user: User) -> list[tuple[str, int | None]]:
     return [(line.reason, line.amount_nano) for line in till.listed(user)]
 
 
-@either
 def test_what_an_ended_subscription_never_invoiced_is_for_a_person(till: ProductTill) -> None:
     anna = told_and_cancelled(till, invoice_now=False)
     assert listed(till, anna) == [("ended", 5_000)]
@@ -65,7 +44,6 @@ def test_what_an_ended_subscription_never_invoiced_is_for_a_person(till: Product
     assert [line.rows for line in proved(till.connection, till.now).values()] == [(), ()]
 
 
-@either
 def test_what_an_ended_subscription_invoiced_is_left_alone(till: ProductTill) -> None:
     anna = told_and_cancelled(till, invoice_now=True)
     assert (listed(till, anna), till.receivable(anna)) == ([], 0)

@@ -1,35 +1,21 @@
 """Reports that Stripe will not have: nothing waits behind them for ever, and a person has a way out."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from stripe import RequestsClient, StripeClient
 
 from core.billing.stripe.linking import unpark
 from core.billing.stripe.reporting.again import decide
 from core.errors import Conflict
-from sandbox.clock import WorldClock
-from sandbox.stripe.world import StripeWorld
+from tests.core.billing.stripe.reporting.conftest import product_till as till
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import START
 from tests.core.books.stripe_story import proved
 from tests.core.metering.site import ADMIN
-from tests.database import Database
 from tests.factories import User
 
+__all__ = ["till"]
+
 EVENTS = "/v1/billing/meter_events"
-
-
-@pytest.fixture(params=["daily", "sum"])
-def till(database: Database, request: pytest.FixtureRequest) -> Iterator[ProductTill]:
-    clock = WorldClock(START)
-    http = RequestsClient(timeout=10.0)
-    with StripeWorld(now=clock, seed=7) as stripe:
-        addresses = stripe.base_addresses
-        client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
-        yield ProductTill(database.connect(), stripe, clock, client, request.param)
-    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
 
 
 def listed(till: ProductTill, user: User) -> list[tuple[str, int, int | None]]:

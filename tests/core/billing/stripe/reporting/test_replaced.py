@@ -1,34 +1,20 @@
 """A subscription that ends within a day, and is followed by another on the same day: billed to the cent."""
 
-from collections.abc import Iterator
-
 import pytest
-from stripe import RequestsClient, StripeClient
 
 from core.books.reconcile.differences import differences
-from sandbox.clock import WorldClock
-from sandbox.stripe.world import StripeWorld
+from tests.core.billing.stripe.reporting.conftest import product_till as till
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import START, UNIT
+from tests.core.billing.stripe.reporting.till import UNIT
 from tests.core.books.stripe_story import proved
-from tests.database import Database
 from tests.factories import User
+
+__all__ = ["till"]
 
 CENT = 10_000
 """Units of one: what is charged is in whole cents, so that no invoice rounds."""
 DAY = 9
 """Of March: the 10th."""
-
-
-@pytest.fixture(params=["daily", "sum"])
-def till(database: Database, request: pytest.FixtureRequest) -> Iterator[ProductTill]:
-    clock = WorldClock(START)
-    http = RequestsClient(timeout=10.0)
-    with StripeWorld(now=clock, seed=7) as stripe:
-        addresses = stripe.base_addresses
-        client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
-        yield ProductTill(database.connect(), stripe, clock, client, request.param)
-    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
 
 
 def use(till: ProductTill, user: User, day: int, cents: int) -> None:

@@ -1,12 +1,14 @@
 """Accounts whose receivable is told to a Stripe on loopback; what is charged is entered straight."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from stripe import Invoice, StripeClient
+from stripe import Invoice, RequestsClient, StripeClient
 
 from core.billing.stripe.gateway import Door
 from core.billing.stripe.reporting.run import Reported, report
@@ -18,9 +20,11 @@ from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests import factories
 from tests.core.metering.site import ADMIN
+from tests.database import Database
 from tests.sandbox.stripe.shop import Shop
 
 UNIT = 1_000
+T = TypeVar("T", bound="Till")
 START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 
 Connection = psycopg.Connection[Any]
@@ -241,3 +245,15 @@ class Till:
         posted, units, due, settled, remainder = map(int, row)
         assert posted == UNIT * units + settled + due + remainder
         assert 0 <= remainder < UNIT
+
+
+@contextmanager
+def opened(kind: type[T], database: Database, meter: str = "daily") -> Iterator[T]:
+    """Yield a till beside a Stripe of its own, both at START; accounts get this meter."""
+    clock = WorldClock(START)
+    http = RequestsClient(timeout=10.0)
+    with StripeWorld(now=clock, seed=7) as stripe:
+        addresses = stripe.base_addresses
+        client = StripeClient(stripe.api_key, base_addresses=addresses, http_client=http)  # type: ignore[arg-type]  # a TypedDict of the same four names
+        yield kind(database.connect(), stripe, clock, client, meter)
+    http.close()  # type: ignore[no-untyped-call]  # the SDK has no annotation there
