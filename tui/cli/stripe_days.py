@@ -14,7 +14,7 @@ from core.commands.arguments import (
     StripeSettle,
 )
 from core.money import exact_from_nano
-from core.reports.stripe.compared import DayLine, days
+from core.reports.stripe.compared import days
 from core.reports.stripe.due import Due, unread
 from core.reports.stripe.due import due as read_due
 from tui.cli.asking import ask, writing
