@@ -14,7 +14,7 @@ from core.commands.arguments import (
     StripeSettle,
 )
 from core.money import exact_from_nano
-from core.reports.stripe.compared import DayLine, days
+from core.reports.stripe.compared import days
 from core.reports.stripe.due import Due, unread
 from core.reports.stripe.due import due as read_due
 from tui.cli.asking import ask, writing
@@ -231,8 +231,9 @@ def reconcile_(session: Session, who: str | None, fetch: bool, back: int, form: 
         raise Told("What OpenCost said, what the books say and what Stripe says differ.")
 
 
-def _stripe_units(each: DayLine) -> str:
-    return "?" if each.stripe_units is None else str(each.stripe_units)
+def _units(count: int | None) -> str:
+    """Return a count in words where there is none: on a narrow terminal a bare 0 is left out."""
+    return "?" if count is None else str(count or "none")
 
 
 _DAY_COLUMNS: Final = (
@@ -242,8 +243,8 @@ _DAY_COLUMNS: Final = (
     Column("receivable", lambda each: exact_from_nano(each.receivable_nano), "right"),
     Column("moved", lambda each: exact_from_nano(each.moved_nano), "right", below=True),
     Column("due", lambda each: exact_from_nano(each.due_nano), "right", below=True),
-    Column("told", lambda each: str(each.units), "right", below=True),
-    Column("Stripe has", _stripe_units, "right", below=True),
+    Column("told", lambda each: _units(each.units), "right", below=True),
+    Column("Stripe has", lambda each: _units(each.stripe_units), "right", below=True),
 )
 
 

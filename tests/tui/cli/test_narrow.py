@@ -142,12 +142,14 @@ def test_days_beside_each_other_fit_eighty_columns(
     differs = Finding("auth0|b", MAIL, TODAY, "Stripe has more than it was told " * 4, "look " * 20)
     found = Reconciled([differs], "1 day.")
     monkeypatch.setattr(three_ways, "reconcile", lambda *_args, **_named: found)
-    monkeypatch.setattr(stripe_days, "days", lambda *_args, **_named: [DAY])
+    lost = replace(DAY, stripe_units=0)
+    monkeypatch.setattr(stripe_days, "days", lambda *_args, **_named: [DAY, lost])
     room(80)
     compared = run("stripe", "reconcile", exit_code=1).stdout.splitlines()
-    by_day = run("stripe", "reconcile", MAIL, exit_code=1).stdout.splitlines()[:5]
+    by_day = run("stripe", "reconcile", MAIL, exit_code=1).stdout.splitlines()[:8]
     assert max(map(cell_len, (*compared, *by_day))) <= 80
     assert "Stripe has: 123456789013" in " ".join(by_day)
+    assert "Stripe has: none" in " ".join(by_day), "that of a day it has nothing is no empty fact"
     assert "next step: look look" in " ".join(" ".join(compared).split())
 
 
