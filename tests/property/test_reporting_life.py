@@ -56,6 +56,9 @@ class Life:
         """What a person settled of a day outside, or brought to another."""
         self.replaced: dict[int, set[int]] = defaultdict(set)
         """Days on which a subscription was replaced within the day."""
+        for user in self.users:
+            if self.random.random() < 0.4:
+                till.stripe.people.decline_cards(till.customer(user))
         till.stripe.settings.invoice_grace = timedelta(hours=self.random.choice([1, 24, 72]))
 
     def live(self) -> None:
@@ -70,9 +73,14 @@ class Life:
             self.must_prove()
 
     def end(self) -> None:
-        """Let trouble end, and the job run until it has nothing more to say."""
+        """Let trouble end, and the job run until it has nothing more to say; what is unpaid may be voided."""
         self.till.stripe.faults.clear()
-        for _ in range(8):
+        for run in range(8):
+            for user in self.users:
+                if run in (0, 1) and self.random.random() < 0.5:
+                    self._void(user, DAYS)
+                if run == 3 and self.random.random() < 0.6:
+                    self._settle_invoice(user, (self.till.now.date() - self.till.day(0)).days)
             self.till.later(hours=25)
             self.till.run()
 
