@@ -24,8 +24,8 @@ from core.clusters.keys import check_keyring, may_check, open_keyring
 from core.clusters.vault import keyring_status
 from core.db.binaries import MAJOR_MIN, find_binaries
 from core.db.connect import connect, place
-from core.db.migrate import current_version, require_current
 from core.db.notify import listen, wait
+from core.db.version import current_version, require_current
 from core.errors import HopsmeterError, SettingsFault
 from core.reports.clusters import ClusterLine, clusters, hours_text
 from core.reports.events import LATELY, outgoing

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from core.clusters.connection import ClusterAccess, Reach, VisitLimits, launcher
-from core.clusters.registry import access_of
+from core.clusters.opening import access_of
 from core.db.connect import connect
 from core.metering.collect import Collector
 from core.metering.policy import Policy

@@ -1,5 +1,6 @@
 """The database that the daemon uses: one that it was given, or its own, which it keeps alive."""
 
+import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from core.db.binaries import find_binaries
 from core.db.connect import connect
 from core.db.embedded import EmbeddedServer, running_url, start
-from core.db.migrate import require_current, upgrade
+from core.db.version import require_current
 from core.errors import DatabaseFault
 from core.settings import Settings
 from daemon import log
@@ -64,7 +65,9 @@ class Database:
             log.get("database").warning("the own database ended by itself and is started again")
             self._server.stop()
         self._server = start(settings.own_database_folder, binaries=binaries)
-        upgrade(self._server.url)
+        # Alembic takes a third of a start to load, and a database that was given is not ours to bring up.
+        migrate = importlib.import_module("core.db.migrate")
+        migrate.upgrade(self._server.url)
         _write_private(settings.url_path, self._server.url + "\n")
         log.get("database").info(
             "own database started",

@@ -1,7 +1,7 @@
 """Which clusters there are: add, change, pause, resume, remove, and the way in for the collector.
 
 Secrets come as `Secret`, leave for the database sealed to their row, and are opened only by
-`access_of`, for one visit.
+`opening.access_of`, for one visit.
 """
 
 import re
@@ -22,21 +22,20 @@ from core.clusters.cluster import (
     ClusterSettings,
     find_cluster,
 )
-from core.clusters.connection.access import ClusterAccess
 from core.clusters.kubeconfig import Kubeconfig, read_kubeconfig
+from core.clusters.opening import TABLE
 from core.clusters.sameness import Place, require_only_one, require_unmetered
 from core.clusters.tables import HopsworksCluster
 from core.clusters.vault.keyring import Keyring
-from core.clusters.vault.records import open_sealed, seal
+from core.clusters.vault.records import seal
 from core.db.locks import Lock, take
 from core.db.ride import session_on
-from core.errors import Conflict, InputFault, Unknown
+from core.errors import Conflict, InputFault
 from core.identity.principal import Principal
 from core.secret import Secret
 
 METERING_BACK_MAX = timedelta(days=400)
 API_KEY_CHARS_MAX = 4096
-_TABLE: Final = "hopsworks_clusters"
 _SOURCE: Final = (
     "api_url",
     "opencost_namespace",
@@ -228,31 +227,6 @@ def remove_cluster(
     return ClusterChange(replace(before, status="removed", status_why=why), difference)
 
 
-def access_of(connection: Connection, keyring: Keyring, cluster: str | int) -> ClusterAccess:
-    """Open what one visit to a cluster (its name or id) needs; SecretFault where it cannot be."""
-    row = connection.execute(
-        "SELECT uid, kubeconfig_sealed, name, transport, opencost_namespace, opencost_selector,"
-        " opencost_container, opencost_port, opencost_service FROM hopsmeter.hopsworks_clusters"
-        f" WHERE {'id' if isinstance(cluster, int) else 'name'} = %s AND status <> 'removed'",
-        [cluster],
-    ).fetchone()
-    if row is None:
-        raise Unknown(f"There is no cluster {cluster!r}; `hopsmeter cluster list` shows all.")
-    uid, sealed, name, transport, namespace, selector, container, port, service = row
-    return ClusterAccess(
-        cluster=name,
-        kubeconfig=open_sealed(
-            keyring, sealed, table=_TABLE, column="kubeconfig_sealed", row=str(uid)
-        ),
-        transport=transport,
-        opencost_namespace=namespace,
-        selector=selector,
-        container=container or None,
-        port=port,
-        service=service,
-    )
-
-
 def _require_usable(settings: ClusterSettings, vault: Vault) -> None:
     faults = list(settings.faults(allow_loopback=vault.allow_loopback))
     if faults:
@@ -363,7 +337,7 @@ def _kubeconfig_columns(config: Kubeconfig, uid: UUID, vault: Vault) -> dict[str
         "kubeconfig_sealed": seal(
             vault.keyring,
             config.minimal_document(),
-            table=_TABLE,
+            table=TABLE,
             column="kubeconfig_sealed",
             row=str(uid),
         ),
@@ -386,7 +360,7 @@ def _seal_api_key(api_key: Secret | None, uid: UUID, api_url: str, vault: Vault)
     return seal(
         vault.keyring,
         api_key,
-        table=_TABLE,
+        table=TABLE,
         column="api_key_sealed",
         row=str(uid),
         bound_to=(api_url,),

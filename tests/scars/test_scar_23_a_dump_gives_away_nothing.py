@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from core.clusters.cluster import ClusterSettings
 from core.clusters.keys import prove_keyring
-from core.clusters.registry import Vault, access_of, add_cluster, edit_cluster
+from core.clusters.opening import access_of
+from core.clusters.registry import Vault, add_cluster, edit_cluster
 from core.clusters.vault import Keyring
 from core.commands.arguments import ClusterAdd
 from core.commands.submit import submit

@@ -143,8 +143,8 @@ def roles(session: Session) -> None:
 def status(session: Session, as_json: bool) -> None:
     """Where the database is, and whether its schema fits; exit 1 if not."""
     from core.db.connect import place
-    from core.db.migrate import current_version, wanted_version
     from core.db.roles import roles_present
+    from core.db.version import current_version, wanted_version
 
     url = session.url()
     with session.connection(read_only=True) as connection:

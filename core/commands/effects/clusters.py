@@ -11,10 +11,10 @@ from msgspec import UNSET
 from core.clock import HOUR, hour_text, last_closed_hour, parse_hour
 from core.clusters.cluster import SYSTEM_NAMESPACES, Cluster, ClusterSettings, find_cluster
 from core.clusters.connection.access import CheckStep
+from core.clusters.opening import access_of
 from core.clusters.registry import (
     ClusterChange,
     Vault,
-    access_of,
     add_cluster,
     edit_cluster,
     pause_cluster,

@@ -56,6 +56,9 @@ def deciding(word: Word) -> Callable[[Task[HourDecide]], Result]:
     return effect
 
 
+accept, keep, gap = deciding("accept"), deciding("keep"), deciding("gap")
+
+
 def collect(task: Task[Collect]) -> Result:
     """Have hours asked for at once; the daemon looks as soon as this is committed.
 

@@ -14,10 +14,10 @@ from core.clusters.cluster import (
     every_cluster,
     find_cluster,
 )
+from core.clusters.opening import access_of
 from core.clusters.registry import (
     ClusterChange,
     Vault,
-    access_of,
     add_cluster,
     edit_cluster,
     pause_cluster,

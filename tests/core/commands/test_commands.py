@@ -20,7 +20,7 @@ from core.commands.arguments import ClusterAdd, Collect, UserAdd, read_arguments
 from core.commands.carry_out import carry_out
 from core.commands.claim import TRIES_MAX, claim_next
 from core.commands.kinds import Result
-from core.commands.registry import KINDS
+from core.commands.registry import KINDS, Late
 from core.commands.submit import (
     ARGUMENTS_BYTES_MAX,
     SEALED_BYTES_MAX,
@@ -75,6 +75,15 @@ def await_gone(connection: Connection, pid: int) -> None:
 def carry(database: Database, keyring: Keyring) -> list[tuple[str, str]]:
     with connect(database.url, name="carrier") as connection:
         return [(each.end, each.said) for each in carry_out(connection, works(keyring))]
+
+
+def test_each_command_finds_what_it_does() -> None:
+    acts = [each for kind in KINDS.values() for each in (kind.effect, kind.gather)]
+    found = [each.load() for each in acts if isinstance(each, Late)]
+    assert len(found) == sum(each is not None for each in acts)
+    assert all(
+        callable(each) and "task" in each.__annotations__ or each.__closure__ for each in found
+    )
 
 
 def test_a_command_is_taken_up_and_done_at_once(database: Database) -> None:

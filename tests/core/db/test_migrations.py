@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from core.db import migrate
 from core.db.embedded_files import OWNER
 from core.db.roles import DAEMON, ensure_roles
+from core.db.version import MIGRATIONS, wanted_version
 from tests.core.metering.site import FIRST, Site, hour, opened
 from tests.database import Database, Server, administer
 from tests.factories import User
@@ -43,6 +46,12 @@ def upgrade_to(revision: str, database: Database, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(command, "upgrade", only_to)
         migrate.upgrade(database.url)
+
+
+def test_the_newest_file_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == wanted_version()
 
 
 FILL = """
