@@ -19,6 +19,7 @@ from core.billing.stripe.invoices import (
     invoices_of,
     keep_invoice,
 )
+from core.billing.stripe.moments import ahead_of, moments_since, right
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, bills_twice, subscriptions_of
@@ -107,6 +108,7 @@ def _keep(connection: Connection, seen: AccountSeen, grace: timedelta) -> tuple[
     if kept is None:
         return f"{seen.customer_id} is no account's customer", ""
     price_ids = _price_ids(connection)
+    # What is known of a later moment stays, but for what only a clock that was ahead can have left.
     for invoice in seen.invoices:
         keep_invoice(connection, kept["account_no"], invoice, price_ids, seen.at)
     own = next((each for each in seen.subscriptions if each.id == kept["subscription_id"]), None)
@@ -139,6 +141,7 @@ def _values(
     needs_card = own.needs_card if own else linked
     return {
         "at": seen.at,
+        "ahead": ahead_of(seen.at),
         "deleted": seen.deleted,
         "has_card": card,
         "item": item.id if item else None,
@@ -233,9 +236,10 @@ async def refresh(
     Where Stripe answers for none of some, it is away, and the next run goes on. For one alone that it
     never answers for the others do not wait, though he stays the oldest.
     """
-    rows = connection.execute(
-        _SQL["accounts_to_fetch"], {"before": now - STALE, "limit": accounts_max}
-    ).fetchall()
+    now = right(now, gateway.time)
+    values = {"before": now - STALE, "ahead": ahead_of(now), "limit": accounts_max}
+    rows = connection.execute(_SQL["accounts_to_fetch"], values).fetchall()
+    moment = moments_since(now)
     done = 0
     faults: dict[str, str] = {}
     twice: dict[str, str] = {}
@@ -243,8 +247,9 @@ async def refresh(
         if stopping():
             break
         some, away = rows[first : first + TOGETHER], 0
+        at = right(moment(), gateway.time)
         answers = await asyncio.gather(
-            *(fetch_account(gateway, customer, now) for _, customer in some),
+            *(fetch_account(gateway, customer, at) for _, customer in some),
             return_exceptions=True,
         )
         for (account, _), answer in zip(some, answers, strict=True):
@@ -263,5 +268,5 @@ async def refresh(
                 raise answer
         if away == len(some):
             break
-    changed = mark_standings(connection, now, grace)
+    changed = mark_standings(connection, right(moment(), gateway.time), grace)
     return Refreshed(done, len(changed), faults, twice)
