@@ -9,8 +9,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.billing.stripe.gateway import Gateway
-from core.billing.stripe.summaries import fetch_units
 from core.billing.stripe.moments import ahead_of, right
+from core.billing.stripe.summaries import fetch_units
 from core.clock import DAY, day_of
 from core.db.queries import queries_beside
 from core.errors import StripeAway, StripeFault, StripeRefused, StripeStopped

@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.lag import RETURNS_WITHIN
 from core.billing.stripe.moments import ahead_of, moments_since, right
 from core.billing.stripe.payments import DECIDED, fetch_payment, ours, sessions_since
 from core.billing.stripe.settling import settle_payment
@@ -29,9 +30,6 @@ FAILS_WITHIN: Final = timedelta(days=60)
 """A bank sends a refund back within thirty days of its arrival, which takes weeks at worst."""
 SEEN_EACH: Final = timedelta(days=3)
 """So often every other purchase is asked about that somebody may still refund or dispute."""
-RETURNS_WITHIN: Final = timedelta(days=400)
-"""An unauthorised debit is disputed for thirteen months, a card's payment for less; what is refunded after
-so long is known by its event alone."""
 LOOKED_AT_MAX: Final = 500
 WATCHED_MAX: Final = 200
 """Of one look: three questions each, and 4,800 purchases a day."""

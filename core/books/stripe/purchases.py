@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from core.billing.stripe.looking import RETURNS_WITHIN
+from core.billing.stripe.lag import RETURNS_WITHIN
 from core.billing.stripe.units import nano_of_minor
 from core.books.lines import NAMED_MAX, fetched_text
 from core.db.queries import queries_beside

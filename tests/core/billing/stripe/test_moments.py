@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from core.billing.stripe.fetch import fetched_since
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.handlers import stripe_handlers
 from core.billing.stripe.invoices import InvoiceSeen, keep_invoice
@@ -120,6 +121,20 @@ def test_an_invoice_that_a_clock_ahead_left_is_kept_anew(
     assert keep("draft", NOW + ahead)
     assert keep("open", NOW)
     assert not keep("draft", NOW - OVERTAKEN_MAX / 2)
+
+
+@pytest.mark.parametrize(("age", "is_fetched"), [(HOUR, True), (DAY, False), (-300 * DAY, False)])
+def test_sums_that_a_clock_ahead_left_do_not_count_as_fetched_of_late(
+    database: Database, age: timedelta, is_fetched: bool
+) -> None:
+    connection = database.connect()
+    anna = add_user(connection)
+    connection.execute(
+        "INSERT INTO hopsmeter.stripe_summaries (account_no, day, units, fetched_at)"
+        " VALUES (%s, %s, 1, %s)",
+        [anna.no, NOW, NOW - age],
+    )
+    assert fetched_since(connection, NOW - 23 * HOUR) is is_fetched
 
 
 def test_ours_counts_unless_it_is_far_off() -> None:
