@@ -31,6 +31,8 @@ _SQL = queries_beside(__file__)
 ACCOUNTS_MAX: Final = 2_000
 """Fetched in one run, those whose state is oldest first; webhooks tell of what is urgent."""
 TOGETHER: Final = 8
+FETCH_MAX_S: Final = 300.0
+"""For all of an account: what takes longer may be overtaken by what is taken for earlier (moments)."""
 STALE: Final = timedelta(minutes=50)
 
 Connection = psycopg.Connection[Any]
@@ -77,6 +79,16 @@ async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> Acc
         subscriptions=tuple(subscriptions),
         invoices=tuple(invoices),
     )
+
+
+async def _fetch_in_time(gateway: Gateway, customer_id: str, at: datetime) -> AccountSeen:
+    try:
+        async with asyncio.timeout(FETCH_MAX_S):
+            return await fetch_account(gateway, customer_id, at)
+    except TimeoutError:
+        raise StripeAway(
+            f"Stripe did not tell all of {customer_id} within {FETCH_MAX_S:g} s; try again later."
+        ) from None
 
 
 async def _left_by(gateway: Gateway, customer_id: str, at: datetime) -> list[InvoiceSeen]:
@@ -249,7 +261,7 @@ async def refresh(
         some, away = rows[first : first + TOGETHER], 0
         at = right(moment(), gateway.time)
         answers = await asyncio.gather(
-            *(fetch_account(gateway, customer, at) for _, customer in some),
+            *(_fetch_in_time(gateway, customer, at) for _, customer in some),
             return_exceptions=True,
         )
         for (account, _), answer in zip(some, answers, strict=True):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from core.billing.stripe import state
 from core.billing.stripe.fetch import fetched_since
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.handlers import stripe_handlers
@@ -145,3 +146,15 @@ def test_ours_counts_unless_it_is_far_off() -> None:
 def test_the_date_of_an_answer_is_read_or_is_none() -> None:
     assert date_of({"date": "Tue, 10 Mar 2026 12:00:00 GMT"}) == NOW
     assert [date_of(each) for each in ({}, {"date": ""}, {"date": "soon"})] == [None] * 3
+
+
+def test_an_account_that_takes_too_long_is_fetched_by_another_run(
+    till: Till, anna: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked(till, anna)
+    till.pass_time(HOUR)
+    monkeypatch.setattr(state, "FETCH_MAX_S", 0.0)
+    found = till.refresh()
+    assert (found.fetched, "within 0 s" in found.faults[anna.id]) == (0, True)
+    monkeypatch.undo()
+    assert till.refresh().fetched == 1

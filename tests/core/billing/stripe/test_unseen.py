@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from core.billing.stripe import looking
+from core.billing.stripe.lag import RETURNS_WITHIN
 from core.billing.stripe.missed import Missed, fetch_missed
 from tests.core.billing.stripe.test_refunds import anna, balanced, bought, taken_back
 from tests.core.billing.stripe.till import Till
@@ -23,7 +24,10 @@ def fetch(till: Till) -> Missed:
 
 
 def read_to(till: Till) -> datetime:
-    return till.site.value("SELECT events_read_to FROM stripe_site")  # type: ignore[no-any-return]
+    (row,) = till.site.all("SELECT events_read_to AS at FROM stripe_site")
+    at = row["at"]
+    assert isinstance(at, datetime)
+    return at
 
 
 def test_a_mark_that_a_clock_ahead_left_is_read_again(till: Till, anna: User) -> None:
@@ -79,7 +83,7 @@ def test_a_purchase_of_which_no_money_comes_back_any_more_is_left_alone(
     till: Till, anna: User
 ) -> None:
     bought(till, anna)
-    till.pass_time(looking.RETURNS_WITHIN + DAY)
+    till.pass_time(RETURNS_WITHIN + DAY)
     assert till.look().looked_at == 0
 
 
