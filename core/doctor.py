@@ -14,10 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import psycopg
 
 from core.billing.stripe.gateway import API_VERSION, door_of
 from core.billing.stripe.signature import signing_of
+from core.billing.stripe.their_time import time_at
 from core.billing.webhook import open_webhook
 from core.clock import utc_now
 from core.clusters.keys import check_keyring, may_check, open_keyring
@@ -37,6 +39,8 @@ from core.settings.own import listens
 
 ROOM_WARN_BYTES = 2 * 2**30
 ROOM_FAIL_BYTES = 200 * 2**20
+DATE_STEP = timedelta(seconds=1)
+"""Finer than that Stripe does not tell the time: half of it more is the likeliest."""
 SKEW_WARN_S = 2.0
 SKEW_FAIL_S = 60.0
 NOTICE_LIMIT_S = 2.0
@@ -76,6 +80,8 @@ def examine(
         found += _look(connection, (*_WORK, _webhook_with(settings), _stripe_events))
     if settings.own_database and not _own_runs(settings):
         found.append(Finding("daemon", "fail", "none runs on this state folder", _START))
+    if settings.stripe_key_file is not None:
+        found.append(_clock_of_stripe(settings.stripe_url))
     found.append(_kubernetes())
     if any(each.name == "daemon" and each.verdict == "ok" for each in found):
         found = [_held_by_daemon(each, settings) for each in found]
@@ -276,13 +282,37 @@ def _clock(connection: Connection) -> Iterator[Finding]:
     before = utc_now()
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
-    middle: datetime = before + (utc_now() - before) / 2
-    skew_s = abs((row[0] - middle).total_seconds())
+    skew_s = abs((row[0] - _middle(before)).total_seconds())
+    cure = "Let both machines keep time by NTP."
+    yield _of_skew("clock", skew_s, "the database", cure)
+
+
+def _middle(before: datetime) -> datetime:
+    """Return when an answer was most likely given that was asked for then, and has come now."""
+    return before + (utc_now() - before) / 2
+
+
+def _of_skew(name: str, skew_s: float, place: str, cure: str) -> Finding:
     verdict: Verdict = "ok"
     if skew_s > SKEW_WARN_S:
         verdict = "fail" if skew_s > SKEW_FAIL_S else "warn"
-    cure = "" if verdict == "ok" else "Let both machines keep time by NTP."
-    yield Finding("clock", verdict, f"{skew_s:.1f} s between here and the database", cure)
+    saw = f"{skew_s:.1f} s between here and {place}"
+    return Finding(name, verdict, saw, "" if verdict == "ok" else cure)
+
+
+def _clock_of_stripe(url: str) -> Finding:
+    """Asked without the key: any answer has the time, in whole seconds."""
+    name, before = "clock of Stripe", utc_now()
+    try:
+        at = time_at(url)
+    except httpx.HTTPError as fault:
+        saw = f"{without_path(url)} gave no answer ({type(fault).__name__})"
+        return Finding(name, "warn", saw, "See to this machine's way out; the daemon tries again.")
+    if at is None:
+        saw = f"what answers at {without_path(url)} tells no time"
+        return Finding(name, "warn", saw, "See to the proxy between this machine and Stripe.")
+    skew_s = abs((at + DATE_STEP / 2 - _middle(before)).total_seconds())
+    return _of_skew(name, skew_s, "Stripe", "Let this machine keep time by NTP.")
 
 
 def _notices(connection: Connection) -> Iterator[Finding]:

@@ -18,6 +18,13 @@ def pending_text(hours: int, since: datetime | None) -> str:
     return f"{'1 hour waits' if hours == 1 else f'{hours} hours wait'} to be posted{oldest}"
 
 
+def fetched_text(oldest_at: datetime, newest_at: datetime, now: datetime) -> str:
+    """Say how old figures are that were fetched from others between two moments."""
+    hours = max(int((now - newest_at).total_seconds()), 0) // 3600
+    newest = "less than an hour" if not hours else f"{hours} hour{'' if hours == 1 else 's'}"
+    return f"fetched from {oldest_at:%Y-%m-%d %H:%M} UTC on, last {newest} ago"
+
+
 @dataclass(frozen=True)
 class CheckLine:
     """One invariant: `detail` says what was proved, `rows` name what is wrong."""

@@ -97,7 +97,14 @@ async def handle_due(
 
 def _claim(connection: Connection, source: str, lease_s: float) -> list[Event]:
     """Take what is due, one of each subject that nobody works on; by turns, so that none is doubled."""
-    values = {"source": source, "token": uuid4(), "lease_s": lease_s, "limit": AT_ONCE}
+    values = {
+        "source": source,
+        "token": uuid4(),
+        "lease_s": lease_s,
+        "lease_max_s": 2 * max(lease_s, LEASE_S),
+        "pause_max_s": 2 * max(PAUSES_S),
+        "limit": AT_ONCE,
+    }
     with connection.transaction(), connection.cursor(row_factory=class_row(Event)) as cursor:
         take(connection, Lock.WEBHOOKS)
         return cursor.execute(_SQL["claim_events"], values).fetchall()

@@ -23,14 +23,19 @@ WITH given AS (
 SELECT count(*) FILTER (WHERE is_new) FROM kept;
 
 -- name: claim_events
--- Take what is due and nobody's: of each subject one, and none of a subject that somebody works on.
+-- Take what is due and nobody's: of each subject one, and none of a subject that somebody works on. A moment further
+-- on than any pause or lease was set while this server's clock was ahead, and holds up nothing.
 WITH waiting AS (
     SELECT id, subject, next_try_at FROM hopsmeter.webhook_events e
-    WHERE state = 'due' AND source = %(source)s AND next_try_at <= clock_timestamp()
-      AND coalesce(lease_until <= clock_timestamp(), true)
+    WHERE state = 'due' AND source = %(source)s AND (next_try_at <= clock_timestamp()
+           OR next_try_at > clock_timestamp() + make_interval(secs => %(pause_max_s)s))
+      AND coalesce(lease_until NOT BETWEEN clock_timestamp()
+                   AND clock_timestamp() + make_interval(secs => %(lease_max_s)s), true)
       AND NOT EXISTS (SELECT FROM hopsmeter.webhook_events held
                       WHERE held.source = e.source AND held.subject = e.subject
-                        AND held.lease_token IS NOT NULL AND held.lease_until > clock_timestamp())
+                        AND held.lease_token IS NOT NULL
+                        AND held.lease_until BETWEEN clock_timestamp()
+                            AND clock_timestamp() + make_interval(secs => %(lease_max_s)s))
     ORDER BY next_try_at, id LIMIT 1000
 ), first AS (
     SELECT DISTINCT ON (subject) id, next_try_at FROM waiting ORDER BY subject, next_try_at, id

@@ -36,7 +36,8 @@ def fetch_missed(deps: Deps) -> Report:
             "events of Stripe's from so long ago are not to be had any more",
             since=first.isoformat(),
             until=last.isoformat(),
-            cure="compare by `hopsmeter stripe reconcile`; invoices and purchases are fetched anew",
+            cure="compare by `hopsmeter stripe reconcile`; accounts, invoices of late and every purchase"
+            " that may still be refunded or disputed are looked at again, the longest unseen first",
         )
     if found.new:
         deps.arrived.set()
@@ -60,9 +61,7 @@ async def _handle(deps: Deps, door: Door) -> dict[End, int]:
 async def _fetch_missed(deps: Deps, door: Door) -> missed.Missed:
     with deps.connect("missed") as connection:
         async with gateway_of(door, read_site(connection)) as gateway:
-            return await missed.fetch_missed(
-                connection, gateway, deps.clock, stopping=deps.stopping.is_set
-            )
+            return await missed.fetch_missed(connection, gateway, stopping=deps.stopping.is_set)
 
 
 def _in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:

@@ -16,9 +16,13 @@ from core.db.roles import DAEMON, ensure_login_role, ensure_roles
 from core.doctor import Finding, examine, examine_start
 from core.errors import SecretFault
 from core.webhooks.store import store
+from sandbox.stripe.world import StripeWorld
 from tests.core.webhooks.effects import delivery
 from tests.database import Connection, Database
 from tests.factories import SINCE, add_cluster, add_user, add_window
+
+NO_STRIPE = {"HOPSMETER_STRIPE_URL": "http://127.0.0.1:9", "HOPSMETER_LOOPBACK_CLUSTERS": "true"}
+"""Where nothing answers."""
 
 
 @pytest.fixture(autouse=True)
@@ -298,7 +302,7 @@ def test_the_signing_secrets_are_counted_and_never_shown(
     around: dict[str, str], tmp_path: Path
 ) -> None:
     signing, key = tmp_path / "signing", tmp_path / "key"
-    around |= {
+    around |= NO_STRIPE | {
         "HOPSMETER_STRIPE_SIGNING_FILE": str(signing),
         "HOPSMETER_STRIPE_KEY_FILE": str(key),
     }
@@ -328,10 +332,36 @@ def test_stripes_key_is_looked_at_and_never_shown(
     around: dict[str, str], tmp_path: Path, content: bytes, verdict: str
 ) -> None:
     key = tmp_path / "key"
-    around |= {"HOPSMETER_STRIPE_KEY_FILE": str(key)}
+    around |= NO_STRIPE | {"HOPSMETER_STRIPE_KEY_FILE": str(key)}
     assert by_name(examine(around))["Stripe's key"].verdict == "fail"
     key.write_bytes(content)
     key.chmod(0o400)
     found = by_name(examine(around))["Stripe's key"]
     assert found.verdict == verdict
     assert "hush" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict"),
+    [(timedelta(0), "ok"), (timedelta(seconds=20), "warn"), (timedelta(hours=-2), "fail")],
+)
+def test_this_clock_is_held_against_stripes(
+    around: dict[str, str], tmp_path: Path, ahead: timedelta, verdict: str
+) -> None:
+    with StripeWorld(now=lambda: utc_now() + ahead, seed=1) as stripe:
+        key = tmp_path / "key"
+        key.write_text(stripe.api_key)
+        key.chmod(0o400)
+        around |= {
+            "HOPSMETER_STRIPE_KEY_FILE": str(key),
+            "HOPSMETER_STRIPE_URL": stripe.url,
+            "HOPSMETER_LOOPBACK_CLUSTERS": "true",
+        }
+        found = by_name(examine(around))["clock of Stripe"]
+        assert (found.verdict, found.saw.endswith("s between here and Stripe")) == (verdict, True)
+    gone = by_name(examine(around))["clock of Stripe"]
+    assert (gone.verdict, "gave no answer" in gone.saw) == ("warn", True)
+
+
+def test_without_a_key_nothing_is_asked_of_stripe(around: dict[str, str]) -> None:
+    assert "clock of Stripe" not in by_name(examine(around))

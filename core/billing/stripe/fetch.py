@@ -9,8 +9,9 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.moments import ahead_of, right
 from core.billing.stripe.summaries import fetch_units
-from core.clock import day_of
+from core.clock import DAY, day_of
 from core.db.queries import queries_beside
 from core.errors import StripeAway, StripeFault, StripeRefused, StripeStopped
 
@@ -43,9 +44,14 @@ class _Customer:
 
 
 def fetched_since(connection: Connection, at: datetime) -> bool:
-    """Say whether anything of Stripe's was fetched since then."""
+    """Say whether anything of Stripe's was fetched in the day since then.
+
+    What a clock that was ahead left of a moment to come does not count.
+    """
     row = connection.execute(
-        "SELECT EXISTS (SELECT FROM hopsmeter.stripe_summaries WHERE fetched_at > %s)", [at]
+        "SELECT EXISTS (SELECT FROM hopsmeter.stripe_summaries"
+        " WHERE fetched_at > %s AND fetched_at <= %s)",
+        [at, ahead_of(at + DAY)],
     ).fetchone()
     return row is not None and bool(row[0])
 
@@ -54,6 +60,7 @@ async def fetch_summaries(
     connection: Connection, gateway: Gateway, now: datetime, *, account_no: int | None = None
 ) -> Fetched:
     """Fetch the sums of every linked account, or of one, from its first reported day on."""
+    now = right(now, gateway.time)
     since = day_of(now) - LOOK_BACK
     values = {"since": since, "account_no": account_no}
     with connection.cursor(row_factory=class_row(_Customer)) as cursor:

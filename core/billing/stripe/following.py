@@ -1,6 +1,6 @@
 """Events that say something of an account or of a payment: what they are about is fetched, and kept."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,6 +10,7 @@ import psycopg
 from core.billing.stripe.customers import take_card
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.invoices import find_invoice
+from core.billing.stripe.moments import right
 from core.billing.stripe.payments import Payment, fetch_payment, session_of
 from core.billing.stripe.settling import settle_payment
 from core.billing.stripe.state import AccountSeen, fetch_account, keep_account
@@ -56,10 +57,17 @@ ABOUT_PAYMENTS: Final = (
 
 @dataclass(frozen=True)
 class Fetched:
-    """What Stripe has of what an event is about; neither where it is about nothing of ours."""
+    """What Stripe has of what an event is about; neither where it is about nothing of ours.
+
+    `begun_at` is when that was asked for by Stripe's clock, None where it had not told the time yet.
+    """
 
     account: AccountSeen | None = None
     payment: Payment | None = None
+    begun_at: datetime | None = None
+
+
+Fetch = Callable[[Gateway, Event], Awaitable[Fetched]]
 
 
 def handlers(grace: timedelta) -> Mapping[str, Handler[Gateway, Fetched]]:
@@ -67,18 +75,28 @@ def handlers(grace: timedelta) -> Mapping[str, Handler[Gateway, Fetched]]:
 
     def apply(connection: Connection, fetched: Fetched, event: Event, at: datetime) -> str:
         del event
-        said = []
+        said, at = [], right(at, fetched.begun_at)
         if fetched.account is not None:
             said.append(keep_account(connection, replace(fetched.account, at=at), grace))
         if fetched.payment is not None:
             said.append(settle_payment(connection, fetched.payment, at))
         return "; ".join(said) or "about nothing of ours"
 
-    of_account, of_payment = Handler(_fetch_account, apply), Handler(_fetch_payment, apply)
+    of_account = Handler(_dated(_fetch_account), apply)
+    of_payment = Handler(_dated(_fetch_payment), apply)
     return {
         **dict.fromkeys(ABOUT_ACCOUNTS, of_account),
         **dict.fromkeys(ABOUT_PAYMENTS, of_payment),
     }
+
+
+def _dated(fetch: Fetch) -> Fetch:
+    async def fetch_dated(gateway: Gateway, event: Event) -> Fetched:
+        await gateway.look_first()
+        begun_at = gateway.time
+        return replace(await fetch(gateway, event), begun_at=begun_at)
+
+    return fetch_dated
 
 
 async def _fetch_account(gateway: Gateway, event: Event) -> Fetched:

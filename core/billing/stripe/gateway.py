@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -16,7 +17,9 @@ import httpx
 import stripe
 from stripe import StripeClient
 
+from core.billing.stripe.moments import date_of
 from core.billing.stripe.pace import Pace, pace_of
+from core.clock import monotonic_s
 from core.errors import SettingsFault, StripeAway, StripeFault, StripeRefused, StripeStopped
 from core.secret import Secret, bare_refusals
 from core.settings import FROM_CREDENTIAL, Settings
@@ -51,6 +54,8 @@ _NOT_STRIPE: Final = (
 
 Result = TypeVar("Result")
 Ask = Callable[[StripeClient], Awaitable[Result]]
+Told = tuple[datetime, float]
+"""The Date of an answer, and when it came by the clock that nobody sets."""
 
 stripe.enable_telemetry = False
 
@@ -115,15 +120,18 @@ class Gateway:
         door: Door,
         *,
         tries_max: int = TRIES_MAX,
-        first: Callable[[], Awaitable[None]] | None = None,
+        first: Callable[[], Awaitable[Told | None]] | None = None,
     ) -> None:
-        """`first` is awaited before the first question, once; what it raises, each question raises."""
+        """`first` is awaited before the first question, once, and returns what time it was told; what it
+        raises, each question raises.
+        """
         self._door = door
         self._first = first
+        self._told_first: Told | None = None
         self._looking = asyncio.Lock()
         self._tries_max = tries_max
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._http: stripe.HTTPXClient | None = None
+        self._http: _Http | None = None
         self._client: StripeClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -144,13 +152,33 @@ class Gateway:
     def is_live(self) -> bool:
         return self._door.is_live
 
+    @property
+    def told(self) -> Told | None:
+        """What time the newest answer told, None before the first one."""
+        return (self._http.told if self._http else None) or self._told_first
+
+    @property
+    def time(self) -> datetime | None:
+        """The time by Stripe's clock, carried on from then."""
+        if self.told is None:
+            return None
+        at, at_s = self.told
+        return at + timedelta(seconds=int(monotonic_s() - at_s))
+
+    async def look_first(self) -> None:
+        """Do what is to be done before the first question, unless it was done; raises what that raises."""
+        async with self._looking:
+            if self._first is not None:
+                self._told_first = await self._first()
+                self._first = None
+
     async def ask(self, ask: Ask[Result], *, tries_max: int | None = None) -> Result:
         """Ask, again where that may help; StripeAway, StripeRefused or StripeStopped if all fails.
 
         `tries_max` of 1 is for who keeps account of the tries himself.
         """
         if self._first is not None:
-            await self._look_first()
+            await self.look_first()
         client = self._client or self._open()
         last = self._tries_max if tries_max is None else tries_max
         for number in range(1, last + 1):
@@ -163,12 +191,6 @@ class Gateway:
                 raise sorted_fault
             await asyncio.sleep(self._pause_s(number))
         raise AssertionError("the last try returns or raises")
-
-    async def _look_first(self) -> None:
-        async with self._looking:
-            if self._first is not None:
-                await self._first()
-                self._first = None
 
     def _open(self) -> StripeClient:
         """Make the client at the first question: most looks at what is due have none."""
@@ -201,6 +223,7 @@ class _Http(stripe.HTTPXClient):
     def __init__(self, pace: Pace, *, timeout: httpx.Timeout, verify_ssl_certs: bool) -> None:
         super().__init__(timeout=timeout, verify_ssl_certs=verify_ssl_certs)
         self._pace = pace
+        self.told: Told | None = None
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
@@ -209,6 +232,9 @@ class _Http(stripe.HTTPXClient):
         content, status, said = await super().request_async(method, url, headers, post_data)
         if status < 300 and not content.lstrip().startswith(b"{"):
             raise stripe.APIError("no object of Stripe's", http_status=status)
+        at = date_of(said)
+        if status < 300 and at is not None:
+            self.told = at, monotonic_s()
         return content, status, said
 
 

@@ -11,6 +11,7 @@ from stripe.params import InvoiceLineItemListParams, InvoiceListParams
 
 from core.billing.stripe.asking import every, id_of, instant, is_gone
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.moments import ahead_of
 from core.db.queries import queries_beside
 from core.errors import StripeRefused
 
@@ -158,6 +159,7 @@ def keep_invoice(
         "finalized_at": invoice.finalized_at,
         "attempted": invoice.attempted or overdue,
         "at": at,
+        "ahead": ahead_of(at),
     }
     return bool(connection.execute(_SQL["keep_invoice"], values).rowcount)
 
@@ -168,4 +170,5 @@ def forget_drafts(connection: Connection, account_no: int, at: datetime) -> None
     Their days would wait for an invoice for ever; so they are on none, and a person decides. One that
     is made final by hand is fetched as such, and counts.
     """
-    connection.execute(_SQL["forget_drafts"], {"account": account_no, "at": at})
+    values = {"account": account_no, "at": at, "ahead": ahead_of(at)}
+    connection.execute(_SQL["forget_drafts"], values)

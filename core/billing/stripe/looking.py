@@ -1,4 +1,6 @@
-"""Looks again at purchases of which no webhook may have told: open ones, and those taken back of."""
+"""Looks again at purchases of which no webhook may have told: open ones, those taken back of, and in turn all
+of which money may still go back.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,10 +10,12 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import dict_row
 
-from core.billing.stripe.customers import SLACK
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.lag import RETURNS_WITHIN
+from core.billing.stripe.moments import ahead_of, moments_since, right
 from core.billing.stripe.payments import DECIDED, fetch_payment, ours, sessions_since
 from core.billing.stripe.settling import settle_payment
+from core.clock import monotonic_s
 from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, StripeAway, StripeFault, StripeStopped
 
@@ -24,10 +28,16 @@ WATCHED_EACH: Final = timedelta(days=1)
 """So often a purchase is asked about whose refund may fail, or whose dispute is open."""
 FAILS_WITHIN: Final = timedelta(days=60)
 """A bank sends a refund back within thirty days of its arrival, which takes weeks at worst."""
+SEEN_EACH: Final = timedelta(days=3)
+"""So often every other purchase is asked about that somebody may still refund or dispute."""
 LOOKED_AT_MAX: Final = 500
 WATCHED_MAX: Final = 200
 """Of one look: three questions each, and 4,800 purchases a day."""
+UNSEEN_MAX: Final = 200
+"""Of one look: 14,400 purchases in three days; where there are more, a round takes longer."""
 AWAY_MAX: Final = 3
+RUN_MAX_S: Final = 1_200.0
+"""Then the look ends by itself; the next one goes on with the longest unseen."""
 
 Connection = psycopg.Connection[Any]
 
@@ -44,31 +54,47 @@ class Looked:
 async def look_at_purchases(
     connection: Connection, gateway: Gateway, now: datetime, *, purchases_max: int = LOOKED_AT_MAX
 ) -> Looked:
-    """Ask about purchases that are open for a while, and about refunds and disputes that may change.
+    """Ask about purchases that are open for a while, about refunds and disputes that may change, and in
+    turn about all that may be refunded or disputed.
 
     Their webhooks may be lost, or still to come; nothing here depends on them.
     """
-    waiting = {"before": now - OPEN_AFTER, "limit": purchases_max}
-    watched = {
-        "before": now - WATCHED_EACH,
-        "fails_since": now - FAILS_WITHIN,
-        "decided": list(DECIDED),
-        "limit": min(purchases_max, WATCHED_MAX),
+    now = right(now, gateway.time)
+    ahead = ahead_of(now)
+    asked: dict[str, dict[str, Any]] = {
+        "open_purchases": {"before": now - OPEN_AFTER, "limit": purchases_max},
+        "purchases_to_watch": {
+            "before": now - WATCHED_EACH,
+            "fails_since": now - FAILS_WITHIN,
+            "decided": list(DECIDED),
+            "limit": min(purchases_max, WATCHED_MAX),
+        },
+        "purchases_unseen": {
+            "before": now - SEEN_EACH,
+            "bought_since": now - RETURNS_WITHIN,
+            "limit": min(purchases_max, UNSEEN_MAX),
+        },
     }
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_SQL["open_purchases"], waiting).fetchall()
-        rows += cursor.execute(_SQL["purchases_to_watch"], watched).fetchall()
-    return await _look_at_each(connection, gateway, rows, now)
+        rows = {
+            row["id"]: row
+            for query, values in asked.items()
+            for row in cursor.execute(_SQL[query], {**values, "ahead": ahead}).fetchall()
+        }
+    return await _look_at_each(connection, gateway, rows.values(), now)
 
 
 async def _look_at_each(
     connection: Connection, gateway: Gateway, rows: Iterable[dict[str, Any]], now: datetime
 ) -> Looked:
     done, away = Looked(), 0
+    begun_s, moment = monotonic_s(), moments_since(now)
     for row in rows:
+        if monotonic_s() - begun_s > RUN_MAX_S:
+            break
         done.looked_at += 1
         try:
-            done.settled += await _look_at(connection, gateway, row, now)
+            done.settled += await _look_at(connection, gateway, row, right(moment(), gateway.time))
         except StripeStopped:
             raise
         except StripeFault as fault:
@@ -87,7 +113,9 @@ async def _look_at(
     """Bring the books to what Stripe has of a purchase; whether that was something new."""
     session_id = row["session_id"]
     if session_id is None and row["customer_id"] is not None:
-        known = await sessions_since(gateway, row["customer_id"], row["created_at"] - SLACK)
+        # Its number says whose a session is; so far back it is found though our clock was ahead.
+        since = min(row["created_at"], now) - LOST_AFTER
+        known = await sessions_since(gateway, row["customer_id"], since)
         session_id = next((each.id for each in known if ours(each) == row["id"]), None)
     if session_id is None:
         if now - row["created_at"] < LOST_AFTER:
@@ -95,6 +123,13 @@ async def _look_at(
         connection.execute(_SQL["purchase_lost"], {"id": row["id"], "now": now})
         return True
     payment = await fetch_payment(gateway, session_id)
+    if payment is None and row["state"] == "paid":
+        # Kept as looked at all the same: it would stay the longest unseen, and hold up the others.
+        connection.execute(_SQL["purchase_unknown"], {"id": row["id"], "at": now})
+        raise Conflict(
+            f"Stripe has no such session any more as {session_id}, in which purchase {row['id']} was paid:"
+            " what is refunded of it cannot be seen here. Nothing was changed."
+        )
     with connection.transaction():
         settle_payment(connection, payment, now)
         after = connection.execute(_SQL["standing_of_purchase"], {"id": row["id"]}).fetchone()

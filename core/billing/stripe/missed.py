@@ -1,6 +1,7 @@
 """Events whose delivery was missed, out of Stripe's own list, which has thirty days of them.
 
-Read in slices, oldest first; what was read to stands in `stripe_site`. What is kept already is kept: a
+Read in slices, oldest first; what was read to stands in `stripe_site`, by Stripe's clock: under one of
+ours that is ahead, events would be passed over that are still to come. What is kept already is kept: a
 slice that is read twice changes nothing.
 """
 
@@ -15,7 +16,8 @@ import psycopg
 from core.billing.stripe.event_types import SNAPSHOT, THIN
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reading import read_event
-from core.clock import Clock, monotonic_s
+from core.billing.stripe.their_time import stripe_now
+from core.clock import monotonic_s
 from core.db.queries import queries_beside
 from core.errors import InputFault, StripeRefused
 from core.webhooks.event import Delivery
@@ -52,22 +54,25 @@ class Missed:
 async def fetch_missed(
     connection: Connection,
     gateway: Gateway,
-    clock: Clock,
     *,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Missed:
     """Store what Stripe lists and we never got; the rest of a long absence is the next run's.
 
-    Nothing before `stripe setup`. StripeAway and its kin where Stripe does not answer: what was read
+    A mark that is ahead of Stripe's clock says nothing of what was read: all that Stripe has is read again.
+    Nothing before `stripe setup`, or as long as Stripe tells no time and no event. StripeAway and its kin where Stripe does not answer: what was read
     until then is kept.
     """
     row = connection.execute(_SQL["events_read_to"]).fetchone()
     if row is None:
         return Missed(None)
     set_up_at, read_to = row
-    now = clock()
-    oldest = now - KEPT_BY_STRIPE + EDGE
-    begin = (read_to or set_up_at) - EDGE
+    now = await stripe_now(gateway)
+    if now is None:
+        return Missed(read_to)
+    latest, oldest = now + EDGE, now - KEPT_BY_STRIPE + EDGE
+    is_ahead = read_to is not None and read_to > latest
+    begin = oldest if is_ahead else (read_to or min(set_up_at, now)) - EDGE
     # The first look goes back to the set-up, before which nothing was ours.
     gap = (begin, oldest) if begin < oldest else None
     begin = max(begin, oldest)
@@ -77,7 +82,7 @@ async def fetch_missed(
         end = min(begin + SLICE, now)
         found = await _slice(connection, gateway, begin, end)
         listed, new = listed + found[0], new + found[1]
-        connection.execute(_SQL["set_events_read_to"], {"to": end})
+        connection.execute(_SQL["set_events_read_to"], {"to": end, "latest": latest})
         begin = end
     return Missed(begin, listed, new, gap)
 

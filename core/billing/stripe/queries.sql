@@ -98,7 +98,8 @@ FROM hopsmeter.users u JOIN hopsmeter.stripe_accounts a ON a.account_no = u.no
 WHERE u.stripe_customer_id = %(customer)s FOR UPDATE OF a;
 
 -- name: keep_invoice
--- An invoice as last fetched; where what it bills changed, it is to be compared again.
+-- An invoice as last fetched; where what it bills changed, it is to be compared again. What a clock that was ahead
+-- left is no later than what is fetched now.
 INSERT INTO hopsmeter.stripe_invoices AS i
     (id, account_no, subscription_id, number, status, currency, usage_start, usage_end, units,
      line_minor, total_minor, paid_minor, created_at, finalized_at, attempted, fetched_at)
@@ -114,16 +115,18 @@ SET number = excluded.number, status = excluded.status, usage_start = excluded.u
     compared_at = CASE WHEN (i.units, i.finalized_at)
                             IS NOT DISTINCT FROM (excluded.units, excluded.finalized_at)
                        THEN i.compared_at END
-WHERE i.fetched_at <= excluded.fetched_at;
+WHERE i.fetched_at <= %(at)s OR i.fetched_at > %(ahead)s;
 
 -- name: forget_drafts
 -- Drafts that will never be final bill no usage; what was fetched before then says nothing else any more.
 UPDATE hopsmeter.stripe_invoices
 SET usage_start = NULL, usage_end = NULL, units = NULL, line_minor = NULL, fetched_at = %(at)s
-WHERE account_no = %(account)s AND finalized_at IS NULL AND units IS NOT NULL AND fetched_at <= %(at)s;
+WHERE account_no = %(account)s AND finalized_at IS NULL AND units IS NOT NULL
+  AND (fetched_at <= %(at)s OR fetched_at > %(ahead)s);
 
 -- name: keep_account
--- An account as last fetched; since when something is so stays as long as it is. Of a customer that was deleted
+-- An account as last fetched; since when something is so stays as long as it is. What a clock that was ahead left is
+-- no later than what is fetched now, and began no later. Of a customer that was deleted
 -- Stripe tells no subscription: since when it billed is still so, and says which days are on no invoice.
 UPDATE hopsmeter.stripe_accounts a
 SET item_id = %(item)s, subscription_status = %(status)s,
@@ -131,9 +134,9 @@ SET item_id = %(item)s, subscription_status = %(status)s,
     period_start = %(period_start)s, period_end = %(period_end)s,
     collection_paused = %(collection_paused)s, has_card = %(has_card)s,
     customer_deleted = %(deleted)s, fetched_at = %(at)s,
-    ended_since = CASE WHEN %(ended)s THEN coalesce(%(ended_at)s, a.ended_since, %(at)s) END,
-    paused_since = CASE WHEN %(paused)s THEN coalesce(a.paused_since, %(at)s) END,
-    no_card_since = CASE WHEN %(no_card)s THEN coalesce(a.no_card_since, %(at)s) END,
+    ended_since = CASE WHEN %(ended)s THEN coalesce(%(ended_at)s, least(a.ended_since, %(at)s)) END,
+    paused_since = CASE WHEN %(paused)s THEN least(a.paused_since, %(at)s) END,
+    no_card_since = CASE WHEN %(no_card)s THEN least(a.no_card_since, %(at)s) END,
     unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
                     FROM hopsmeter.stripe_invoices i JOIN hopsmeter.users u ON u.no = a.account_no
                     WHERE i.account_no = a.account_no AND i.attempted
@@ -141,7 +144,8 @@ SET item_id = %(item)s, subscription_status = %(status)s,
                       AND (i.subscription_id = u.stripe_subscription_id
                            OR i.usage_end <= coalesce(%(billed_from)s, a.billed_from))
                       AND i.status IN ('open', 'uncollectible') AND i.total_minor > i.paid_minor)
-WHERE a.account_no = %(account)s AND (a.fetched_at IS NULL OR a.fetched_at <= %(at)s);
+WHERE a.account_no = %(account)s
+  AND coalesce(a.fetched_at <= %(at)s OR a.fetched_at > %(ahead)s, true);
 
 -- name: standings_to_judge
 -- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day, or one has
@@ -176,20 +180,21 @@ SET standing = %(word)s, standing_why = %(why)s, standing_since = %(since)s
 WHERE account_no = %(account)s;
 
 -- name: accounts_to_fetch
--- Accounts that were not fetched of late, the oldest first.
+-- Accounts that were not fetched of late, the oldest first; before them those that a clock that was ahead left.
 SELECT u.id, u.stripe_customer_id FROM hopsmeter.stripe_accounts a
 JOIN hopsmeter.users u ON u.no = a.account_no
-WHERE u.stripe_customer_id IS NOT NULL AND coalesce(a.fetched_at <= %(before)s, true)
-ORDER BY a.fetched_at NULLS FIRST, a.account_no LIMIT %(limit)s;
+WHERE u.stripe_customer_id IS NOT NULL
+  AND coalesce(a.fetched_at <= %(before)s OR a.fetched_at > %(ahead)s, true)
+ORDER BY CASE WHEN a.fetched_at <= %(ahead)s THEN a.fetched_at END NULLS FIRST, a.account_no LIMIT %(limit)s;
 
 -- name: events_read_to
 -- Since when Stripe's events are ours, and up to where its list of them was read; no row before set-up.
 SELECT set_up_at, events_read_to FROM hopsmeter.stripe_site;
 
 -- name: set_events_read_to
--- Only ahead: another daemon may have read further.
+-- Only ahead: another daemon may have read further. Not so where a clock that was ahead left the mark.
 UPDATE hopsmeter.stripe_site SET events_read_to = %(to)s
-WHERE coalesce(events_read_to < %(to)s, true);
+WHERE coalesce(events_read_to < %(to)s OR events_read_to > %(latest)s, true);
 
 -- name: begin_purchase
 -- Write a purchase down before Stripe is asked for its page; nothing where the key is known.
@@ -275,21 +280,34 @@ SET minor = excluded.minor, status = excluded.status, holds = excluded.holds,
 
 -- name: purchases_to_watch
 -- Purchases with a refund that may still fail, or a dispute that is not decided, which nobody asked about of
--- late; those not looked at for the longest first.
+-- late, or only under a clock that was ahead; those not looked at for the longest first.
 SELECT p.*, NULL AS customer_id FROM hopsmeter.stripe_purchases p
-WHERE p.state = 'paid' AND p.fetched_at <= %(before)s
+WHERE p.state = 'paid' AND (p.fetched_at <= %(before)s OR p.fetched_at > %(ahead)s)
   AND EXISTS (SELECT FROM hopsmeter.stripe_claims c
               WHERE c.purchase_id = p.id
                 AND (c.kind = 'refund' AND c.holds AND c.created_at > %(fails_since)s
                      OR c.kind = 'dispute' AND c.status <> ALL (%(decided)s)))
-ORDER BY p.fetched_at, p.id LIMIT %(limit)s;
+ORDER BY CASE WHEN p.fetched_at <= %(ahead)s THEN p.fetched_at END NULLS FIRST, p.id LIMIT %(limit)s;
+
+-- name: purchases_unseen
+-- Purchases of which money may still go back, and which nobody asked about for days, or only under a clock that
+-- was ahead; those not looked at for the longest first.
+SELECT p.*, NULL AS customer_id FROM hopsmeter.stripe_purchases p
+WHERE p.state = 'paid' AND p.created_at > %(bought_since)s
+  AND (p.fetched_at <= %(before)s OR p.fetched_at > %(ahead)s)
+ORDER BY CASE WHEN p.fetched_at <= %(ahead)s THEN p.fetched_at END NULLS FIRST, p.id LIMIT %(limit)s;
+
+-- name: purchase_unknown
+-- A purchase of which Stripe says that it has none.
+UPDATE hopsmeter.stripe_purchases SET fetched_at = %(at)s WHERE id = %(id)s;
 
 -- name: open_purchases
--- Purchases that are open since before a moment, those not looked at for the longest first.
+-- Purchases that are open since before a moment, or were begun under a clock that was ahead, those not looked
+-- at for the longest first.
 SELECT p.*, u.stripe_customer_id AS customer_id FROM hopsmeter.stripe_purchases p
 JOIN hopsmeter.users u ON u.no = p.account_no
-WHERE p.state IN ('open', 'processing') AND p.created_at <= %(before)s
-ORDER BY p.fetched_at NULLS FIRST, p.id LIMIT %(limit)s;
+WHERE p.state IN ('open', 'processing') AND (p.created_at <= %(before)s OR p.created_at > %(ahead)s)
+ORDER BY CASE WHEN p.fetched_at <= %(ahead)s THEN p.fetched_at END NULLS FIRST, p.id LIMIT %(limit)s;
 
 -- name: standing_of_purchase
 -- Where a purchase stands, and how much of it was taken back.

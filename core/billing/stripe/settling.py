@@ -1,12 +1,13 @@
 """Bringing the books to what Stripe has of a payment: credited once, taken back and given back once."""
 
-from datetime import date, datetime, timedelta
-from typing import Any, Final
+from datetime import date, datetime
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
 from core.billing.credits import Lot, give_back_refund, purchase, refund
+from core.billing.stripe.moments import ahead_of
 from core.billing.stripe.payments import Claim, Payment
 from core.billing.stripe.units import nano_of_minor
 from core.clock import day_of
@@ -16,9 +17,6 @@ from core.identity.principal import DAEMON
 from core.money import text_from_nano
 
 _SQL = queries_beside(__file__)
-OVERTAKEN_MAX: Final = timedelta(minutes=10)
-"""So much later another fetch can have overtaken ours. What is known of a moment further on was fetched
-under a clock that was ahead, and nothing that is fetched now is older than that."""
 
 Connection = psycopg.Connection[Any]
 
@@ -35,7 +33,7 @@ def settle_payment(connection: Connection, payment: Payment | None, at: datetime
     if payment.purchase_id is None:
         return "no purchase of credits"
     row = _row(connection, payment, at)
-    if row["fetched_at"] is not None and at < row["fetched_at"] <= at + OVERTAKEN_MAX:
+    if row["fetched_at"] is not None and at < row["fetched_at"] <= ahead_of(at):
         raise Conflict(
             f"Purchase {row['id']} was fetched by somebody else at the same time; it has to be"
             " fetched again. Nothing was changed."

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, cast
 
 import psycopg
 
-from core.billing.stripe.gateway import Door, Gateway
+from core.billing.stripe.gateway import Door, Gateway, Told
 from core.errors import Conflict, SettingsFault, StripeAway, StripeStopped
 
 Connection = psycopg.Connection[Any]
@@ -72,10 +72,11 @@ def gateway_of(door: Door, site: Site | None) -> Gateway:
     if site is None:
         return Gateway(door)
 
-    async def first() -> None:
+    async def first() -> Told | None:
         try:
             async with Gateway(door) as bare:
                 await require_same(bare, site)
+                return bare.told
         except Conflict as other:
             raise StripeStopped(other.message) from None
         except StripeAway as fault:

@@ -19,6 +19,7 @@ from core.billing.stripe.invoices import (
     invoices_of,
     keep_invoice,
 )
+from core.billing.stripe.moments import ahead_of, moments_since, right
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, bills_twice, subscriptions_of
@@ -30,6 +31,8 @@ _SQL = queries_beside(__file__)
 ACCOUNTS_MAX: Final = 2_000
 """Fetched in one run, those whose state is oldest first; webhooks tell of what is urgent."""
 TOGETHER: Final = 8
+FETCH_MAX_S: Final = 300.0
+"""For all of an account: what takes longer may be overtaken by what is taken for earlier (moments)."""
 STALE: Final = timedelta(minutes=50)
 
 Connection = psycopg.Connection[Any]
@@ -78,6 +81,16 @@ async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> Acc
     )
 
 
+async def _fetch_in_time(gateway: Gateway, customer_id: str, at: datetime) -> AccountSeen:
+    try:
+        async with asyncio.timeout(FETCH_MAX_S):
+            return await fetch_account(gateway, customer_id, at)
+    except TimeoutError:
+        raise StripeAway(
+            f"Stripe did not tell all of {customer_id} within {FETCH_MAX_S:g} s; try again later."
+        ) from None
+
+
 async def _left_by(gateway: Gateway, customer_id: str, at: datetime) -> list[InvoiceSeen]:
     """Return the invoices of a customer that was deleted, as far as Stripe still has them."""
     try:
@@ -107,6 +120,7 @@ def _keep(connection: Connection, seen: AccountSeen, grace: timedelta) -> tuple[
     if kept is None:
         return f"{seen.customer_id} is no account's customer", ""
     price_ids = _price_ids(connection)
+    # What is known of a later moment stays, but for what only a clock that was ahead can have left.
     for invoice in seen.invoices:
         keep_invoice(connection, kept["account_no"], invoice, price_ids, seen.at)
     own = next((each for each in seen.subscriptions if each.id == kept["subscription_id"]), None)
@@ -139,6 +153,7 @@ def _values(
     needs_card = own.needs_card if own else linked
     return {
         "at": seen.at,
+        "ahead": ahead_of(seen.at),
         "deleted": seen.deleted,
         "has_card": card,
         "item": item.id if item else None,
@@ -233,9 +248,10 @@ async def refresh(
     Where Stripe answers for none of some, it is away, and the next run goes on. For one alone that it
     never answers for the others do not wait, though he stays the oldest.
     """
-    rows = connection.execute(
-        _SQL["accounts_to_fetch"], {"before": now - STALE, "limit": accounts_max}
-    ).fetchall()
+    now = right(now, gateway.time)
+    values = {"before": now - STALE, "ahead": ahead_of(now), "limit": accounts_max}
+    rows = connection.execute(_SQL["accounts_to_fetch"], values).fetchall()
+    moment = moments_since(now)
     done = 0
     faults: dict[str, str] = {}
     twice: dict[str, str] = {}
@@ -243,8 +259,9 @@ async def refresh(
         if stopping():
             break
         some, away = rows[first : first + TOGETHER], 0
+        at = right(moment(), gateway.time)
         answers = await asyncio.gather(
-            *(fetch_account(gateway, customer, now) for _, customer in some),
+            *(_fetch_in_time(gateway, customer, at) for _, customer in some),
             return_exceptions=True,
         )
         for (account, _), answer in zip(some, answers, strict=True):
@@ -263,5 +280,5 @@ async def refresh(
                 raise answer
         if away == len(some):
             break
-    changed = mark_standings(connection, now, grace)
+    changed = mark_standings(connection, right(moment(), gateway.time), grace)
     return Refreshed(done, len(changed), faults, twice)

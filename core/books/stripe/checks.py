@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -12,7 +11,7 @@ from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.twice import billed_twice
 from core.billing.stripe.lag import LAG
 from core.billing.stripe.units import UNIT_NANO
-from core.books.lines import NAMED_MAX, CheckLine, Span
+from core.books.lines import NAMED_MAX, CheckLine, Span, fetched_text
 from core.books.stripe.purchases import purchases_agree
 from core.db.queries import queries_beside
 from core.money import text_from_nano
@@ -54,7 +53,7 @@ def stripe_agrees(connection: Connection, span: Span) -> CheckLine:
         return CheckLine(8, _AGREES, ok=True, detail=_NOT_SET_UP)
     days, wrong = _summaries(connection, span)
     invoices, billed_wrong = _invoices(connection, span)
-    bought, bought_wrong = purchases_agree(connection)
+    bought, bought_wrong = purchases_agree(connection, span.now)
     wrong += billed_wrong + bought_wrong
     return CheckLine(8, _AGREES, not wrong, ", ".join([*days, *invoices, *bought]), tuple(wrong))
 
@@ -186,7 +185,7 @@ def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]
     )
     parts = [f"{_counted(equal + differ, 'day')} compared"]
     if newest_at:
-        parts[0] += f", fetched {_age(oldest_at, newest_at, span.now)}"
+        parts[0] += f", {fetched_text(oldest_at, newest_at, span.now)}"
     if wait:
         parts.append(f"{_counted(wait, 'day')} too young to be compared")
     if none:
@@ -223,12 +222,6 @@ def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]
         )
     wrong += [f"{each.account_id}: {each.cause}" for each in billed_twice(connection, asked)]
     return parts, wrong[:NAMED_MAX]
-
-
-def _age(oldest_at: datetime, newest_at: datetime, now: datetime) -> str:
-    hours = max(int((now - newest_at).total_seconds()), 0) // 3600
-    newest = "less than an hour" if not hours else _counted(hours, "hour")
-    return f"from {oldest_at:%Y-%m-%d %H:%M} UTC on, last {newest} ago"
 
 
 def _counted(number: int, word: str) -> str:

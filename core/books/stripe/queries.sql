@@ -335,7 +335,7 @@ FROM hopsmeter.stripe_moves WHERE entry_id = %(entry)s ORDER BY id LIMIT 1;
 
 -- name: purchases_compared
 -- Purchases that are credited, with what the ledger has of each (came, taken back and not given back), and what
--- Stripe, as last fetched, has given back or lost of the payment.
+-- Stripe, as last fetched, has given back or lost of the payment; and when that was, where it is still looked at.
 WITH refunds AS MATERIALIZED (
     SELECT id, account_no, reverses, amount_nano FROM hopsmeter.ledger_entries WHERE contra = 15),
 moved AS (
@@ -349,7 +349,8 @@ taken AS (
 claimed AS (
     SELECT purchase_id, sum(minor) FILTER (WHERE holds)::bigint AS minor FROM hopsmeter.stripe_claims
     GROUP BY 1)
-SELECT coalesce(u.id, 'account ' || p.account_no), p.id, p.currency, p.amount_nano,
+SELECT coalesce(u.id, 'account ' || p.account_no), p.id,
+       CASE WHEN p.created_at > %(looked_at_since)s THEN p.fetched_at END, p.currency, p.amount_nano,
        coalesce(e.amount_nano, 0), p.refunded_nano, coalesce(t.nano, 0), coalesce(c.minor, 0)
 FROM hopsmeter.stripe_purchases p
 LEFT JOIN hopsmeter.users u ON u.no = p.account_no

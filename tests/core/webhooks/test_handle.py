@@ -188,6 +188,21 @@ def test_a_worker_killed_in_the_middle_leaves_the_event_to_the_next(
     assert state(connection)[:2] == ("done", 2)
 
 
+@pytest.mark.parametrize(
+    "left", ["next_try_at = {}", "lease_token = gen_random_uuid(), lease_until = {}"]
+)
+@pytest.mark.parametrize("which", ["evt_1", "evt_2"])
+def test_moments_that_a_clock_ahead_left_hold_up_nothing(
+    connection: Connection, database: Database, left: str, which: str
+) -> None:
+    put(connection, "evt_1", "evt_2")
+    moment = "clock_timestamp() + interval '300 days'"
+    connection.execute(
+        f"UPDATE webhook_events SET {left.format(moment)} WHERE event_id = %s".encode(), [which]
+    )
+    assert handle(database) == {"done": 2}
+
+
 def test_a_replay_does_again_what_is_chosen_and_never_what_is_in_work(
     connection: Connection, database: Database
 ) -> None:

@@ -44,12 +44,12 @@ def connection(database: Database) -> Connection:
     return connection
 
 
-def fetch(database: Database, stripe: StripeWorld, clock: WorldClock) -> Missed:
+def fetch(database: Database, stripe: StripeWorld) -> Missed:
     async def run() -> Missed:
         with connect(database.url, name="missed") as line:
             door = Door(stripe.url, Secret(stripe.api_key))
             async with Gateway(door, tries_max=1) as gateway:
-                return await fetch_missed(line, gateway, clock)
+                return await fetch_missed(line, gateway)
 
     return asyncio.run(run())
 
@@ -84,11 +84,11 @@ def test_missed_events_are_fetched_page_by_page_and_kept_once(
     clock.advance(timedelta(hours=20))
     ids += make(stripe, 5, "charge.dispute.closed")
     make(stripe, 5, "radar.early_fraud_warning.created")
-    found = fetch(database, stripe, clock)
+    found = fetch(database, stripe)
     assert (found.new, found.gap) == (254, None)
     assert kept(connection) == set(ids)
     assert read_to(connection) == clock()
-    assert fetch(database, stripe, clock).new == 0
+    assert fetch(database, stripe).new == 0
     row = connection.execute(
         "SELECT came, deliveries, about->>'customer', state, note FROM webhook_events"
         " WHERE event_id = %s",
@@ -101,7 +101,7 @@ def test_thin_events_are_fetched_as_well(
     connection: Connection, database: Database, stripe: StripeWorld, clock: WorldClock
 ) -> None:
     stripe.people.lose_meter("gone", "x-1")
-    assert fetch(database, stripe, clock).new == 1
+    assert fetch(database, stripe).new == 1
     row = connection.execute("SELECT type, came FROM webhook_events").fetchone()
     assert row == ("v1.billing.meter.no_meter_found", "fetched")
 
@@ -111,7 +111,7 @@ def test_nothing_is_fetched_before_the_set_up(
 ) -> None:
     make(stripe, 3)
     connection.execute("DELETE FROM stripe_site")
-    assert fetch(database, stripe, clock) == Missed(None)
+    assert fetch(database, stripe) == Missed(None)
     assert kept(connection) == set()
 
 
@@ -122,12 +122,12 @@ def test_what_lies_beyond_thirty_days_is_said_to_be_gone(
     make(stripe, 2)
     clock.advance(timedelta(days=33))
     recent = make(stripe, 2)
-    found = fetch(database, stripe, clock)
+    found = fetch(database, stripe)
     assert found.gap is not None
     assert found.gap[0] == NOW - missed.EDGE
     assert found.gap[1] - found.gap[0] > timedelta(days=3)
     assert kept(connection) == set(recent)
-    assert fetch(database, stripe, clock).gap is None
+    assert fetch(database, stripe).gap is None
 
 
 def test_an_outage_in_the_middle_keeps_what_was_read(
@@ -138,10 +138,10 @@ def test_an_outage_in_the_middle_keeps_what_was_read(
     make(stripe, 3)
     stripe.faults.add("outage", path="/v1/events", holding=str(int(clock().timestamp())))
     with pytest.raises(StripeAway):
-        fetch(database, stripe, clock)
+        fetch(database, stripe)
     reached = read_to(connection)
     assert reached is not None
     assert NOW < reached < clock()
     stripe.faults.clear()
-    assert fetch(database, stripe, clock).new == 3
+    assert fetch(database, stripe).new == 3
     assert len(kept(connection)) == 6

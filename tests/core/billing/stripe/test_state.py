@@ -194,9 +194,10 @@ def test_what_ends_or_is_paused_is_seen(till: Till, anna: User) -> None:
 
 def test_a_state_fetched_earlier_does_not_undo_a_later_one(till: Till, anna: User) -> None:
     done = linked(till, anna)
+    till.pass_time(HOUR)
     early = till.run(lambda it: fetch_account(it, done.customer_id or "", till.clock()))
     till.world.people.remove_card(done.customer_id or "")
-    till.pass_time(HOUR)
+    till.pass_time(timedelta(minutes=1))
     till.refresh()
     said = keep_account(till.site.connection, early, GRACE)
     assert said == "auth0|anna is known of a later moment"
