@@ -77,11 +77,11 @@ def unbilled(connection: Connection, asked: Asked) -> list[Unbilled]:
     values = {**asked.values, "made_within": MADE_WITHIN, "final_within": FINAL_WITHIN}
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_SQL["unbilled"], values).fetchall()
-    names = ("account_id", "email", "currency", "invoice_id", "drafted_at")
     found = []
-    for key, of_it in groupby(rows, key=lambda row: tuple(row[name] for name in names)):
-        days = tuple((row["day"], row["units"]) for row in of_it)
-        each = Unbilled(*key, days=days)
+    for _, of_it in groupby(rows, key=lambda row: (row["account_id"], row["invoice_id"])):
+        mine = list(of_it)
+        days = tuple((row.pop("day"), row.pop("units")) for row in mine)
+        each = Unbilled(**mine[0], days=days)
         if each.units:
             found.append(each)
     return found
