@@ -11,6 +11,7 @@ from core.billing.stripe.bills.final import final_invoices
 from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.twice import billed_twice
 from core.billing.stripe.bills.unbilled import unbilled
+from core.billing.stripe.bills.within import begun_within
 from core.billing.stripe.lag import LAG
 from core.billing.stripe.units import UNIT_NANO
 from core.books.lines import NAMED_MAX, CheckLine, Span
@@ -224,8 +225,11 @@ def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]
         parts.append(
             f"{_counted(void, 'invoice')} void, which {'bills' if void == 1 else 'bill'} nobody"
         )
-    wrong += [f"{each.account_id}: {each.cause}" for each in billed_twice(connection, asked)]
-    wrong += [f"{each.account_id}: {each.cause}" for each in unbilled(connection, asked)]
+    wrong += [
+        f"{each.account_id}: {each.cause}"
+        for found in (billed_twice, unbilled, begun_within)
+        for each in found(connection, asked)
+    ]
     return parts, wrong[:NAMED_MAX]
 
 

@@ -11,9 +11,10 @@ from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.twice import BilledTwice, billed_twice
 from core.billing.stripe.bills.unbilled import Unbilled, unbilled
 from core.billing.stripe.bills.void import VoidInvoice, void_invoices
+from core.billing.stripe.bills.within import BegunWithin, begun_within
 from core.billing.stripe.units import UNIT_NANO
 
-What = Literal["twice", "differs", "void", "draft", "unbilled"]
+What = Literal["twice", "differs", "void", "draft", "unbilled", "within"]
 Connection = psycopg.Connection[Any]
 
 
@@ -50,6 +51,7 @@ def bills_astray(connection: Connection, asked: Asked) -> list[Bill]:
         *(_of_final(each) for each in final if each.fault and not each.is_put_right),
         *map(_of_void, void_invoices(connection, asked)),
         *map(_of_unbilled, unbilled(connection, asked)),
+        *map(_of_within, begun_within(connection, asked)),
     ]
 
 
@@ -122,4 +124,20 @@ def _of_unbilled(found: Unbilled) -> Bill:
         found.cause,
         found.next_step,
         by_day=() if found.invoice_id else found.days,
+    )
+
+
+def _of_within(found: BegunWithin) -> Bill:
+    return Bill(
+        "within",
+        None,
+        found.account_id,
+        found.email,
+        found.currency,
+        found.day,
+        found.day,
+        1,
+        None,
+        found.cause,
+        found.next_step,
     )

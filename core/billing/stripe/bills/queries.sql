@@ -154,3 +154,21 @@ SELECT EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s)
 SELECT id FROM hopsmeter.stripe_reports
 WHERE account_no = %(account_no)s AND day = ANY (%(days)s)
   AND state IN ('due', 'in flight', 'unknown', 'refused');
+
+-- name: begun_within
+-- Accounts whose own subscription lives, and has cycles that begin within a day of UTC, as last fetched. Its first
+-- cycle may begin at any time, and one that is to end early ends at any.
+SELECT u.id AS account_id, u.email, u.currency, u.stripe_subscription_id AS subscription_id, w.at,
+       w.at::date AS day
+FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN a.period_start <> a.billed_from AND (a.period_start AT TIME ZONE 'UTC')::time <> '00:00'
+                    THEN a.period_start AT TIME ZONE 'UTC'
+                WHEN a.period_end >= a.period_start + interval '28 days'
+                    AND (a.period_end AT TIME ZONE 'UTC')::time <> '00:00'
+                    THEN a.period_end AT TIME ZONE 'UTC' END AS at) w
+WHERE a.ended_since IS NULL AND NOT a.customer_deleted AND w.at IS NOT NULL
+  AND u.stripe_subscription_id IS NOT NULL
+  AND a.period_start < %(until)s AND a.period_end >= %(since)s
+  AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s) AND %(invoice)s::text IS NULL
+ORDER BY u.email, u.id;

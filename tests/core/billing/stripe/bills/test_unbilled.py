@@ -138,6 +138,30 @@ def test_days_before_a_new_anchor_are_listed_a_day_after_it(till: ProductTill) -
     assert told_apart(till, anna) == [("unbilled", 0, 12, 39)]
 
 
+def test_a_subscription_whose_cycles_begin_within_a_day_is_named_until_another_takes_its_place(
+    till: ProductTill,
+) -> None:
+    """Paused and resumed with a new anchor, as Stripe does it unless told otherwise."""
+    anna = till.account()
+    days(till, anna, 0, 2)
+    living = till.living(anna)
+    assert living is not None
+    till.stripe.people.pause_subscription(living["id"])
+    till.at(2, 12)
+    till.stripe.people.resume_subscription(living["id"], anchor_now=True)
+    till.hear(anna)
+    assert told_apart(till, anna) == [("within", 2, 2, None)]
+    (listed,) = till.listed(anna)
+    assert f"the cycles of {living['id']} begin at 12:00:00 UTC" in listed.why
+    assert f"cancel {living['id']} in Stripe with a last invoice" in listed.next_step
+    till.later(hours=2)
+    assert named(till) == (False, 1, 1)
+    till.stripe.people.cancel_subscription(living["id"], invoice_now=True)
+    till.hear(anna)
+    till.link(anna, till.meter)
+    assert "within" not in [reason for reason, *_ in told_apart(till, anna)]
+
+
 def draft_of_march(till: ProductTill, how: str) -> tuple[User, str]:
     """A draft over March that Stripe does not make final, when it is known of it for one hour."""
     anna = till.account()
