@@ -209,7 +209,9 @@ def test_what_was_not_fetched_is_told_from_what_was_never_told(till: ProductTill
     till.charge(anna, till.day(1), 100 * CENT * UNIT)
     till.at(2)
     till.run()
-    assert said() == "Nothing of Stripe's was fetched yet: --fetch asks it, and so does the daily job."
+    assert (
+        said() == "Nothing of Stripe's was fetched yet: --fetch asks it, and so does the daily job."
+    )
     till.later(hours=2)
     till.fetch_summaries()
     assert said().startswith("1 day of 1 account as fetched")
