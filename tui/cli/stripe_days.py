@@ -29,7 +29,7 @@ DAYS_MAX: Final = 400
 
 
 @click.command(
-    short_help="What Stripe was not told, and who decides.",
+    short_help="What Stripe was not told, or does not bill.",
     epilog="\b\nExamples:\n  hopsmeter stripe due\n  hopsmeter stripe due --all --each-day",
 )
 @click.argument("who", metavar="[ACCOUNT]", required=False)
@@ -38,7 +38,7 @@ DAYS_MAX: Final = 400
 @listing
 @click.pass_obj
 def due(session: Session, who: str | None, everything: bool, each_day: bool, form: Form) -> None:
-    """What Stripe was not told, and which invoices are not right, that a person must decide about.
+    """What Stripe was not told or does not bill, and which invoices are not right: for a person to decide.
 
     The amount is what is owed and on no invoice; less than nothing where Stripe bills too much, and ?
     where nobody knows it: of days that two invoices bill.
@@ -129,8 +129,9 @@ def settle(
     """Settle what is due of days that are not told by themselves, or an invoice.
 
     Outside: it stands against the receivable, and Stripe is never told. On the open day: it is told
-    with the day that runs, and billed with its month. Of an invoice that is what it bills no more, or
-    otherwise than its days count. Put right: a refund or a credit note gave it back in Stripe, and
+    with the day that runs, and billed with its month. Days that were told and are on no invoice count
+    among those that wait. Of an invoice that is what it bills no more, not yet, or otherwise than its
+    days count. Put right: a refund or a credit note gave it back in Stripe, and
     the books stay; where the invoice changes, it is listed again.
     """
     if outside + on_open_day + put_right != 1:

@@ -103,9 +103,13 @@ async def _one(
 def _keep(
     connection: Connection, each: _Customer, since: date, said: dict[date, int], now: datetime
 ) -> None:
-    """Write down what was said; a day that was told and is not listed has nothing at Stripe."""
+    """Write down what was said; a day that was told and is not listed has nothing at Stripe.
+
+    What was told to a customer before stays as it was fetched last: this one cannot say.
+    """
     values = {
         "account_no": each.account_no,
+        "customer": each.customer,
         "days": list(said),
         "units": list(said.values()),
         "since": since,

@@ -28,6 +28,7 @@ from core.billing.stripe.subscriptions import (
     SubscriptionSeen,
     find_or_make_subscription,
     require_subscription,
+    require_whole_days,
     subscriptions_of,
     the_live_one,
 )
@@ -256,6 +257,8 @@ class _Step:
         kept = next((each for each in known if each.id == before.subscription_id), None)
         if wish.subscription:
             found = require_subscription(known, wish.subscription, price_id, customer.id)
+            if found.id != before.subscription_id:
+                require_whole_days(found, price_id, self.account)
             if kept is not None and kept.is_live and kept.id != found.id:
                 raise Conflict(
                     f"{self.account.label} is billed under {kept.id}, which is {kept.status}; cancel"
@@ -265,6 +268,8 @@ class _Step:
             return kept
         else:
             live = the_live_one(known, price_id, self.account)
+            if live is not None:
+                require_whole_days(live, price_id, self.account)
             if self.dry_run:
                 return live
             ended = sum(not each.is_live for each in known)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Final
 
 from stripe import RequestOptions, StripeClient, Subscription, SubscriptionItem
@@ -145,6 +145,22 @@ def require_subscription(
             " hopsmeter's usage is billed; add it there, or let `stripe link` make another one."
         )
     return found
+
+
+def require_whole_days(found: SubscriptionSeen, price_id: str, account: Account) -> None:
+    """Refuse a subscription whose cycles begin within a day: that day would be on two invoices.
+
+    Any midnight of UTC will do, of whatever day. The first cycle may begin at any time; its end says it.
+    """
+    item = found.item_of([price_id])
+    if item is None or item.period_end.time() == time():
+        return
+    raise Conflict(
+        f"The cycles of {found.id} begin at {item.period_end:%H:%M:%S} UTC, and the daily meter has one"
+        " value for a day: the day between two of its invoices would be on both. Cancel it in Stripe"
+        f" with a last invoice, then `hopsmeter stripe link '{account.id}'` makes one that begins at"
+        " 00:00 UTC."
+    )
 
 
 async def find_or_make_subscription(

@@ -31,6 +31,8 @@ class Difference:
     theirs: int
     fetched_at: datetime
     identifier: str | None
+    invoice_id: str | None
+    """The final invoice that the day is on."""
 
     @property
     def cause(self) -> str:
@@ -49,6 +51,11 @@ class Difference:
 
     @property
     def next_step(self) -> str:
+        if self.invoice_id:
+            return (
+                f"{self.day} is on invoice {self.invoice_id}, which is final and is compared by itself:"
+                f" hopsmeter explain --invoice {self.invoice_id}"
+            )
         return f"hopsmeter stripe again '{self.account_id}' --day {self.day}"
 
 

@@ -71,9 +71,23 @@ def reconcile(
     if only is None:
         found += _of_the_books(connection, since, now)
     if not row[0]:
-        return Reconciled(found, "Nothing of Stripe's was fetched yet.")
-    said = f"{row[0]} days of {row[1]} accounts as fetched from {row[2]:%Y-%m-%d %H:%MZ} on."
+        return Reconciled(found, _none_fetched(connection, since))
+    days = "1 day" if row[0] == 1 else f"{row[0]} days"
+    accounts = "1 account" if row[1] == 1 else f"{row[1]} accounts"
+    said = f"{days} of {accounts} as fetched from {row[2]:%Y-%m-%d %H:%MZ} on."
     return Reconciled(found, said)
+
+
+def _none_fetched(connection: Connection, since: date) -> str:
+    """Say why there is nothing of Stripe's: of what it was never told nothing can be fetched."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM hopsmeter.stripe_reports WHERE day >= %s AND sent_at IS NOT NULL)",
+        [since],
+    ).fetchone()
+    assert row is not None
+    if row[0]:
+        return "Nothing of Stripe's was fetched yet: --fetch asks it, and so does the daily job."
+    return f"Nothing was told to Stripe since {since}, so it has nothing to compare."
 
 
 def _of_the_books(connection: Connection, since: date, now: datetime) -> list[Finding]:

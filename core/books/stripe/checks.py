@@ -9,6 +9,8 @@ import psycopg
 from core.billing.stripe.bills.final import final_invoices
 from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.twice import billed_twice
+from core.billing.stripe.bills.unbilled import unbilled
+from core.billing.stripe.bills.within import begun_within
 from core.billing.stripe.lag import LAG
 from core.billing.stripe.units import UNIT_NANO
 from core.books.lines import NAMED_MAX, CheckLine, Span, fetched_text
@@ -180,7 +182,7 @@ def _pending(connection: Connection, span: Span, is_moved: bool) -> Iterable[str
 
 
 def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
-    ((equal, differ, wait, none, newest_at, oldest_at, named),) = _rows(
+    ((equal, differ, wait, none, before, newest_at, oldest_at, named),) = _rows(
         connection, "summaries_compared", span, lag=LAG
     )
     parts = [f"{_counted(equal + differ, 'day')} compared"]
@@ -190,6 +192,8 @@ def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]
         parts.append(f"{_counted(wait, 'day')} too young to be compared")
     if none:
         parts.append(f"{_counted(none, 'day')} not yet fetched")
+    if before:
+        parts.append(f"{_counted(before, 'day')} told to a customer before, which cannot be asked")
     wrong = [
         f"{account} {day}: Stripe says it has {said} units, {accepted} were accepted"
         for account, day, said, accepted in named
@@ -220,7 +224,11 @@ def _invoices(connection: Connection, span: Span) -> tuple[list[str], list[str]]
         parts.append(
             f"{_counted(void, 'invoice')} void, which {'bills' if void == 1 else 'bill'} nobody"
         )
-    wrong += [f"{each.account_id}: {each.cause}" for each in billed_twice(connection, asked)]
+    wrong += [
+        f"{each.account_id}: {each.cause}"
+        for found in (billed_twice, unbilled, begun_within)
+        for each in found(connection, asked)
+    ]
     return parts, wrong[:NAMED_MAX]
 
 

@@ -264,7 +264,8 @@ ORDER BY c.id LIMIT %(limit)s;
 -- name: summaries_compared
 -- What Stripe says it has of each account's day, as last fetched, beside what it accepted: how many days are
 -- equal, differ, wait (fetched before Stripe may have counted it, or something is under way whose outcome
--- nobody knows) or were never fetched; when what is newest and oldest of them was fetched; and the first that
+-- nobody knows), were never fetched, or were told to a customer before, of which nothing is to be known any more
+-- (of a sum meter any of it, of a daily one the last; what was equal when last fetched is equal); when what is newest and oldest of them was fetched; and the first that
 -- differ. What it accepted is a view: not all of it is counted as told (a part of a day that two subscriptions
 -- share, what came too late).
 WITH accepted AS (
@@ -285,16 +286,31 @@ judged AS (
                 ELSE 'differ' END AS what
     FROM accepted a FULL JOIN summed s USING (account_no, day)
     LEFT JOIN under_way o USING (account_no, day)),
+known AS (
+    SELECT account_no, day, said, accepted, fetched_at,
+           CASE WHEN what IN ('equal', 'nothing') THEN what
+                WHEN EXISTS (
+                    SELECT FROM hopsmeter.stripe_reports r JOIN hopsmeter.users u ON u.no = r.account_no
+                    WHERE r.account_no = j.account_no AND r.day = j.day AND r.sent_at IS NOT NULL
+                      AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+                      AND (r.meter = 'sum'
+                           OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
+                                       WHERE n.account_no = r.account_no AND n.day = r.day
+                                         AND n.sent_at IS NOT NULL)))
+                    THEN 'before'
+                ELSE what END AS what
+    FROM judged j),
 wrong AS (
     SELECT coalesce(u.id, 'account ' || j.account_no) AS account, j.day, j.said, j.accepted
-    FROM judged j LEFT JOIN hopsmeter.users u ON u.no = j.account_no
+    FROM known j LEFT JOIN hopsmeter.users u ON u.no = j.account_no
     WHERE j.what = 'differ' ORDER BY j.day, j.account_no LIMIT %(limit)s)
 SELECT count(*) FILTER (WHERE what = 'equal'), count(*) FILTER (WHERE what = 'differ'),
        count(*) FILTER (WHERE what = 'wait'), count(*) FILTER (WHERE what = 'none'),
+       count(*) FILTER (WHERE what = 'before'),
        max(fetched_at), min(fetched_at),
        (SELECT coalesce(jsonb_agg(jsonb_build_array(account, day, said, accepted) ORDER BY day, account), '[]')
         FROM wrong)
-FROM judged;
+FROM known;
 
 -- name: reported_days
 -- Days of an account in a time: what was posted, moved and told of each, what Stripe said it has, and the final

@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 from core.billing.stripe.bills.settle import settle_bill
+from core.billing.stripe.bills.settle_days import settle_days
 from core.billing.stripe.fetch import Fetched, fetch_summaries
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
-from core.billing.stripe.reporting.settle import settle as settle_days
 from core.billing.stripe.site import require_door, require_same, require_site
 from core.clock import monotonic_s, parse_day
 from core.commands.arguments import (

@@ -1,6 +1,6 @@
 """What Stripe was not told, of whom and why: what goes by itself, and what a person must decide."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from core.billing.stripe.bills.astray import Bill, bills_astray
 from core.billing.stripe.bills.span import Asked
+from core.billing.stripe.units import UNIT_NANO
 from core.clock import day_of
 from core.db.queries import queries_beside
 from core.identity.principal import Principal
@@ -67,7 +68,7 @@ class Due:
     customer_deleted: bool = False
     invoice_id: str | None = None
     cause: str = ""
-    """Of an invoice what is wrong with it; and what a person does."""
+    """Of an invoice, or days on none, what is wrong; and what a person does."""
     to_do: str = ""
 
     @property
@@ -81,7 +82,7 @@ class Due:
 
     @property
     def _told(self) -> tuple[str, str]:
-        if self.invoice_id:
+        if self.cause:
             return self.cause, self.to_do
         return WHY["deleted" if self.reason == "ended" and self.customer_deleted else self.reason]
 
@@ -97,7 +98,8 @@ def due(
 ) -> list[Due]:
     """Return what a person must decide, and with `everything` what goes by itself as well.
 
-    Days first, by account; then invoices, each in one line whatever `each_day` says.
+    Days first, by account; then invoices, each in one line whatever `each_day` says, and days that were
+    told and are on none.
     """
     principal.require_admin("see what is due at Stripe")
     account_no = find_user(connection, account).no if account else None
@@ -110,11 +112,12 @@ def due(
     }
     with connection.cursor(row_factory=class_row(Due)) as cursor:
         days = cursor.execute(_SQL["due"], values).fetchall()
-    return [*days, *map(_of_bill, bills_astray(connection, Asked(account_no=account_no)))]
+    bills = bills_astray(connection, Asked(account_no=account_no))
+    return [*days, *(each for bill in bills for each in _of_bill(bill, each_day=each_day))]
 
 
-def _of_bill(bill: Bill) -> Due:
-    return Due(
+def _of_bill(bill: Bill, *, each_day: bool) -> list[Due]:
+    whole = Due(
         bill.account_id,
         bill.email,
         bill.currency,
@@ -128,6 +131,12 @@ def _of_bill(bill: Bill) -> Due:
         cause=bill.cause,
         to_do=bill.next_step,
     )
+    if not (each_day and bill.by_day):
+        return [whole]
+    return [
+        replace(whole, days=1, first_day=day, last_day=day, amount_nano=units * UNIT_NANO)
+        for day, units in bill.by_day
+    ]
 
 
 def unread(

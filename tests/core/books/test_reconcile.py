@@ -6,9 +6,11 @@ import pytest
 
 from core.books.checks import check_books
 from core.books.reconcile.differences import differences
+from core.books.reconcile.three_ways import reconcile
 from tests.core.billing.stripe.reporting.product_till import ProductTill
 from tests.core.billing.stripe.reporting.till import UNIT, opened
 from tests.core.books.stripe_story import proved
+from tests.core.metering.site import ADMIN
 from tests.database import Database
 from tests.factories import User
 
@@ -190,3 +192,26 @@ def test_a_void_invoice_is_listed_since_nobody_owes_what_it_billed(till: Product
     assert (ok, rows) == (True, ())
     assert detail.endswith("1 invoice void, which bills nobody")
     assert till.due(anna) == {}
+
+
+def test_what_was_not_fetched_is_told_from_what_was_never_told(till: ProductTill) -> None:
+    """`--fetch` has nothing to ask where nothing was told; that it was not fetched would be no answer."""
+    anna = till.account()
+    till.at(1)
+    till.run()
+    till.fetch_summaries()
+    since = till.day(0)
+
+    def said() -> str:
+        return reconcile(till.connection, ADMIN, till.now, since=since).said
+
+    assert said() == "Nothing was told to Stripe since 2026-03-01, so it has nothing to compare."
+    till.charge(anna, till.day(1), 100 * CENT * UNIT)
+    till.at(2)
+    till.run()
+    assert (
+        said() == "Nothing of Stripe's was fetched yet: --fetch asks it, and so does the daily job."
+    )
+    till.later(hours=2)
+    till.fetch_summaries()
+    assert said().startswith("1 day of 1 account as fetched")

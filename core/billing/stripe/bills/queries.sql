@@ -96,3 +96,79 @@ WHERE i.id = %(invoice)s AND i.account_no = %(account_no)s FOR UPDATE OF i;
 INSERT INTO hopsmeter.stripe_put_right (invoice_id, what, status, units, line_minor, by, why)
 SELECT id, %(what)s, status, units, line_minor, %(by)s, %(why)s
 FROM hopsmeter.stripe_invoices WHERE id = %(invoice)s;
+
+-- name: unbilled
+-- Days that Stripe was told of, and that are on no final invoice though there was time enough, by account: on a
+-- draft, or on none. Of the time as last fetched, so that whom nobody could ask about is not listed for that. The
+-- cycles of our price are months: one that began a month before this one is over for long. What ended, or was of
+-- a subscription before this one, is due again by itself.
+WITH cycles AS MATERIALIZED (
+    SELECT a.account_no, (a.billed_from AT TIME ZONE 'UTC')::date AS first,
+           CASE WHEN a.fetched_at >= a.period_end + %(made_within)s THEN (a.period_end AT TIME ZONE 'UTC')::date
+                WHEN a.fetched_at >= a.period_start + %(made_within)s
+                    THEN (a.period_start AT TIME ZONE 'UTC')::date
+                ELSE (a.period_start AT TIME ZONE 'UTC' - interval '1 month')::date END AS after
+    FROM hopsmeter.stripe_accounts a
+    WHERE a.ended_since IS NULL AND NOT a.customer_deleted
+      AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s)),
+billed AS (
+    SELECT account_no, range_agg(daterange(first, after)) AS days
+    FROM hopsmeter.stripe_invoice_days
+    WHERE first < after AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
+    GROUP BY account_no),
+gaps AS (
+    SELECT c.account_no,
+           unnest(datemultirange(daterange(c.first, c.after)) - coalesce(b.days, datemultirange())) AS days
+    FROM cycles c LEFT JOIN billed b USING (account_no)
+    WHERE c.first < c.after AND %(invoice)s::text IS NULL),
+found AS (
+    SELECT d.account_no, d.day, d.units, NULL AS invoice_id, NULL::timestamptz AS drafted_at
+    FROM gaps g JOIN hopsmeter.stripe_days d ON d.account_no = g.account_no AND d.units <> 0
+                                            AND d.day >= lower(g.days) AND d.day < upper(g.days)
+    UNION ALL
+    (SELECT DISTINCT ON (i.account_no, c.day) i.account_no, c.day, c.units, i.id, i.created_at
+     FROM hopsmeter.stripe_invoices i
+     JOIN hopsmeter.stripe_accounts a ON a.account_no = i.account_no
+                                     AND a.fetched_at >= i.created_at + %(final_within)s
+     JOIN hopsmeter.users u ON u.no = i.account_no
+     JOIN hopsmeter.stripe_billed_days c ON c.invoice_id = i.id AND c.units <> 0
+     WHERE i.status = 'draft' AND i.finalized_at IS NULL AND i.units IS NOT NULL
+       AND hopsmeter.stripe_final_invoice(c.account_no, c.day) IS NULL
+       AND (%(account_no)s::int IS NULL OR i.account_no = %(account_no)s)
+     ORDER BY i.account_no, c.day, i.subscription_id = u.stripe_subscription_id IS TRUE DESC, i.id))
+SELECT u.id AS account_id, u.email, u.currency, f.invoice_id, f.drafted_at, f.day, f.units
+FROM found f JOIN hopsmeter.users u ON u.no = f.account_no
+WHERE f.day >= (%(since)s AT TIME ZONE 'UTC')::date AND f.day < (%(until)s AT TIME ZONE 'UTC')::date
+  AND (%(invoice)s::text IS NULL OR f.invoice_id = %(invoice)s)
+ORDER BY u.email, u.id, f.invoice_id NULLS FIRST, f.day;
+
+-- name: days_wait
+-- Whether days of an account, but one, wait for a person to settle them.
+SELECT EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s)
+               WHERE account_no = %(account_no)s AND reason NOT IN ('to report', 'to move')
+                 AND day IS DISTINCT FROM %(but)s)
+    OR EXISTS (SELECT FROM hopsmeter.stripe_reports WHERE account_no = %(account_no)s AND state = 'refused');
+
+-- name: under_way
+-- Reports of these days of an account whose outcome is to come.
+SELECT id FROM hopsmeter.stripe_reports
+WHERE account_no = %(account_no)s AND day = ANY (%(days)s)
+  AND state IN ('due', 'in flight', 'unknown', 'refused');
+
+-- name: begun_within
+-- Accounts whose own subscription lives, and has cycles that begin within a day of UTC, as last fetched. Its first
+-- cycle may begin at any time, and one that is to end early ends at any.
+SELECT u.id AS account_id, u.email, u.currency, u.stripe_subscription_id AS subscription_id, w.at,
+       w.at::date AS day
+FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN a.period_start <> a.billed_from AND (a.period_start AT TIME ZONE 'UTC')::time <> '00:00'
+                    THEN a.period_start AT TIME ZONE 'UTC'
+                WHEN a.period_end >= a.period_start + interval '28 days'
+                    AND (a.period_end AT TIME ZONE 'UTC')::time <> '00:00'
+                    THEN a.period_end AT TIME ZONE 'UTC' END AS at) w
+WHERE a.ended_since IS NULL AND NOT a.customer_deleted AND w.at IS NOT NULL
+  AND u.stripe_subscription_id IS NOT NULL
+  AND a.period_start < %(until)s AND a.period_end >= %(since)s
+  AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s) AND %(invoice)s::text IS NULL
+ORDER BY u.email, u.id;

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 from core.audit.trail import record
 from core.billing.stripe.bills.astray import Bill, bills_astray
 from core.billing.stripe.bills.span import Asked
+from core.billing.stripe.bills.unbilled import unbilled
 from core.billing.stripe.bills.void import void_invoices
 from core.billing.stripe.reporting.compare import count_beside
 from core.billing.stripe.reporting.settle import Amount, How, settle_amount
@@ -115,12 +116,13 @@ def settle_bill(
 
 def _require_ripe(held: _Held, found: Sequence[Bill], label: str) -> None:
     """Refuse what nobody can decide yet, or needs to."""
-    if not held.is_final:
+    is_left = any(each.what == "draft" for each in found)
+    if not held.is_final and not is_left:
         raise Conflict(
             f"Invoice {held.id} is a draft, and what it bills may change: void it as soon as it is"
             " final, or settle it then. Nothing was changed."
         )
-    if held.is_pending or held.under_way:
+    if held.under_way or (held.is_pending and not is_left):
         raise Conflict(
             f"What invoice {held.id} did not hear of is not known yet: `hopsmeter stripe report`"
             " compares it with its days, once the outcome of each report is known. Nothing was"
@@ -135,7 +137,13 @@ def _require_ripe(held: _Held, found: Sequence[Bill], label: str) -> None:
 
 def _put_right(connection: Connection, act: _Act, found: Sequence[Bill]) -> None:
     """Keep that a person gave back in Stripe what was billed too much, as the invoice is now."""
-    whats = {each.what for each in found} - {"void"}
+    whats = {each.what for each in found} - {"void", "draft"}
+    if not whats and any(each.what == "draft" for each in found):
+        raise Conflict(
+            f"Invoice {act.invoice_id} is a draft: it bills nobody, and nothing of it can be put"
+            " right. Make it final in Stripe, or say --outside if it is billed otherwise or given"
+            " up, else --on-open-day. Nothing was changed."
+        )
     if not whats:
         raise Conflict(
             f"Invoice {act.invoice_id} is void, and nothing of it can be put right in Stripe: say"
@@ -154,6 +162,8 @@ def _take_up(
     whats = {each.what for each in found}
     if "void" in whats:
         units, beside = _of_void(connection, act)
+    elif "draft" in whats and "twice" not in whats:
+        units, beside = _of_draft(connection, act), set()
     elif "differs" in whats and "twice" not in whats:
         units = _of_difference(held, found)
         beside = {day for day in units if day < held.first}
@@ -181,6 +191,16 @@ def _of_void(connection: Connection, act: _Act) -> tuple[dict[date, int], set[da
     (void,) = void_invoices(connection, asked)
     units = {each.day: each.units for each in void.days}
     return units, {each.day for each in void.days if each.is_beside}
+
+
+def _of_draft(connection: Connection, act: _Act) -> dict[date, int]:
+    """Return by day the units on a draft that Stripe does not make final.
+
+    One that is made final after all is compared as any other: what it bills is taken off the open day.
+    """
+    asked = Asked(account_no=act.account_no, invoice=act.invoice_id)
+    (left,) = unbilled(connection, asked)
+    return dict(left.days)
 
 
 def _of_difference(held: _Held, found: Sequence[Bill]) -> dict[date, int]:

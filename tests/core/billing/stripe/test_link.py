@@ -186,3 +186,29 @@ def test_a_subscription_that_ended_is_followed_by_another_one(till: Till, anna: 
     assert again.subscription.is_live
     assert till.count("subscription") == 2
     assert till.link(anna).made == {}
+
+
+def test_a_subscription_whose_cycles_begin_within_a_day_is_not_taken_over(
+    till: Till, anna: User
+) -> None:
+    """The day between two of its invoices would be on both."""
+    till.pass_time(timedelta(hours=12, minutes=7))
+    made = till.run(
+        lambda it: it.ask(lambda client: client.v1.customers.create_async({"name": "anew"}))
+    )
+    price = till.site.value("SELECT price_id FROM stripe_prices WHERE kind = 'daily'")
+    subscription = till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.subscriptions.create_async(
+                {"customer": made.id, "items": [{"price": str(price)}]}
+            )
+        )
+    )
+    begins = datetime.fromtimestamp(subscription.billing_cycle_anchor, UTC)
+    for named in (subscription.id, None):
+        with pytest.raises(Conflict, match=f"cycles of {subscription.id} begin at {begins:%H:%M}"):
+            till.link(anna, customer=made.id, subscription=named)
+    till.world.people.cancel_subscription(subscription.id, invoice_now=True)
+    done = till.link(anna, customer=made.id)
+    assert done.subscription is not None
+    assert done.subscription.id != subscription.id
