@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from core.audit.trail import record
-from core.billing.stripe.reporting.decide import arrived, lost
+from core.billing.stripe.reporting.decide import COUNTED_AFTER, arrived, lost
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.reporting.taking_back import take_back
 from core.billing.stripe.summaries import LAG
@@ -103,19 +103,19 @@ def decide(
     """Say of a report whose outcome nobody knows whether it arrived; return the account's id.
 
     One that did not is told anew, or where Stripe refuses it, or takes nothing of its day any more,
-    given up: its day is due again.
+    given up: its day is due again. That it did not nobody can see before Stripe's sums have its last try.
     """
     principal.require_admin("say what became of a report")
     payer = find_account(connection, account)
     take(connection, Lock.REPORTING)
-    values = {"account_no": payer.no, "day": day, "oldest": day_of(now) - REPORTABLE}
+    values = {
+        "account_no": payer.no,
+        "day": day,
+        "oldest": day_of(now) - REPORTABLE,
+        "counted_after": COUNTED_AFTER,
+    }
     row = connection.execute(_SQL["undecided_report"], values).fetchone()
-    done = row is not None and (
-        arrived(connection, row[0], now)
-        if has_arrived
-        else lost(connection, row[0], now, is_over=row[1])
-    )
-    if not done:
+    if row is None or not _is_decided(connection, row, has_arrived, now):
         raise Conflict(
             f"No report of {payer.label} for {day} waits for a word, or it is being sent right now:"
             " see `hopsmeter stripe due --all`. Nothing was changed."
@@ -129,3 +129,17 @@ def decide(
         why=why,
     )
     return payer.id
+
+
+def _is_decided(
+    connection: Connection, found: tuple[Any, ...], has_arrived: bool, now: datetime
+) -> bool:
+    report_id, tries, is_over, counted_at = found
+    if has_arrived:
+        return arrived(connection, report_id, tries, now)
+    if counted_at is not None and now < counted_at:
+        raise Conflict(
+            "What Stripe shows of this day may not show the last try of its report yet: look again,"
+            f" and say it, from {counted_at.astimezone(UTC):%Y-%m-%d %H:%MZ} on. Nothing was changed."
+        )
+    return lost(connection, report_id, tries, now, is_over=is_over)

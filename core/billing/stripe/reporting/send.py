@@ -55,6 +55,12 @@ class Claimed:
     value: int
     tries: int
     meter: str
+    token: UUID
+    """Of this claim."""
+
+
+class _RefusedLater(StripeRefused):
+    """Stripe refuses an event after a try of the same run that was not heard of, and may have arrived."""
 
 
 @dataclass
@@ -172,7 +178,7 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
     """Send one event until it is known to have arrived.
 
     Each try has a key of its own: under one key Stripe would repeat a failure for a day. The
-    identifier is what makes it the same event.
+    identifier is what makes it the same event. A refusal says nothing of a try before it.
     """
     number = 0
 
@@ -186,7 +192,7 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
                 "timestamp": int(report.event_at.timestamp()),
                 "payload": {"stripe_customer_id": report.customer, "value": str(report.value)},
             },
-            {"idempotency_key": f"{report.identifier}:{report.tries}:{number}"},
+            {"idempotency_key": f"{report.identifier}:{report.token}:{number}"},
         )
 
     try:
@@ -198,9 +204,11 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
                 " machine right.",
                 maybe_done=False,
             ) from None
-        if not is_there(fault):
-            raise
-        return
+        if is_there(fault):
+            return
+        if number > 1:
+            raise _RefusedLater(fault.message, code=fault.code, request=fault.request) from None
+        raise
     if event.to_dict().get("identifier") != report.identifier:
         raise StripeAway("What answered is not Stripe: it names another event than the one sent.")
 
@@ -224,7 +232,13 @@ def keep(connection: Connection, token: UUID, ends: _Ends, now: datetime) -> Non
         if ends.again:
             _keep_again(connection, token, ends.again, now)
         for report, fault in ends.refused:
-            values = {"id": report.id, "token": token, "error": fault.message, "now": now}
+            values = {
+                "id": report.id,
+                "token": token,
+                "error": fault.message,
+                "unheard": isinstance(fault, _RefusedLater),
+                "now": now,
+            }
             connection.execute(_SQL["refuse_report"], values)
 
 
