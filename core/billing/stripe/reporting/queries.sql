@@ -260,9 +260,9 @@ ORDER BY i.account_no, i.usage_start LIMIT %(limit)s;
 
 -- name: told_of_days
 -- What Stripe has of an invoice's days, the oldest report first: of one account they went one after the other.
--- `within`: for an instant that the invoice bills.
+-- `within`: for an instant that the invoice bills. What a person saw was once written down for when he saw it.
 SELECT day, meter, value,
-       CASE WHEN is_again THEN day >= %(first)s
+       CASE WHEN is_again AND event_at >= (day + 1)::timestamp AT TIME ZONE 'UTC' THEN day >= %(first)s
             ELSE event_at >= %(usage_start)s AND event_at < %(usage_end)s END AS within
 FROM hopsmeter.stripe_counted
 WHERE account_no = %(account_no)s AND day >= %(since)s AND day < %(after)s
@@ -287,12 +287,13 @@ WHERE r.account_no = %(account_no)s AND r.day = ANY (%(days)s) ORDER BY r.day, r
 
 -- name: take_back
 -- Units of a day that came too late for its invoice count as unreported again: a report that is not sent says
--- so, and the entry of their acceptance is taken back.
+-- so, and the entry of their acceptance is taken back. `value`: what is written down as what Stripe has for it.
 WITH entered AS (
     INSERT INTO hopsmeter.ledger_entries
         (account_no, book, contra, amount_nano, posted_on, ref, memo, reverses)
-    VALUES (%(account_no)s, 2, 16, -(%(late)s::bigint * %(unit)s), %(posted_on)s, %(ref)s,
-            %(memo)s, %(reverses)s)
+    SELECT %(account_no)s, 2, 16, -(%(late)s::bigint * %(unit)s), %(posted_on)s, %(ref)s,
+           %(memo)s, %(reverses)s
+    WHERE %(late)s::bigint <> 0
     RETURNING id),
 booked AS (
     UPDATE hopsmeter.ledger_balances
@@ -301,10 +302,10 @@ booked AS (
 made AS (
     INSERT INTO hopsmeter.stripe_reports
         (account_no, day, seq, meter, snapshot_nano, units, units_before, remainder_nano, unit_nano,
-         identifier, event_at, state, made_at, ended_at, entry_id)
+         identifier, event_at, state, made_at, ended_at, value, entry_id)
     SELECT account_no, day, seq + 1, %(meter)s, snapshot_nano - %(late)s::bigint * %(unit)s,
-           units - %(late)s, units, %(remainder)s, %(unit)s, %(ref)s, %(now)s, 'settled', %(now)s, %(now)s,
-           (SELECT id FROM entered)
+           units - %(late)s, units, %(remainder)s, %(unit)s, %(ref)s, %(event_at)s, 'settled', %(now)s, %(now)s,
+           %(value)s, (SELECT id FROM entered)
     FROM hopsmeter.stripe_days WHERE account_no = %(account_no)s AND day = %(day)s
     RETURNING account_no, day, seq, snapshot_nano, units)
 UPDATE hopsmeter.stripe_days d SET snapshot_nano = m.snapshot_nano, units = m.units, seq = m.seq
@@ -455,20 +456,41 @@ WHERE id = %(id)s AND state = 'refused' AND tries = %(tries)s;
 UPDATE hopsmeter.stripe_reports SET error = %(error)s WHERE id = %(id)s;
 
 -- name: said_of_day
--- What Stripe says it has of an account's day, what it accepted, and the day's newest report.
-SELECT s.units AS said, s.fetched_at,
+-- What Stripe says it has of an account's day, what it accepted and counts as told, and what forbids to tell it again.
+-- `is_past`: no subscription of now bills it. `elsewhere`: what of it counts was told to a customer before.
+SELECT s.units AS said, s.fetched_at, d.units AS counted, a.meter, a.billed_from,
+       a.ended_since IS NOT NULL OR a.customer_deleted OR a.billed_from IS NULL
+           OR d.day < (a.billed_from AT TIME ZONE 'UTC')::date AS is_past,
+       EXISTS (SELECT FROM hopsmeter.stripe_reports r
+               WHERE r.account_no = d.account_no AND r.day = d.day AND r.sent_at IS NOT NULL
+                 AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+                 AND (r.meter = 'sum'
+                      OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
+                                  WHERE n.account_no = r.account_no AND n.day = r.day
+                                    AND n.sent_at IS NOT NULL))) AS elsewhere,
+       (SELECT i.id FROM hopsmeter.stripe_invoice_days i
+        WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
+          AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date AND d.day >= i.first AND d.day < i.after
+        ORDER BY i.usage_start LIMIT 1) AS shared_id,
        coalesce((SELECT a.units FROM hopsmeter.stripe_accepted a
                  WHERE a.account_no = d.account_no AND a.day = d.day), 0) AS accepted,
        EXISTS (SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = d.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
            AS under_way,
-       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id,
+       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS final_id,
        (SELECT max(r.ended_at) FROM hopsmeter.stripe_reports r
         WHERE r.account_no = d.account_no AND r.day = d.day
           AND r.state IN ('accepted', 'superseded')) AS accepted_at
 FROM hopsmeter.stripe_days d
+JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
+JOIN hopsmeter.users u ON u.no = d.account_no
 LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day = d.day
 WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE OF d;
+
+-- name: heard_of_day
+-- What Stripe has of an account's day by each report, the oldest first, and whether for an instant from `since` on.
+SELECT value, event_at >= %(since)s IS TRUE AS own, event_at FROM hopsmeter.stripe_counted
+WHERE account_no = %(account_no)s AND day = %(day)s ORDER BY seq;
 
 -- name: undecided_report
 -- The report of an account's day whose outcome is unknown, whether it can be told again, and by when Stripe's sums
