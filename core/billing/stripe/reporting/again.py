@@ -112,9 +112,7 @@ def _refusal(found: _Day, day: date, label: str) -> str:
             " on, have it fetched by `hopsmeter stripe reconcile --fetch`, then say it again."
         )
     if found.under_way:
-        return (
-            f"A report of {label} is under way or refused; wait for its outcome, or unpark the account."
-        )
+        return f"A report of {label} is under way or refused; wait for its outcome, or unpark the account."
     if found.final_id:
         return (
             f"{day} is on invoice {found.final_id}, which is final: what is told of it now bills nobody."

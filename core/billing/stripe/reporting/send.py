@@ -59,10 +59,6 @@ class Claimed:
     """Of this claim."""
 
 
-class _RefusedLater(StripeRefused):
-    """Stripe refuses an event after a try of the same run that was not heard of, and may have arrived."""
-
-
 @dataclass
 class Sent:
     """What a run did: reports accepted, to be tried again, refused; `stopped` says why it ended."""
@@ -81,6 +77,8 @@ class _Ends:
     accepted: list[int] = field(default_factory=list)
     again: list[tuple[Claimed, StripeFault]] = field(default_factory=list)
     refused: list[tuple[Claimed, StripeRefused]] = field(default_factory=list)
+    unheard: set[int] = field(default_factory=set)
+    """Reports of which more than one try went out: what came of one says nothing of those before it."""
     stopped: StripeStopped | None = None
     away_in_a_row: int = 0
 
@@ -156,7 +154,7 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
             ends.again.append((report, StripeAway("Not sent.", maybe_done=False)))
             return
         try:
-            await _tell(gateway, report)
+            await _tell(gateway, report, ends.unheard)
         except StripeStopped as fault:
             ends.stopped = fault
             ends.again.append((report, fault))
@@ -174,17 +172,19 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
     return ends
 
 
-async def _tell(gateway: Gateway, report: Claimed) -> None:
+async def _tell(gateway: Gateway, report: Claimed, unheard: set[int]) -> None:
     """Send one event until it is known to have arrived.
 
     Each try has a key of its own: under one key Stripe would repeat a failure for a day. The
-    identifier is what makes it the same event. A refusal says nothing of a try before it.
+    identifier is what makes it the same event.
     """
     number = 0
 
     def create(client: StripeClient) -> Any:
         nonlocal number
         number += 1
+        if number > 1:
+            unheard.add(report.id)
         return client.v1.billing.meter_events.create_async(
             {
                 "event_name": report.event_name,
@@ -204,11 +204,9 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
                 " machine right.",
                 maybe_done=False,
             ) from None
-        if is_there(fault):
-            return
-        if number > 1:
-            raise _RefusedLater(fault.message, code=fault.code, request=fault.request) from None
-        raise
+        if not is_there(fault):
+            raise
+        return
     if event.to_dict().get("identifier") != report.identifier:
         raise StripeAway("What answered is not Stripe: it names another event than the one sent.")
 
@@ -236,7 +234,7 @@ def keep(connection: Connection, token: UUID, ends: _Ends, now: datetime) -> Non
                 "id": report.id,
                 "token": token,
                 "error": fault.message,
-                "unheard": isinstance(fault, _RefusedLater),
+                "unheard": report.id in ends.unheard,
                 "now": now,
             }
             connection.execute(_SQL["refuse_report"], values)

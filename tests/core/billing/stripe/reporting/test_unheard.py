@@ -130,10 +130,12 @@ def test_a_report_too_old_to_be_sent_is_decided_by_a_sum_that_can_have_it(
     till.later(minutes=15)
     till.tell()
     assert till.told(anna, 0) == 0, "its sum has it later"
-    assert [state for *_, state in till.states(anna)][0] == "unknown"
+    assert till.states(anna)[0] == (0, 5, "unknown")
     hourly(till, 3)
     assert till.states(anna)[0] == (0, 5, "accepted")
-    hourly(till, 24)  # too late for its invoice, so a sum's units are told with the open day once it is over
+    hourly(
+        till, 24
+    )  # too late for its invoice, so a sum's units are told with the open day once it is over
     must_be_told_once(till, anna)
 
 
