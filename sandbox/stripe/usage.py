@@ -52,6 +52,10 @@ class Usage:
             if meter == meter_id:
                 readings[:] = [each for each in readings if each.identifier != identifier]
 
+    def recall(self, meter_id: str, customer_id: str, readings: list[Reading]) -> None:
+        """Have accepted these for a customer and nothing else: what was dropped turns up again."""
+        self._readings[meter_id, customer_id] = list(readings)
+
     def seen(self, meter_id: str, customer_id: str) -> list[Reading]:
         """Return what is aggregated by now, as summaries show it."""
         shown_until = self._account.at - self._account.settings.aggregation_lag

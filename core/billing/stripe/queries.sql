@@ -83,7 +83,7 @@ freed AS (
     UPDATE hopsmeter.stripe_accounts s SET parked_at = NULL, parked_why = NULL
     FROM parked p WHERE s.account_no = p.account_no),
 again AS (
-    UPDATE hopsmeter.stripe_reports r SET state = 'due', error = NULL, next_try_at = made_at
+    UPDATE hopsmeter.stripe_reports r SET state = 'due', error = NULL
     FROM parked p WHERE r.account_no = p.account_no AND r.state = 'refused')
 SELECT parked_why FROM parked;
 

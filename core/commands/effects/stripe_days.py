@@ -176,9 +176,10 @@ def again(task: Task[StripeAgain]) -> Result:
         why=task.why,
         now=task.now,
     )
-    said = (
-        f"Of {done.day} Stripe has {done.said} of {done.accepted} units of {done.account}; the next"
-        " run tells it again."
+    said = f"Of {done.day} Stripe has {done.said} of {done.accepted} units of {done.account}; " + (
+        "the next run tells it again."
+        if done.due
+        else "that is written down, and what it lacks was due already: nothing more is."
     )
     return Result(said, {"units": [done.accepted, done.said]}, {"account": done.account})
 

@@ -1,7 +1,8 @@
 """Reports whose outcome is unknown for too long: decided by what Stripe says it has.
 
 Of a sum meter, once Stripe may have forgotten the identifier; of either, once it takes no event of the
-day any more, and a refusal would not say whether it had it.
+day any more, and a refusal would not say whether it had it; and what was refused after a try that may
+have arrived. Never by a sum that may lack what the last try brought.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.lag import LAG
 from core.billing.stripe.reporting.given_up import give_up
 from core.billing.stripe.reporting.limits import FORGOTTEN, REPORTABLE
 from core.billing.stripe.reporting.send import LEASE_S
@@ -26,6 +28,8 @@ from core.errors import StripeFault
 _SQL = queries_beside(__file__)
 DECIDED_MAX = 500
 """In one run; each asks Stripe once."""
+COUNTED_AFTER = LAG + timedelta(seconds=LEASE_S)
+"""From the beginning of a try until Stripe's sums have what arrived of it: a batch lasts as long as its lease."""
 DAY = timedelta(days=1)
 
 Connection = psycopg.Connection[Any]
@@ -45,7 +49,9 @@ class Forgotten:
     units_before: int
     customer: str
     meter_id: str
+    tries: int
     is_old: bool
+    is_refused: bool
 
 
 async def decide_forgotten(connection: Connection, gateway: Gateway, now: datetime) -> int:
@@ -55,6 +61,7 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
     """
     values = {
         "forgotten": now - FORGOTTEN,
+        "counted": now - COUNTED_AFTER,
         "oldest": day_of(now) - REPORTABLE,
         "limit": DECIDED_MAX,
     }
@@ -73,10 +80,10 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
         except StripeFault:
             continue
         units = said.get(each.day, 0)
-        if units == each.units:
-            arrived(connection, each.id, now)
-        elif units == each.units_before:
-            lost(connection, each.id, now, is_over=each.is_old)
+        if units == each.units != each.units_before:
+            arrived(connection, each.id, each.tries, now)
+        elif units == each.units_before != each.units:
+            _is_lost(connection, each, now)
         else:
             undecided += 1
             error = (
@@ -87,11 +94,19 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
     return undecided
 
 
-def arrived(connection: Connection, report_id: int, now: datetime) -> bool:
-    """Take a report as accepted; False where another has it in hand."""
+def _is_lost(connection: Connection, report: Forgotten, now: datetime) -> None:
+    """What was refused stays so, as its account stays parked: a person says what is done with it."""
+    if report.is_refused and not report.is_old:
+        connection.execute(_SQL["plainly_refused"], {"id": report.id, "tries": report.tries})
+    else:
+        lost(connection, report.id, report.tries, now, is_over=report.is_old)
+
+
+def arrived(connection: Connection, report_id: int, tries: int, now: datetime) -> bool:
+    """Take a report as accepted; False where another has it in hand, or tried it again since."""
     token = uuid4()
     with connection.transaction():
-        values = {"id": report_id, "token": token, "lease_s": LEASE_S}
+        values = {"id": report_id, "tries": tries, "token": token, "lease_s": LEASE_S}
         if not connection.execute(_SQL["decide_arrived"], values).rowcount:
             return False
         accepted = {
@@ -104,10 +119,13 @@ def arrived(connection: Connection, report_id: int, now: datetime) -> bool:
     return True
 
 
-def lost(connection: Connection, report_id: int, now: datetime, *, is_over: bool = False) -> bool:
+def lost(
+    connection: Connection, report_id: int, tries: int, now: datetime, *, is_over: bool
+) -> bool:
     """Let a report be sent anew, or give it up where `is_over`; False where another has it in hand."""
     if is_over:
         with connection.transaction():
             take(connection, Lock.REPORTING)
             return bool(give_up(connection, [report_id], now))
-    return bool(connection.execute(_SQL["decide_lost"], {"id": report_id, "now": now}).rowcount)
+    values = {"id": report_id, "tries": tries, "now": now}
+    return bool(connection.execute(_SQL["decide_lost"], values).rowcount)

@@ -44,7 +44,8 @@ def give_up_refused(
     for _, of_day, was_tried in found:
         if was_tried:
             raise Conflict(
-                f"Stripe refused a report of {of_day} that was tried before: look at the customer's"
+                f"Stripe refused a report of {of_day} after a try that may have arrived. The hourly run"
+                " finds out by Stripe's sums within three hours; where it cannot, look at the customer's"
                 " events in Stripe, and say with `hopsmeter stripe decide` whether it arrived."
                 " Nothing was changed."
             )

@@ -104,7 +104,8 @@ SELECT count(*) FROM made;
 -- name: claim_reports
 -- Takes reports to be sent: those that are due, and those whose sender was lost, whose outcome nobody knows.
 -- Of the sum meter one that is unknown for too long is left: Stripe may have forgotten that it had it. And of
--- either one that is older than what Stripe takes: the refusal would not say whether it had it.
+-- either one that is older than what Stripe takes: the refusal would not say whether it had it. No request is
+-- later than `next_try_at` and a lease: from a try on that is when it began, after one what its pause ends with.
 WITH found AS (
     SELECT r.id FROM hopsmeter.stripe_reports r
     JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no AND a.parked_at IS NULL
@@ -114,14 +115,14 @@ WITH found AS (
       AND r.day >= %(oldest)s
     ORDER BY r.next_try_at, r.id LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED)
 UPDATE hopsmeter.stripe_reports r
-SET state = 'in flight', sent_at = coalesce(r.sent_at, %(now)s), tries = r.tries + 1,
+SET state = 'in flight', sent_at = coalesce(r.sent_at, %(now)s), tries = r.tries + 1, next_try_at = %(now)s,
     lease_token = %(token)s, lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
 FROM found, hopsmeter.users u, hopsmeter.stripe_meters m
 WHERE r.id = found.id AND u.no = r.account_no AND m.kind = r.meter
 RETURNING r.id, r.account_no, u.stripe_customer_id AS customer, m.event_name, r.identifier, r.event_at,
           coalesce(r.value, CASE r.meter WHEN 'daily' THEN r.units ELSE r.units - r.units_before END)
               AS value,
-          r.tries, r.meter;
+          r.tries, r.meter, r.lease_token AS token;
 
 -- name: never_sent
 -- Reports that nobody ever began to send, of days of which Stripe takes nothing any more.
@@ -129,7 +130,7 @@ SELECT id FROM hopsmeter.stripe_reports
 WHERE state = 'due' AND sent_at IS NULL AND day < %(oldest)s ORDER BY id LIMIT %(limit)s;
 
 -- name: refused_reports
--- What Stripe refused of an account, or of one of its days, and whether it was tried before it was refused.
+-- What Stripe refused of an account, or of one of its days, and whether a try before that may have arrived.
 SELECT id, day, tries > 1 AS was_tried FROM hopsmeter.stripe_reports
 WHERE state = 'refused' AND account_no = %(account_no)s AND day = coalesce(%(day)s::date, day);
 
@@ -201,10 +202,12 @@ FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(errors)s::text[], %(pauses)
 WHERE r.id = k.id AND r.lease_token = %(token)s AND r.state = 'in flight';
 
 -- name: refuse_report
--- Stripe will not have it: the account is parked until somebody has looked.
+-- Stripe will not have it: the account is parked until somebody has looked. Tries of one run count as one, but
+-- where one before the refusal was not heard of, and may have arrived.
 WITH refused AS (
     UPDATE hopsmeter.stripe_reports
-    SET state = 'refused', error = %(error)s, lease_token = NULL, lease_until = NULL
+    SET state = 'refused', error = %(error)s, next_try_at = %(now)s, lease_token = NULL, lease_until = NULL,
+        tries = tries + CASE WHEN %(unheard)s THEN 1 ELSE 0 END
     WHERE id = %(id)s AND lease_token = %(token)s AND state = 'in flight'
     RETURNING account_no)
 UPDATE hopsmeter.stripe_accounts a SET parked_at = %(now)s, parked_why = %(error)s
@@ -257,9 +260,9 @@ ORDER BY i.account_no, i.usage_start LIMIT %(limit)s;
 
 -- name: told_of_days
 -- What Stripe has of an invoice's days, the oldest report first: of one account they went one after the other.
--- `within`: for an instant that the invoice bills.
+-- `within`: for an instant that the invoice bills. What a person saw was once written down for when he saw it.
 SELECT day, meter, value,
-       CASE WHEN is_again THEN day >= %(first)s
+       CASE WHEN is_again AND event_at >= (day + 1)::timestamp AT TIME ZONE 'UTC' THEN day >= %(first)s
             ELSE event_at >= %(usage_start)s AND event_at < %(usage_end)s END AS within
 FROM hopsmeter.stripe_counted
 WHERE account_no = %(account_no)s AND day >= %(since)s AND day < %(after)s
@@ -284,12 +287,13 @@ WHERE r.account_no = %(account_no)s AND r.day = ANY (%(days)s) ORDER BY r.day, r
 
 -- name: take_back
 -- Units of a day that came too late for its invoice count as unreported again: a report that is not sent says
--- so, and the entry of their acceptance is taken back.
+-- so, and the entry of their acceptance is taken back. `value`: what is written down as what Stripe has for it.
 WITH entered AS (
     INSERT INTO hopsmeter.ledger_entries
         (account_no, book, contra, amount_nano, posted_on, ref, memo, reverses)
-    VALUES (%(account_no)s, 2, 16, -(%(late)s::bigint * %(unit)s), %(posted_on)s, %(ref)s,
-            %(memo)s, %(reverses)s)
+    SELECT %(account_no)s, 2, 16, -(%(late)s::bigint * %(unit)s), %(posted_on)s, %(ref)s,
+           %(memo)s, %(reverses)s
+    WHERE %(late)s::bigint <> 0
     RETURNING id),
 booked AS (
     UPDATE hopsmeter.ledger_balances
@@ -298,10 +302,10 @@ booked AS (
 made AS (
     INSERT INTO hopsmeter.stripe_reports
         (account_no, day, seq, meter, snapshot_nano, units, units_before, remainder_nano, unit_nano,
-         identifier, event_at, state, made_at, ended_at, entry_id)
+         identifier, event_at, state, made_at, ended_at, value, entry_id)
     SELECT account_no, day, seq + 1, %(meter)s, snapshot_nano - %(late)s::bigint * %(unit)s,
-           units - %(late)s, units, %(remainder)s, %(unit)s, %(ref)s, %(now)s, 'settled', %(now)s, %(now)s,
-           (SELECT id FROM entered)
+           units - %(late)s, units, %(remainder)s, %(unit)s, %(ref)s, %(event_at)s, 'settled', %(now)s, %(now)s,
+           %(value)s, (SELECT id FROM entered)
     FROM hopsmeter.stripe_days WHERE account_no = %(account_no)s AND day = %(day)s
     RETURNING account_no, day, seq, snapshot_nano, units)
 UPDATE hopsmeter.stripe_days d SET snapshot_nano = m.snapshot_nano, units = m.units, seq = m.seq
@@ -406,61 +410,93 @@ ORDER BY day LIMIT %(limit)s;
 
 -- name: forgotten
 -- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum
--- meters), or takes no event of their day; with what was counted of the day without them, and would be with them.
+-- meters), or takes no event of their day, and such as it refused after a try that may have arrived; with what was
+-- counted of the day without them, and would be with them. None before its sums have what the last try brought.
 SELECT r.id, r.account_no, r.day,
        CASE r.meter WHEN 'daily' THEN coalesce(r.value, r.units)
                     ELSE s.units_before + coalesce(r.value, r.units - r.units_before) END AS units,
-       s.units_before, u.stripe_customer_id AS customer, m.meter_id, r.day < %(oldest)s AS is_old
+       s.units_before, split_part(r.identifier, ':', 1) AS customer, m.meter_id, r.tries,
+       r.day < %(oldest)s AS is_old, r.state = 'refused' AS is_refused
 FROM hopsmeter.stripe_reports r
 CROSS JOIN LATERAL (
     SELECT coalesce(CASE r.meter WHEN 'daily' THEN (array_agg(c.value ORDER BY c.seq DESC))[1]
                                  ELSE sum(c.value) END, 0)::bigint AS units_before
     FROM hopsmeter.stripe_counted c WHERE c.account_no = r.account_no AND c.day = r.day) s
-JOIN hopsmeter.users u ON u.no = r.account_no
 JOIN hopsmeter.stripe_meters m ON m.kind = r.meter
 WHERE r.state IN ('due', 'in flight', 'unknown', 'refused') AND r.sent_at IS NOT NULL
-  AND (r.meter = 'sum' AND r.sent_at <= %(forgotten)s AND r.state <> 'refused' OR r.day < %(oldest)s)
+  AND r.next_try_at <= %(counted)s
+  AND (r.meter = 'sum' AND r.sent_at <= %(forgotten)s AND r.state <> 'refused'
+       OR r.state = 'refused' AND r.tries > 1 OR r.day < %(oldest)s)
   AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
 ORDER BY r.id LIMIT %(limit)s;
 
 -- name: decide_arrived
--- Stripe has it: its acceptance is written by the same statement as any other.
+-- Stripe has it: its acceptance is written by the same statement as any other. `tries`: as it was asked about.
 UPDATE hopsmeter.stripe_reports
 SET state = 'in flight', lease_token = %(token)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown', 'refused')
+WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown', 'refused') AND tries = %(tries)s
   AND (lease_until IS NULL OR lease_until < clock_timestamp());
 
 -- name: decide_lost
--- Stripe never had it: it is sent as if for the first time, under an identifier that was never used.
+-- Stripe never had it: it is sent as if for the first time. Under its own identifier all the same: should a try
+-- have arrived later than any sum showed, Stripe says that there is one, as long as it knows it.
 UPDATE hopsmeter.stripe_reports
-SET state = 'due', sent_at = NULL, next_try_at = %(now)s, identifier = identifier || ':again' || tries,
-    lease_token = NULL, lease_until = NULL
-WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown')
+SET state = 'due', sent_at = NULL, tries = 0, next_try_at = %(now)s, lease_token = NULL, lease_until = NULL
+WHERE id = %(id)s AND state IN ('due', 'in flight', 'unknown') AND tries = %(tries)s
   AND (lease_until IS NULL OR lease_until < clock_timestamp());
+
+-- name: plainly_refused
+-- What was refused never arrived, nor did a try before that: as if it had been refused at the first.
+UPDATE hopsmeter.stripe_reports SET tries = 1
+WHERE id = %(id)s AND state = 'refused' AND tries = %(tries)s;
 
 -- name: undecided
 -- What Stripe says fits neither: a person says what became of it.
 UPDATE hopsmeter.stripe_reports SET error = %(error)s WHERE id = %(id)s;
 
 -- name: said_of_day
--- What Stripe says it has of an account's day, what it accepted, and the day's newest report.
-SELECT s.units AS said, s.fetched_at,
+-- What Stripe says it has of an account's day, what it accepted and counts as told, and what forbids to tell it again.
+-- `is_past`: no subscription of now bills it. `elsewhere`: what of it counts was told to a customer before.
+SELECT s.units AS said, s.fetched_at, d.units AS counted, a.meter, a.billed_from,
+       a.ended_since IS NOT NULL OR a.customer_deleted OR a.billed_from IS NULL
+           OR d.day < (a.billed_from AT TIME ZONE 'UTC')::date AS is_past,
+       EXISTS (SELECT FROM hopsmeter.stripe_reports r
+               WHERE r.account_no = d.account_no AND r.day = d.day AND r.sent_at IS NOT NULL
+                 AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+                 AND (r.meter = 'sum'
+                      OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
+                                  WHERE n.account_no = r.account_no AND n.day = r.day
+                                    AND n.sent_at IS NOT NULL))) AS elsewhere,
+       (SELECT i.id FROM hopsmeter.stripe_invoice_days i
+        WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
+          AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date AND d.day >= i.first AND d.day < i.after
+        ORDER BY i.usage_start LIMIT 1) AS shared_id,
        coalesce((SELECT a.units FROM hopsmeter.stripe_accepted a
                  WHERE a.account_no = d.account_no AND a.day = d.day), 0) AS accepted,
        EXISTS (SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = d.account_no AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
            AS under_way,
-       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS invoice_id,
+       hopsmeter.stripe_final_invoice(d.account_no, d.day) AS final_id,
        (SELECT max(r.ended_at) FROM hopsmeter.stripe_reports r
         WHERE r.account_no = d.account_no AND r.day = d.day
           AND r.state IN ('accepted', 'superseded')) AS accepted_at
 FROM hopsmeter.stripe_days d
+JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
+JOIN hopsmeter.users u ON u.no = d.account_no
 LEFT JOIN hopsmeter.stripe_summaries s ON s.account_no = d.account_no AND s.day = d.day
 WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE OF d;
 
+-- name: heard_of_day
+-- What Stripe has of an account's day by each report, the oldest first, and whether for an instant from `since` on.
+SELECT value, event_at >= %(since)s IS TRUE AS own, event_at FROM hopsmeter.stripe_counted
+WHERE account_no = %(account_no)s AND day = %(day)s ORDER BY seq;
+
 -- name: undecided_report
--- The report of an account's day whose outcome is unknown, and whether it can be told again.
-SELECT id, state = 'refused' OR day < %(oldest)s AS is_over FROM hopsmeter.stripe_reports
+-- The report of an account's day whose outcome is unknown, whether it can be told again, and by when Stripe's sums
+-- have what its last try brought; a refusal at the first leaves nothing open.
+SELECT id, tries, state = 'refused' OR day < %(oldest)s AS is_over,
+       CASE WHEN state <> 'refused' OR tries > 1 THEN next_try_at + %(counted_after)s END AS counted_at
+FROM hopsmeter.stripe_reports
 WHERE account_no = %(account_no)s AND day = %(day)s AND sent_at IS NOT NULL
   AND (state IN ('in flight', 'unknown', 'refused') OR state = 'due' AND day < %(oldest)s);

@@ -55,6 +55,8 @@ class Claimed:
     value: int
     tries: int
     meter: str
+    token: UUID
+    """Of this claim."""
 
 
 @dataclass
@@ -75,6 +77,8 @@ class _Ends:
     accepted: list[int] = field(default_factory=list)
     again: list[tuple[Claimed, StripeFault]] = field(default_factory=list)
     refused: list[tuple[Claimed, StripeRefused]] = field(default_factory=list)
+    unheard: set[int] = field(default_factory=set)
+    """Reports of which more than one try went out: what came of one says nothing of those before it."""
     stopped: StripeStopped | None = None
     away_in_a_row: int = 0
 
@@ -150,7 +154,7 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
             ends.again.append((report, StripeAway("Not sent.", maybe_done=False)))
             return
         try:
-            await _tell(gateway, report)
+            await _tell(gateway, report, ends.unheard)
         except StripeStopped as fault:
             ends.stopped = fault
             ends.again.append((report, fault))
@@ -168,7 +172,7 @@ async def _send(gateway: Gateway, batch: list[Claimed], until_s: float) -> _Ends
     return ends
 
 
-async def _tell(gateway: Gateway, report: Claimed) -> None:
+async def _tell(gateway: Gateway, report: Claimed, unheard: set[int]) -> None:
     """Send one event until it is known to have arrived.
 
     Each try has a key of its own: under one key Stripe would repeat a failure for a day. The
@@ -179,6 +183,8 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
     def create(client: StripeClient) -> Any:
         nonlocal number
         number += 1
+        if number > 1:
+            unheard.add(report.id)
         return client.v1.billing.meter_events.create_async(
             {
                 "event_name": report.event_name,
@@ -186,7 +192,7 @@ async def _tell(gateway: Gateway, report: Claimed) -> None:
                 "timestamp": int(report.event_at.timestamp()),
                 "payload": {"stripe_customer_id": report.customer, "value": str(report.value)},
             },
-            {"idempotency_key": f"{report.identifier}:{report.tries}:{number}"},
+            {"idempotency_key": f"{report.identifier}:{report.token}:{number}"},
         )
 
     try:
@@ -224,7 +230,13 @@ def keep(connection: Connection, token: UUID, ends: _Ends, now: datetime) -> Non
         if ends.again:
             _keep_again(connection, token, ends.again, now)
         for report, fault in ends.refused:
-            values = {"id": report.id, "token": token, "error": fault.message, "now": now}
+            values = {
+                "id": report.id,
+                "token": token,
+                "error": fault.message,
+                "unheard": report.id in ends.unheard,
+                "now": now,
+            }
             connection.execute(_SQL["refuse_report"], values)
 
 

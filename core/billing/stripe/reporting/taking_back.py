@@ -1,5 +1,6 @@
 """Units that counted as told and do not any more, or the other way round: a report that is not sent says so."""
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -13,6 +14,14 @@ _SQL = queries_beside(__file__)
 Connection = psycopg.Connection[Any]
 
 
+@dataclass(frozen=True)
+class Has:
+    """What Stripe has of a day, or has more of a sum, for an instant of it."""
+
+    value: int
+    event_at: datetime
+
+
 def take_back(
     connection: Connection,
     account_no: int,
@@ -20,10 +29,13 @@ def take_back(
     ref: str,
     memo: str,
     now: datetime,
+    *,
+    has: Has | None = None,
 ) -> None:
     """Count units of days as unreported again, under the lock REPORTING; the next run goes on from there.
 
-    A report that is not sent says so, and what was posted as accepted is taken back.
+    A report that is not sent says so, and what was posted as accepted is taken back. `has`: what it says
+    that Stripe has, where that was seen; else it has what it had.
     """
     values = {"account_no": account_no, "days": sorted(unheard)}
     posted_on = posting_date(connection, day_of(now))
@@ -41,6 +53,8 @@ def take_back(
             "memo": memo,
             "reverses": entry_id,
             "posted_on": posted_on,
+            "value": has.value if has else None,
+            "event_at": has.event_at if has else now,
             "now": now,
         }
         connection.execute(_SQL["take_back"], late)

@@ -134,6 +134,7 @@ def test_what_was_tried_before_it_was_refused_needs_a_word_first(till: ProductTi
     with pytest.raises(Conflict, match="stripe decide"):
         till.settle(anna, "outside", till.day(0))
     till.stripe.faults.remove(number)
+    till.later(hours=2)  # nobody can see before that it did not arrive
     decided(till, anna, has_arrived=False)
     assert till.settle(anna, "outside", till.day(0)).amount_nano == 5_400
     freed(till, anna)
