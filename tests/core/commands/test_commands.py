@@ -82,7 +82,7 @@ def test_each_command_finds_what_it_does() -> None:
     found = [each.load() for each in acts if isinstance(each, Late)]
     assert len(found) == sum(each is not None for each in acts)
     assert all(
-        callable(each) and "task" in each.__annotations__ or each.__closure__ for each in found
+        (callable(each) and "task" in each.__annotations__) or each.__closure__ for each in found
     )
 
 
