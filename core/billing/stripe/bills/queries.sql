@@ -116,26 +116,41 @@ billed AS (
     FROM hopsmeter.stripe_invoice_days
     WHERE first < after AND (%(account_no)s::int IS NULL OR account_no = %(account_no)s)
     GROUP BY account_no),
-gaps AS (
+gaps AS MATERIALIZED (
     SELECT c.account_no,
            unnest(datemultirange(daterange(c.first, c.after)) - coalesce(b.days, datemultirange())) AS days
     FROM cycles c LEFT JOIN billed b USING (account_no)
     WHERE c.first < c.after AND %(invoice)s::text IS NULL),
+waiting AS MATERIALIZED (   -- few but for the first days of a month, and then too young
+    SELECT i.id, i.account_no, i.created_at, b.first, b.after,
+           i.subscription_id = u.stripe_subscription_id IS TRUE AS is_own
+    FROM hopsmeter.stripe_invoices i
+    JOIN hopsmeter.stripe_accounts a ON a.account_no = i.account_no
+                                    AND a.fetched_at >= i.created_at + %(final_within)s
+    JOIN hopsmeter.users u ON u.no = i.account_no
+    JOIN hopsmeter.stripe_invoice_days b ON b.id = i.id
+    WHERE i.status = 'draft' AND i.finalized_at IS NULL
+      AND (%(account_no)s::int IS NULL OR i.account_no = %(account_no)s)),
+final AS MATERIALIZED (
+    SELECT account_no, range_agg(daterange(first, after)) AS days
+    FROM hopsmeter.stripe_invoice_days
+    WHERE first < after AND finalized_at IS NOT NULL AND account_no IN (SELECT account_no FROM waiting)
+    GROUP BY account_no),
 found AS (
     SELECT d.account_no, d.day, d.units, NULL AS invoice_id, NULL::timestamptz AS drafted_at
     FROM gaps g JOIN hopsmeter.stripe_days d ON d.account_no = g.account_no AND d.units <> 0
                                             AND d.day >= lower(g.days) AND d.day < upper(g.days)
     UNION ALL
-    (SELECT DISTINCT ON (i.account_no, c.day) i.account_no, c.day, c.units, i.id, i.created_at
-     FROM hopsmeter.stripe_invoices i
-     JOIN hopsmeter.stripe_accounts a ON a.account_no = i.account_no
-                                     AND a.fetched_at >= i.created_at + %(final_within)s
-     JOIN hopsmeter.users u ON u.no = i.account_no
-     JOIN hopsmeter.stripe_billed_days c ON c.invoice_id = i.id AND c.units <> 0
-     WHERE i.status = 'draft' AND i.finalized_at IS NULL AND i.units IS NOT NULL
-       AND hopsmeter.stripe_final_invoice(c.account_no, c.day) IS NULL
-       AND (%(account_no)s::int IS NULL OR i.account_no = %(account_no)s)
-     ORDER BY i.account_no, c.day, i.subscription_id = u.stripe_subscription_id IS TRUE DESC, i.id))
+    (SELECT DISTINCT ON (d.account_no, d.day) d.account_no, d.day,
+            d.units - coalesce((SELECT sum(o.beside_units) FROM hopsmeter.stripe_invoices o
+                                WHERE o.account_no = d.account_no AND o.beside_day = d.day
+                                  AND o.beside_units <> 0), 0)::bigint, w.id, w.created_at
+     FROM waiting w
+     JOIN hopsmeter.stripe_days d ON d.account_no = w.account_no AND d.units <> 0
+                                 AND d.day >= w.first AND d.day < w.after
+     LEFT JOIN final l ON l.account_no = w.account_no
+     WHERE l.days IS NULL OR NOT l.days @> d.day
+     ORDER BY d.account_no, d.day, w.is_own DESC, w.id))
 SELECT u.id AS account_id, u.email, u.currency, f.invoice_id, f.drafted_at, f.day, f.units
 FROM found f JOIN hopsmeter.users u ON u.no = f.account_no
 WHERE f.day >= (%(since)s AT TIME ZONE 'UTC')::date AND f.day < (%(until)s AT TIME ZONE 'UTC')::date
