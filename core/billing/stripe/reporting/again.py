@@ -74,7 +74,8 @@ def tell_again(
     values = {"account_no": payer.no, "day": day}
     with connection.cursor(row_factory=class_row(_Day)) as cursor:
         found = cursor.execute(_SQL["said_of_day"], values).fetchone()
-    if found is None or found.said is None:
+    # Of a customer before nothing can be fetched any more.
+    if found is None or (found.said is None and not found.elsewhere):
         raise Conflict(
             f"It is not known what Stripe has of {day} for {payer.label}: have it fetched first with"
             " `hopsmeter stripe reconcile --fetch`. Nothing was changed."
@@ -82,6 +83,7 @@ def tell_again(
     refusal = _refusal(found, day, payer.label)
     if refusal:
         raise Conflict(f"{refusal} Nothing was changed.")
+    assert found.said is not None
     due = _write_down(connection, payer.no, day, found, now)
     record(
         connection,

@@ -319,11 +319,12 @@ def differing(till: ProductTill, units: int) -> tuple[User, str]:
     runs(till)
     (made,) = invoices(till, anna)
     use(till, anna, 34, EURO)
-    till.connection.execute(
-        "UPDATE hopsmeter.stripe_invoices SET units = units + %s, fetched_at = now() + '1 year',"
-        " line_minor = line_minor + %s WHERE id = %s",
-        [units, units // CENT, made],
-    )
+    account = till.stripe.account
+    with account.lock:
+        (line,) = account.get("invoice", made)["lines"]["data"]
+        line["quantity"] += units
+        line["amount"] += units // CENT
+    runs(till)
     return anna, made
 
 
