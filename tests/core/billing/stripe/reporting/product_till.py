@@ -11,7 +11,7 @@ from core.billing.stripe.bills.settle import HowBill, settle_bill
 from core.billing.stripe.fetch import fetch_summaries
 from core.billing.stripe.gateway import Door, Gateway
 from core.billing.stripe.linking import Wish, link
-from core.billing.stripe.reporting.again import tell_again
+from core.billing.stripe.reporting.again import decide, tell_again
 from core.billing.stripe.state import Refreshed, fetch_account, keep_account, refresh
 from core.reports.stripe.due import Due, due
 from core.secret import Secret
@@ -117,6 +117,19 @@ class ProductTill(Till):
             " WHERE invoice_id = %s AND kind IN ('settled', 'by hand')",
             [invoice],
         ).fetchall()
+
+    def say_of_report(self, user: factories.User, *, has_arrived: bool) -> None:
+        """A person says what became of the report of the first day."""
+        with self.connection.transaction():
+            decide(
+                self.connection,
+                ADMIN,
+                account=user.id,
+                day=self.day(0),
+                has_arrived=has_arrived,
+                why="looked at its events",
+                now=self.now,
+            )
 
     # ── what is seen ────────────────────────────────────────────────────────────────────────
 

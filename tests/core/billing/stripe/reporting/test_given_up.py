@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from core.billing.stripe.linking import unpark
-from core.billing.stripe.reporting.again import decide
 from core.errors import Conflict
 from tests.core.billing.stripe.reporting.conftest import product_till as till
 from tests.core.billing.stripe.reporting.product_till import ProductTill
@@ -39,19 +38,6 @@ def struck(till: ProductTill, kind: str, nano: int = 5_400, **settings: Any) -> 
 def freed(till: ProductTill, user: User) -> None:
     with till.connection.transaction():
         unpark(till.connection, ADMIN, account=user.id, why="mended")
-
-
-def decided(till: ProductTill, user: User, *, has_arrived: bool) -> None:
-    with till.connection.transaction():
-        decide(
-            till.connection,
-            ADMIN,
-            account=user.id,
-            day=till.day(0),
-            has_arrived=has_arrived,
-            why="looked at its events",
-            now=till.now,
-        )
 
 
 def must_be_settled(till: ProductTill, user: User, *, under_a_unit: int = 0) -> None:
@@ -135,7 +121,7 @@ def test_what_was_tried_before_it_was_refused_needs_a_word_first(till: ProductTi
         till.settle(anna, "outside", till.day(0))
     till.stripe.faults.remove(number)
     till.later(hours=2)  # nobody can see before that it did not arrive
-    decided(till, anna, has_arrived=False)
+    till.say_of_report(anna, has_arrived=False)
     assert till.settle(anna, "outside", till.day(0)).amount_nano == 5_400
     freed(till, anna)
     must_be_settled(till, anna)

@@ -8,7 +8,6 @@ import pytest
 
 from core.billing.stripe.gateway import Door
 from core.billing.stripe.linking import unpark
-from core.billing.stripe.reporting.again import decide
 from core.billing.stripe.reporting.run import report
 from core.errors import Conflict
 from core.secret import Secret
@@ -46,19 +45,6 @@ def hurried(till: ProductTill) -> None:
     """As when a person says `stripe report`."""
     door = Door(till.stripe.url, Secret(till.stripe.api_key))
     asyncio.run(report(till.connection, door, till.clock, hurried=True))
-
-
-def has_said(till: ProductTill, user: User, *, has_arrived: bool) -> None:
-    with till.connection.transaction():
-        decide(
-            till.connection,
-            ADMIN,
-            account=user.id,
-            day=till.day(0),
-            has_arrived=has_arrived,
-            why="looked at its events",
-            now=till.now,
-        )
 
 
 def hourly(till: ProductTill, hours: int) -> None:
@@ -146,9 +132,9 @@ def test_a_person_says_that_it_was_lost_once_a_sum_can_have_it(till: ProductTill
     till.run()
     till.later(minutes=15)
     with pytest.raises(Conflict, match="may not show"):
-        has_said(till, anna, has_arrived=False)
+        till.say_of_report(anna, has_arrived=False)
     till.later(hours=2)
-    has_said(till, anna, has_arrived=True)
+    till.say_of_report(anna, has_arrived=True)
     must_be_told_once(till, anna)
 
 
