@@ -10,7 +10,7 @@ from sandbox.world import World
 from tests.crash.books import Books
 from tests.crash.scene import CLUSTERS, Scene, Span
 from tests.daemon.process import state_folder
-from tests.database import Connection, Database, Server, cloned
+from tests.database import Connection, Database, Server, administer, cloned, serving
 
 SEED = 7
 
@@ -51,6 +51,24 @@ def undisturbed(
         finally:
             scene.close()
     return scene.books
+
+
+@pytest.fixture(scope="module")
+def _server_apart() -> Iterator[tuple[Server, Connection]]:
+    with serving() as server, administer(server) as admin:
+        yield server, admin
+
+
+@pytest.fixture
+def database_apart(_server_apart: tuple[Server, Connection]) -> Iterator[Database]:
+    """A test's database on a server of its own, for who freezes within a COPY or a long answer.
+
+    Until it thaws, its backend takes no barrier, and every CREATE and DROP DATABASE of that
+    server waits for one: the other workers' tests would stand still as long.
+    """
+    server, admin = _server_apart
+    with cloned(admin, server) as database:
+        yield database
 
 
 @pytest.fixture

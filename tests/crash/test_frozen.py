@@ -99,14 +99,16 @@ def until(so: Callable[[], Any], told: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def connection(database: Database) -> Iterator[Connection]:
-    with connect(database.url, name="test") as connection:
+def connection(database_apart: Database) -> Iterator[Connection]:
+    with connect(database_apart.url, name="test") as connection:
         connection.execute("SET search_path = hopsmeter")
         yield connection
 
 
 @pytest.fixture
-def given(connection: Connection, database: Database, world: World, span: Span) -> dict[str, Any]:
+def given(
+    connection: Connection, database_apart: Database, world: World, span: Span
+) -> dict[str, Any]:
     """A cluster with a few hours to ask for, one owner, and what a collector needs to know."""
     cluster, user = world["eu-prod"], add_user(connection)
     since = span.newest - (HOURS - 1) * HOUR
@@ -126,7 +128,7 @@ def given(connection: Connection, database: Database, world: World, span: Span) 
     read = read_kubeconfig(cluster.kubeconfig(), now=utc_now(), allow_loopback=True)
     place = {"opencost_namespace": cluster.place.namespace, "selector": cluster.place.selector}
     return {
-        "url": database.url,
+        "url": database_apart.url,
         "delay_minutes": span.delay_minutes,
         "clusters": {cluster.name: (read.minimal_document().reveal_text(), place)},
     }
@@ -187,11 +189,13 @@ def test_a_poster_frozen_with_the_lock_is_taken_over_and_changes_nothing_when_it
     require_balance(connection, span)
 
 
-def test_a_poster_that_works_is_waited_for(database: Database, connection: Connection) -> None:
+def test_a_poster_that_works_is_waited_for(
+    database_apart: Database, connection: Connection
+) -> None:
     working = threading.Event()
 
     def work() -> bool:
-        with connect(database.url, name="works") as other, other.transaction():
+        with connect(database_apart.url, name="works") as other, other.transaction():
             take(other, Lock.POSTING)
             working.set()
             other.execute("SELECT pg_sleep(%s)", [WORK_S])

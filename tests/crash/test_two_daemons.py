@@ -116,12 +116,12 @@ class Pair(Scene):
 
 
 def test_a_daemon_frozen_within_copy_is_taken_over_by_another_and_goes_on_when_it_thaws(
-    world: World, span: Span, database: Database, state: Path, undisturbed: Books
+    world: World, span: Span, database_apart: Database, state: Path, undisturbed: Books
 ) -> None:
     world["us-gpu"].faults.add("slow", seconds=SLOW_S)
     gate = Gate("allocations", "hopsmeter-store%", mapped_late)
     lease = {"lease_s": str(LEASE_S)}
-    pair = Pair(world, span, state, database.url, killer=gate, settings=lease)
+    pair = Pair(world, span, state, database_apart.url, killer=gate, settings=lease)
     with contextlib.ExitStack() as stack:
         stack.callback(pair.close)
         stack.callback(gate.release)

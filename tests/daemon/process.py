@@ -66,6 +66,7 @@ class Daemon:
 
     def __init__(self, around: Mapping[str, str]) -> None:
         self._lines: list[str] = []
+        self._read_log: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "daemon", "run"],
             env=around,
@@ -88,7 +89,9 @@ class Daemon:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in list(self._lines)]
+        # Asked for many times a second while a test waits: each line is read once.
+        self._read_log += [json.loads(line) for line in self._lines[len(self._read_log) :]]
+        return self._read_log
 
     def wait_for(self, event: str, *, after: int = 0) -> dict[str, Any]:
         """Wait until the log tells of `event` in its lines from `after` on."""
