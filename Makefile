@@ -4,7 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed.stamp
-JOBS ?= 2
+# One more than there are cores: a third of what daemons, kills and leases take is waiting.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 ARGS ?=
 DEMO ?=
 PICKED := not full and not chaos and not bench
