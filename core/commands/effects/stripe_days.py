@@ -1,7 +1,7 @@
 """What is told to Stripe, day by day: told now, settled, told again, decided, fetched to be compared."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from core.billing.stripe.bills.settle import settle_bill
 from core.billing.stripe.bills.settle_days import settle_days
@@ -27,6 +27,11 @@ from core.reports.stripe.due import due, unread
 
 BY_ITSELF = ("to report", "to move")
 """Reasons for which nobody has to decide anything."""
+_BECAME: Final[dict[telling.Outcome, str]] = {
+    "arrived": "counts as arrived",
+    "told anew": "is sent anew by the next run",
+    "given up": "is given up, since Stripe takes it no more: what it would have told is due again",
+}
 REPORT_MAX_S = 120.0
 """Of one command; what is left then is told by the hourly run."""
 
@@ -186,7 +191,7 @@ def again(task: Task[StripeAgain]) -> Result:
 
 def decide(task: Task[StripeDecide]) -> Result:
     given = task.arguments
-    account = telling.decide(
+    done = telling.decide(
         task.connection,
         task.principal,
         account=given.account,
@@ -195,8 +200,8 @@ def decide(task: Task[StripeDecide]) -> Result:
         why=task.why,
         now=task.now,
     )
-    what = "counts as arrived" if given.arrived else "is sent anew by the next run"
-    return Result(f"The report of {account} for {given.day} {what}.", details={"account": account})
+    said = f"The report of {done.account} for {given.day} {_BECAME[done.outcome]}."
+    return Result(said, details={"account": done.account, "outcome": done.outcome})
 
 
 def fetch(task: Task[StripeFetch]) -> Fetched:

@@ -185,6 +185,21 @@ def test_a_person_says_what_became_of_a_report(office: Office, has_arrived: bool
     assert office.due() == {}
 
 
+def test_of_a_lost_report_of_a_day_that_stripe_takes_no_more_it_is_said_that_it_is_given_up(
+    office: Office,
+) -> None:
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    till.stripe.faults.add("outage", path="/v1/billing/meter_events")
+    till.tell()
+    till.at(36)
+    said = office.ask("stripe.decide", account=anna.id, day=str(till.day(0)), arrived=False)
+    assert "is given up, since Stripe takes it no more" in said.summary
+    assert list(office.due().values()) == [5_000]
+
+
 def test_nothing_is_told_without_a_key_or_before_set_up(office: Office) -> None:
     with carrying(office.database, office.keyring):
         without = asked(office.person, "stripe.report")

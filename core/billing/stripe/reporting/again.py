@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
@@ -52,6 +52,17 @@ class _Day:
     under_way: bool
     final_id: str | None
     accepted_at: datetime | None
+
+
+Outcome = Literal["arrived", "told anew", "given up"]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Whose report it was, and what became of it."""
+
+    account: str
+    outcome: Outcome
 
 
 def tell_again(
@@ -165,8 +176,8 @@ def decide(
     has_arrived: bool,
     why: str,
     now: datetime,
-) -> str:
-    """Say of a report whose outcome nobody knows whether it arrived; return the account's id.
+) -> Decided:
+    """Say of a report whose outcome nobody knows whether it arrived.
 
     One that did not is told anew, or where Stripe refuses it, or takes nothing of its day any more,
     given up: its day is due again. That it did not nobody can see before Stripe's sums have its last try.
@@ -181,7 +192,8 @@ def decide(
         "counted_after": COUNTED_AFTER,
     }
     row = connection.execute(_SQL["undecided_report"], values).fetchone()
-    if row is None or not _is_decided(connection, row, has_arrived, now):
+    outcome = None if row is None else _outcome(connection, row, has_arrived, now)
+    if outcome is None:
         raise Conflict(
             f"No report of {payer.label} for {day} waits for a word, or it is being sent right now:"
             " see `hopsmeter stripe due --all`. Nothing was changed."
@@ -194,18 +206,21 @@ def decide(
         after={"day": str(day), "arrived": has_arrived},
         why=why,
     )
-    return payer.id
+    return Decided(payer.id, outcome)
 
 
-def _is_decided(
+def _outcome(
     connection: Connection, found: tuple[Any, ...], has_arrived: bool, now: datetime
-) -> bool:
+) -> Outcome | None:
+    """Decide it; None where another has it in hand."""
     report_id, tries, is_over, counted_at = found
     if has_arrived:
-        return arrived(connection, report_id, tries, now)
+        return "arrived" if arrived(connection, report_id, tries, now) else None
     if counted_at is not None and now < counted_at:
         raise Conflict(
             "What Stripe shows of this day may not show the last try of its report yet: look again,"
             f" and say it, from {counted_at.astimezone(UTC):%Y-%m-%d %H:%MZ} on. Nothing was changed."
         )
-    return lost(connection, report_id, tries, now, is_over=is_over)
+    if not lost(connection, report_id, tries, now, is_over=is_over):
+        return None
+    return "given up" if is_over else "told anew"

@@ -66,6 +66,7 @@ def settle(
         days = [row[0] for row in found if how == "outside" or row[0] != today]
     else:
         days = [day]
+    room_nano = _open_nano(connection, payer.no)
     done = [
         (each, _settle_day(connection, principal, payer.no, each, how, why, now)) for each in days
     ]
@@ -73,6 +74,8 @@ def settle(
     if not settled.days:
         which = f"Of {day} nothing" if day else "Nothing"
         raise Conflict(f"{which} is due of {payer.label}. Nothing was changed.")
+    if how == "open-day":
+        _require_room(room_nano, _open_nano(connection, payer.no))
     record(
         connection,
         principal,
@@ -87,6 +90,23 @@ def settle(
         why=why,
     )
     return settled
+
+
+def _open_nano(connection: Connection, account_no: int) -> int:
+    """Return what an account's days come to that no final invoice has."""
+    row = connection.execute("SELECT hopsmeter.stripe_open_nano(%s)", [account_no]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _require_room(before_nano: int, after_nano: int) -> None:
+    """Refuse what the open month cannot bear: Stripe bills nothing below zero, and it would be lost."""
+    if after_nano < 0 and after_nano < before_nano:
+        raise Conflict(
+            f"The open month has {exact_from_nano(before_nano)}, and Stripe bills nothing below zero:"
+            f" {exact_from_nano(after_nano - before_nano)} cannot be brought to it yet. Wait for"
+            " usage, or give it back otherwise and say --outside. Nothing was changed."
+        )
 
 
 def _settle_day(

@@ -1,0 +1,47 @@
+"""What is brought to the day that runs by a person: no more is taken off than its month has."""
+
+import pytest
+
+from core.errors import Conflict
+from tests.core.billing.stripe.reporting.conftest import product_till as till
+from tests.core.billing.stripe.reporting.product_till import ProductTill
+from tests.core.billing.stripe.reporting.till import UNIT
+
+__all__ = ["till"]
+
+CENT = 10_000
+
+
+def test_more_than_the_open_month_has_is_not_taken_off_it(till: ProductTill) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(-2), -5 * CENT * UNIT)
+    till.charge(anna, till.day(0), 3 * CENT * UNIT)
+    till.at(1)
+    till.run()
+    with pytest.raises(Conflict, match=r"open month has 0\.03, .* -0\.05 cannot be brought"):
+        till.settle(anna, "open-day", till.day(-2))
+    with pytest.raises(Conflict, match="Wait for usage"):
+        till.settle(anna, "open-day")
+    till.charge(anna, till.day(1), 2 * CENT * UNIT)
+    till.at(2)
+    till.run()
+    assert till.settle(anna, "open-day").amount_nano == -5 * CENT * UNIT
+    till.must_add_up(anna)
+
+
+def test_what_is_owed_beside_it_makes_room(till: ProductTill) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(-3), -5 * CENT * UNIT)
+    till.charge(anna, till.day(-2), 7 * CENT * UNIT)
+    till.at(1)
+    till.run()
+    assert till.settle(anna, "open-day").amount_nano == 2 * CENT * UNIT
+    till.must_add_up(anna)
+
+
+def test_below_zero_it_is_settled_outside(till: ProductTill) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(-2), -5 * CENT * UNIT)
+    till.run()
+    assert till.settle(anna, "outside").amount_nano == -5 * CENT * UNIT
+    till.must_add_up(anna)
