@@ -121,6 +121,7 @@ class Dashboard(App[None]):
         for view in self.views:
             if view.question == event.question:
                 view.receive(event.answer, event.as_of)
+        self.call_after_refresh(self._feed.taken)
 
     def on_unanswered(self, event: Unanswered) -> None:
         self._set_trouble(Trouble(event.why, None))

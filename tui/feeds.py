@@ -241,6 +241,8 @@ class Feed(threading.Thread):
         self._dsn, self._post, self._now = dsn, post, now
         self._read_only, self._interval_s = read_only, interval_s
         self._question: Question | None = None
+        self._is_behind = self._is_due = False
+        """Whether the last answer waits to be taken; whether another question waits for that."""
         self._ended = threading.Event()
         self._woken, self._waker = socket.socketpair()
 
@@ -248,6 +250,15 @@ class Feed(threading.Thread):
         """Answer this question from now on, beginning at once."""
         self._question = question
         self._wake()
+
+    def taken(self) -> None:
+        """Say that the last answer is painted: until then no other one is read.
+
+        Answers that come faster than a terminal paints them would pile up without a limit.
+        """
+        self._is_behind = False
+        if self._is_due:
+            self._wake()
 
     def stop(self) -> None:
         """End; a connection attempt under way is left to itself."""
@@ -299,7 +310,10 @@ class Feed(threading.Thread):
         connection.read_only = True
         while not self._ended.is_set():
             began = monotonic_s()
-            if (question := self._question) is not None:
+            # In this order: who takes the last answer in between sees that one is due, and wakes us.
+            self._is_due = self._question is not None
+            if not self._is_behind and (question := self._question) is not None:
+                self._is_due = False
                 self._answer(connection, question)
             took = monotonic_s() - began
             self._wait(max(self._interval_s, took * SHARE_OF_TIME), connection)
@@ -307,7 +321,9 @@ class Feed(threading.Thread):
     def _answer(self, connection: Connection, question: Question) -> None:
         now = self._now()
         try:
-            self._post(Answered(question, ask(connection, question, now), now))
+            answer = ask(connection, question, now)
+            self._is_behind = True
+            self._post(Answered(question, answer, now))
         except HopsmeterError as error:
             self._post(Unanswered(question, error.message))
         except psycopg.Error as error:

@@ -1,6 +1,7 @@
 """The feed: every question under the narrow role of a person, one moment per answer, no writes."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -43,6 +44,39 @@ def test_a_person_may_read_every_screen(person: Connection) -> None:
 
 def test_a_person_may_ask_whether_there_is_an_admin(person: Connection) -> None:
     assert feeds._has_admin(person) is False
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("interval_s", [0.01, 60.0])
+def test_no_answer_is_read_while_the_one_before_waits_to_be_painted(
+    database: Database, interval_s: float
+) -> None:
+    """On a slow terminal answers would pile up, and the screen fall ever further behind."""
+    came: list[feeds.Answered] = []
+
+    def post(message: object) -> None:
+        if isinstance(message, feeds.Answered):
+            came.append(message)
+
+    feed = feeds.Feed(database.url, post, read_only=True, now=lambda: NOW, interval_s=interval_s)
+    feed.ask(QUESTIONS[0])
+    feed.start()
+    try:
+        until(lambda: len(came) == 1)
+        feed.ask(QUESTIONS[1])
+        time.sleep(0.3)
+        assert len(came) == 1
+        feed.taken()
+        until(lambda: len(came) == 2)
+        assert came[1].question == QUESTIONS[1]
+    finally:
+        feed.stop()
 
 
 def test_a_password_never_reaches_the_screen() -> None:
