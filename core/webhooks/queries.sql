@@ -82,14 +82,16 @@ SET state = 'given up', error = %(said)s, lease_token = NULL, lease_until = NULL
 WHERE id = %(id)s AND lease_token = %(token)s;
 
 -- name: replay_events
--- Make due again what is chosen and nobody works on; return the state that each was in.
+-- Make due again what is chosen and nobody works on; return the state that each was in. A lease further on than
+-- any was taken for is nobody's: this server's clock was ahead.
 WITH chosen AS (
     SELECT id, state FROM hopsmeter.webhook_events
     WHERE (%(event_id)s::text IS NULL OR event_id = %(event_id)s)
       AND (%(state)s::text IS NULL OR state = %(state)s)
       AND (%(type)s::text IS NULL OR type LIKE %(type)s)
       AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)
-      AND coalesce(lease_until <= clock_timestamp(), true)
+      AND coalesce(lease_until NOT BETWEEN clock_timestamp()
+                   AND clock_timestamp() + make_interval(secs => %(lease_max_s)s), true)
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE hopsmeter.webhook_events e

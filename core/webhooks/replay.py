@@ -9,6 +9,7 @@ from core.db.queries import queries_beside
 from core.errors import Conflict, InputFault, Unknown
 from core.identity.principal import Principal
 from core.webhooks.event import Connection
+from core.webhooks.handle import LEASE_S
 
 _SQL = queries_beside(__file__)
 REPLAY_MAX: Final = 10_000
@@ -38,6 +39,7 @@ def replay(connection: Connection, principal: Principal, chosen: Chosen) -> Coun
         "state": chosen.state,
         "type": _pattern(chosen.type),
         "since": chosen.since,
+        "lease_max_s": 2 * LEASE_S,
         "limit": REPLAY_MAX + 1,
     }
     found = connection.execute(_SQL["replay_events"], values).fetchall()
