@@ -122,7 +122,7 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     assert "Stripe has what it accepted" in (same.error or "")
 
 
-def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: Office) -> None:
+def test_days_of_who_is_not_linked_wait_for_a_link_or_are_settled_outside(office: Office) -> None:
     till = office.till
     anna = till.account()
     till.connection.execute(
@@ -130,12 +130,28 @@ def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: 
     )
     till.charge(anna, till.day(0), 1_000_000)
     till.at(1)
+    till.tell()
+    refused = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert "make one with `hopsmeter stripe link`" in (refused.error or "")
+    done = office.ask("stripe.settle", account=anna.id, how="outside")
+    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled outside of Stripe."
+    assert till.receivable(anna) == 0
+
+
+def test_to_the_open_day_nothing_of_itself_is_brought(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.connection.execute(
+        "UPDATE hopsmeter.stripe_accounts SET parked_at = now(), parked_why = 'a test'"
+    )
+    till.charge(anna, till.day(0), 1_000_000)
+    till.at(1)
     till.charge(anna, till.day(1), 2_000_000)
     till.tell()
-    done = office.ask("stripe.settle", account=anna.id, how="open-day")
-    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled with the open day."
     one = office.ask("stripe.settle", account=anna.id, how="open-day", day=str(till.day(1)))
     assert "is the open day: what is due of it is there already" in (one.error or "")
+    done = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled with the open day."
     assert till.receivable(anna) == 3_000_000
 
 

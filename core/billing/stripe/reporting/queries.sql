@@ -408,6 +408,17 @@ SELECT day, due_nano, reason FROM hopsmeter.stripe_due(%(oldest)s)
 WHERE account_no = %(account_no)s AND reason NOT IN ('to report', 'to move')
 ORDER BY day LIMIT %(limit)s;
 
+-- name: goes_by_itself
+-- Whether what is due of an account's day is told, or brought to the open day, by the next run.
+SELECT FROM hopsmeter.stripe_due(%(oldest)s)
+WHERE account_no = %(account_no)s AND day = %(day)s AND reason IN ('to report', 'to move');
+
+-- name: is_billed
+-- Whether an account has a subscription that lives.
+SELECT FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE a.account_no = %(account_no)s AND a.billed_from IS NOT NULL AND a.ended_since IS NULL
+  AND NOT a.customer_deleted AND u.stripe_subscription_id IS NOT NULL;
+
 -- name: forgotten
 -- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum
 -- meters), or takes no event of their day, and such as it refused after a try that may have arrived; with what was
