@@ -314,14 +314,15 @@ FROM made m WHERE d.account_no = m.account_no AND d.day = m.day;
 -- name: never_invoiced
 -- Days told to a subscription that has ended, or was followed by another, and that are on no invoice, draft or
 -- final; not before its last one can be known, nor while a report of the account is under way. Of the day on
--- which the other began within it, what the other will not bill.
+-- which the other began within it, what the other will not bill; once that is final, the day was compared with it.
 SELECT d.account_no, d.day, d.units - t.others
 FROM hopsmeter.stripe_days d
 JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
 CROSS JOIN LATERAL (
     SELECT CASE WHEN a.ended_since IS NULL AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date
-                THEN hopsmeter.stripe_value_since(a.account_no, d.day, a.billed_from) ELSE 0 END
-           AS others) t
+                THEN CASE WHEN hopsmeter.stripe_final_invoice(d.account_no, d.day) IS NOT NULL THEN d.units
+                          ELSE hopsmeter.stripe_value_since(a.account_no, d.day, a.billed_from) END
+                ELSE 0 END AS others) t
 WHERE d.units <> 0 AND a.billed_from IS NOT NULL AND d.units <> t.others
   AND a.fetched_at > coalesce(a.ended_since, a.billed_from) + %(ended_for)s
   AND (a.ended_since IS NOT NULL OR d.day <= (a.billed_from AT TIME ZONE 'UTC')::date)
