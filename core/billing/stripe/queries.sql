@@ -156,10 +156,14 @@ SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpai
        EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
                WHERE d.account_no = a.account_no AND d.day < %(today)s
                  AND d.reason IN ('to report', 'to move'))
-       OR a.parked_at IS NULL AND a.ended_since IS NULL
+       OR a.parked_at IS NULL
           AND EXISTS (SELECT FROM hopsmeter.stripe_reports r
                       WHERE r.account_no = a.account_no AND r.day < %(today)s
-                        AND r.state IN ('due', 'in flight', 'unknown'))
+                        AND r.state IN ('due', 'in flight', 'unknown')
+                        AND (a.ended_since IS NULL
+                             OR EXISTS (SELECT FROM hopsmeter.stripe_left_drafts l
+                                        WHERE l.account_no = r.account_no
+                                          AND r.day >= l.first AND r.day < l.after)))
        OR a.standing <> 'suspend'
           AND EXISTS (   -- day by day along the index: a year has some ten thousand postings
               SELECT FROM generate_series((SELECT min(day) FROM hopsmeter.postings)::timestamp,
