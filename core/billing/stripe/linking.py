@@ -322,16 +322,34 @@ def unpark(
     """Let a parked account be reported again; return it and why it was parked."""
     principal.require_admin("unpark accounts")
     payer = find_account(connection, account)
-    row = connection.execute(_SQL["unpark"], {"account": payer.no}).fetchone()
-    if row is None:
+    freed = _unpark(connection, principal, payer.no, why)
+    if not freed:
         raise Conflict(f"{payer.label} is not parked. Nothing was changed.")
-    record(
-        connection,
-        principal,
-        "stripe.unpark",
-        f"account {payer.id}",
-        before={"parked_why": row[0]},
-        after={"parked_why": None},
-        why=why,
-    )
-    return payer, row[0]
+    return payer, freed[payer.id]
+
+
+def unpark_all(connection: Connection, principal: Principal, *, why: str) -> list[str]:
+    """Let every parked account be reported again, as what parked them was mended; return their ids."""
+    principal.require_admin("unpark accounts")
+    freed = _unpark(connection, principal, None, why)
+    if not freed:
+        raise Conflict("Nobody is parked. Nothing was changed.")
+    return list(freed)
+
+
+def _unpark(
+    connection: Connection, principal: Principal, account_no: int | None, why: str
+) -> dict[str, str]:
+    """Return why each was parked, by its account's id."""
+    freed = dict(connection.execute(_SQL["unpark"], {"account": account_no}).fetchall())
+    for account_id, parked_why in freed.items():
+        record(
+            connection,
+            principal,
+            "stripe.unpark",
+            f"account {account_id}",
+            before={"parked_why": parked_why},
+            after={"parked_why": None},
+            why=why,
+        )
+    return freed

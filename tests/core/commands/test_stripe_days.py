@@ -232,6 +232,32 @@ def test_a_report_on_demand_takes_what_is_in_its_pause(office: Office) -> None:
     till.must_add_up(anna)
 
 
+def test_what_stripe_refused_is_listed_in_its_words_and_all_are_unparked(office: Office) -> None:
+    till = office.till
+    anna, bert = till.account(), till.account("bert")
+    for user in (anna, bert):
+        till.charge(user, till.day(0), 10**18)  # too many digits
+    till.at(1)
+    assert "2 were refused" in office.ask("stripe.report").summary
+    listed = due(till.connection, DAEMON, till.now)
+    assert {each.reason for each in listed} == {"refused"}
+    for each in listed:
+        assert each.why.startswith("refused by Stripe: ")
+        assert "digits" in each.why
+        assert "Stripe refuses" not in each.why
+    tried = office.ask("stripe.unpark", dry_run=True)
+    assert tried.summary == "2 accounts are reported again."
+    assert len(due(till.connection, DAEMON, till.now)) == 2
+    done = office.ask("stripe.unpark")
+    assert done.result is not None
+    assert sorted(done.result["accounts"]) == [anna.id, bert.id]
+    assert office.due() == {}
+    trail = till.connection.execute(
+        "SELECT subject, why FROM hopsmeter.audit_log WHERE action = 'stripe.unpark' ORDER BY 1"
+    ).fetchall()
+    assert trail == [(f"account {anna.id}", "agreed"), (f"account {bert.id}", "agreed")]
+
+
 def test_an_invoice_is_settled_by_its_id(office: Office) -> None:
     till = office.till
     anna = till.account()

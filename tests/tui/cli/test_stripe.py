@@ -73,6 +73,9 @@ def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> 
     assert "active, without a payment method" in shown
     refused = run("stripe", "unpark", ANNA, *WHY, exit_code=1)
     assert "is not parked" in refused.output
+    assert "Nobody is parked" in run("stripe", "unpark", "--all", *WHY, exit_code=1).output
+    for words in ((), (ANNA, "--all")):
+        run("stripe", "unpark", *words, *WHY, exit_code=2)
 
 
 def test_a_currency_that_stripe_cannot_bill_holds_up_no_other(
