@@ -284,13 +284,18 @@ def sort_fault(
             answered=status >= 500,
         )
     if code in METER_CODES or _is_of_event_name(fault):
-        return StripeStopped(
-            f"Stripe counts nothing: {said.rstrip('.')}. Reactivate the meter in Stripe's dashboard"
-            " (Billing, Meters); `hopsmeter stripe show` names it.",
-            code=code,
-            request=request,
-        )
+        return no_meter(said, code=code, request=request)
     return StripeRefused(f"Stripe refuses: {said}", code=code, request=request)
+
+
+def no_meter(said: str, *, code: str, request: str) -> StripeStopped:
+    """Return the fault of a meter that takes nothing: whoever's event it was, the next one's fares no better."""
+    return StripeStopped(
+        f"Stripe counts nothing: {said.rstrip('.')}. Reactivate the meter in Stripe's dashboard (Billing,"
+        " Meters); `hopsmeter stripe show` names it.",
+        code=code,
+        request=request,
+    )
 
 
 def _is_of_event_name(fault: stripe.StripeError) -> bool:

@@ -16,7 +16,7 @@ from core.billing.stripe.asking import every, is_gone
 from core.billing.stripe.gateway import Ask, Gateway, Result
 from core.billing.stripe.site import MeterKind
 from core.db.queries import queries_beside
-from core.errors import StripeRefused
+from core.errors import Conflict, StripeFault, StripeRefused
 
 _SQL = queries_beside(__file__)
 
@@ -68,6 +68,14 @@ async def active_meter(gateway: Gateway, event_name: str) -> Meter | None:
         "meters",
     )
     return next((each for each in known if each.event_name == event_name), None)
+
+
+async def is_archived(gateway: Gateway, event_name: str) -> bool:
+    """Say whether surely no meter takes the events of a name; what cannot be asked is not sure."""
+    try:
+        return await active_meter(gateway, event_name) is None
+    except (StripeFault, Conflict):
+        return False
 
 
 def product_fault(found: Product) -> str:

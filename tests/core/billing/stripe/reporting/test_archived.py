@@ -39,6 +39,23 @@ def test_an_archived_meter_stops_reporting_and_parks_nobody(till: ProductTill) -
         till.must_add_up(user)
 
 
+@pytest.mark.parametrize("archived", [True, False])
+def test_whether_the_meter_is_archived_is_looked_at_whatever_the_refusal_says(
+    till: ProductTill, archived: bool
+) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000_000)
+    till.at(1)
+    if archived:
+        till.client.v1.billing.meters.deactivate(till.meter_of(anna))
+    till.stripe.faults.add("declined", path="/v1/billing/meter_events")
+    sent = till.run()
+    assert (sent.stopped is not None, sent.refused) == (archived, 0 if archived else 1)
+    if sent.stopped is not None:
+        assert sent.stopped.message.startswith("Stripe counts nothing: Your card was declined. ")
+    assert parked(till) == (0 if archived else 1)
+
+
 def test_what_a_twin_of_the_meter_took_is_told_again(till: ProductTill) -> None:
     """The way that `stripe setup` and `stripe show` name."""
     anna = till.account()
