@@ -21,13 +21,13 @@ from core.audit.trail import record
 from core.billing.stripe.asking import MARK, find_or_make
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.kept import (
-    Kept,
+    KeptIds,
     active_meter,
     find,
+    kept_ids,
     meter_fault,
     price_fault,
     product_fault,
-    read_kept,
 )
 from core.billing.stripe.site import (
     KINDS,
@@ -94,7 +94,7 @@ async def build(
     site = read_site(connection)
     if site is not None:
         refuse_other(site, stripe_account, livemode=gateway.is_live)
-    maker = _Maker(gateway, read_kept(connection), dry_run)
+    maker = _Maker(gateway, kept_ids(connection), dry_run)
     product = await maker.product()
     meters = await maker.meters()
     prices = {
@@ -170,7 +170,7 @@ def _keep(connection: Connection, name: str, values: dict[str, Any], now_id: str
 class _Maker:
     """Finds or makes one thing after the other, and keeps account of what it made."""
 
-    def __init__(self, gateway: Gateway, kept: Kept, dry_run: bool) -> None:
+    def __init__(self, gateway: Gateway, kept: KeptIds, dry_run: bool) -> None:
         self._gateway, self._kept, self._dry_run = gateway, kept, dry_run
         self.made: list[str] = []
         # All of it is unique at Stripe by a name of ours, so a run has keys of its own.

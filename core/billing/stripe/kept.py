@@ -24,21 +24,21 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptIds:
     """The ids of the meters, by kind, and of the prices, by kind and currency; nothing before set-up."""
 
     meters: dict[MeterKind, str]
     prices: dict[tuple[MeterKind, str], str]
 
 
-def read_kept(connection: Connection) -> Kept:
+def kept_ids(connection: Connection) -> KeptIds:
     """Return what `stripe setup` wrote."""
     meters = connection.execute("SELECT kind, meter_id FROM hopsmeter.stripe_meters").fetchall()
     prices = connection.execute(_SQL["prices_kept"]).fetchall()
-    return Kept(dict(meters), {(kind, currency): id_ for kind, currency, id_ in prices})
+    return KeptIds(dict(meters), {(kind, currency): id_ for kind, currency, id_ in prices})
 
 
-async def faults_of(gateway: Gateway, kept: Kept, product_id: str) -> list[str]:
+async def faults_of(gateway: Gateway, kept: KeptIds, product_id: str) -> list[str]:
     """Say of each thing that is kept and cannot be billed by why, and what to do."""
     if not kept.meters:
         return []

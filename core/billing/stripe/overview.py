@@ -11,7 +11,7 @@ from core.billing.stripe.catalogue import PRODUCT_ID
 from core.billing.stripe.currencies import left_out
 from core.billing.stripe.event_types import SNAPSHOT
 from core.billing.stripe.gateway import API_VERSION, Gateway
-from core.billing.stripe.kept import faults_of, read_kept
+from core.billing.stripe.kept import faults_of, kept_ids
 from core.billing.stripe.site import MeterKind, account_behind, read_site, refuse_other
 from core.errors import StripeRefused, StripeStopped
 
@@ -58,7 +58,7 @@ async def look(gateway: Gateway, connection: Connection) -> Overview:
     if site is not None:
         refuse_other(site, stripe_account, livemode=gateway.is_live)
     remarks = [] if site else ["Not set up yet: run `hopsmeter stripe setup`."]
-    kept = read_kept(connection)
+    kept = kept_ids(connection)
     faults: list[str] = []
     try:
         faults = await faults_of(gateway, kept, PRODUCT_ID)

@@ -68,6 +68,10 @@ UPDATE hopsmeter.users SET stripe_customer_id = %(new)s
 WHERE no = %(account)s AND (stripe_customer_id IS NOT DISTINCT FROM %(old)s
                             OR stripe_customer_id = %(new)s);
 
+-- name: customer_of_another
+-- Which other account a customer is.
+SELECT id FROM hopsmeter.users WHERE stripe_customer_id = %(customer)s AND no <> %(account)s;
+
 -- name: keep_subscription
 -- The same of its subscription.
 UPDATE hopsmeter.users SET stripe_subscription_id = %(new)s
