@@ -122,6 +122,27 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     assert "Stripe has what it accepted" in (same.error or "")
 
 
+def test_what_no_fetching_will_bring_is_not_to_be_fetched(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000_000)
+    till.at(1)
+
+    def said(number: int) -> str:
+        ended = office.ask("stripe.again", account=anna.id, day=str(till.day(number)))
+        return ended.error or ""
+
+    assert "Stripe took no report of 2026-03-01" in said(0)
+    till.tell()
+    assert "have it fetched first with `hopsmeter stripe reconcile --fetch`" in said(0)
+    assert said(2) == "2026-03-03 is still to come. Nothing was changed."
+    assert "Stripe took no report of 2025-03-02" in said(-364)
+    till.at(75)
+    assert said(0) == (
+        "Stripe is asked about the last 70 days, and 2026-03-01 is before them. Nothing was changed."
+    )
+
+
 def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: Office) -> None:
     till = office.till
     anna = till.account()
@@ -206,6 +227,16 @@ def test_nothing_is_told_without_a_key_or_before_set_up(office: Office) -> None:
     assert "has no key of Stripe's" in (without.error or "")
     office.till.connection.execute("DELETE FROM hopsmeter.stripe_site")
     assert "is not set up" in (office.ask("stripe.report").error or "")
+
+
+def test_a_key_that_is_refused_is_told_of_where_nothing_is_due(office: Office) -> None:
+    shop = Shop(lambda: Door(office.till.stripe.url, Secret(b"sk_test_another")))
+    with carrying(office.database, office.keyring, shop=shop, clock=office.till.clock):
+        refused = asked(office.person, "stripe.report")
+    assert refused.state == "refused"
+    assert (refused.error or "").startswith("Stripe does not let us in: ")
+    assert (refused.error or "").endswith("Nothing was sent.")
+    assert office.ask("stripe.report").summary == "Stripe took 0 reports."
 
 
 def test_a_report_on_demand_takes_what_is_in_its_pause(office: Office) -> None:
