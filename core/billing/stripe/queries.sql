@@ -68,6 +68,10 @@ UPDATE hopsmeter.users SET stripe_customer_id = %(new)s
 WHERE no = %(account)s AND (stripe_customer_id IS NOT DISTINCT FROM %(old)s
                             OR stripe_customer_id = %(new)s);
 
+-- name: customer_of_another
+-- Which other account a customer is.
+SELECT id FROM hopsmeter.users WHERE stripe_customer_id = %(customer)s AND no <> %(account)s;
+
 -- name: keep_subscription
 -- The same of its subscription.
 UPDATE hopsmeter.users SET stripe_subscription_id = %(new)s
@@ -75,21 +79,22 @@ WHERE no = %(account)s AND (stripe_subscription_id IS NOT DISTINCT FROM %(old)s
                             OR stripe_subscription_id = %(new)s);
 
 -- name: unpark
--- Let an account be reported again; what Stripe refused is tried again as it stands.
+-- Let an account, or each that is parked, be reported again; what Stripe refused is tried again as it stands.
 WITH parked AS (
     SELECT account_no, parked_why FROM hopsmeter.stripe_accounts
-    WHERE account_no = %(account)s AND parked_at IS NOT NULL FOR UPDATE),
+    WHERE coalesce(account_no = %(account)s, true) AND parked_at IS NOT NULL
+    ORDER BY account_no FOR UPDATE),
 freed AS (
     UPDATE hopsmeter.stripe_accounts s SET parked_at = NULL, parked_why = NULL
     FROM parked p WHERE s.account_no = p.account_no),
 again AS (
     UPDATE hopsmeter.stripe_reports r SET state = 'due', error = NULL
     FROM parked p WHERE r.account_no = p.account_no AND r.state = 'refused')
-SELECT parked_why FROM parked;
+SELECT u.id, p.parked_why FROM parked p JOIN hopsmeter.users u ON u.no = p.account_no ORDER BY u.id;
 
 -- name: prices_kept
 -- Prices by meter and currency.
-SELECT kind || ' ' || currency, price_id FROM hopsmeter.stripe_prices ORDER BY 1;
+SELECT kind, currency, price_id FROM hopsmeter.stripe_prices ORDER BY kind, currency;
 
 -- name: account_of_customer
 -- Whose customer it is, with the subscription that counts; nobody else changes it until this ends.

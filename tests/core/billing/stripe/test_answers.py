@@ -1,6 +1,7 @@
 """Answers that are none of Stripe's: a proxy, a login page, a cut line. Nobody is parked for them."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +19,11 @@ from tests.core.billing.stripe.reporting.till import Till
 __all__ = ["till"]
 
 HTML, JSON = "text/html", "application/json"
+
+
+def json_body(error: dict[str, str]) -> bytes:
+    """An error as Stripe writes it."""
+    return json.dumps({"error": error}).encode()
 
 
 @contextmanager
