@@ -12,12 +12,14 @@ from stripe.params import InvoiceLineItemListParams, InvoiceListParams
 from core.billing.stripe.asking import every, id_of, instant, is_gone
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.moments import ahead_of
+from core.clock import DAY
 from core.db.queries import queries_beside
 from core.errors import StripeRefused
 
 _SQL = queries_beside(__file__)
 RECENT: Final = timedelta(days=70)
-"""Made since then they are fetched whatever their state: two cycles, and their grace."""
+"""Made since then they are listed whatever their state: two cycles, and their grace. Where the look before
+is longer ago, from that on, so that none is never seen."""
 SLACK: Final = timedelta(minutes=5)
 """By which the end of a cycle may lie after the making of its invoice."""
 
@@ -54,6 +56,24 @@ class InvoiceSeen:
     due_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of an account's invoices: all that were made up to a look, and which are not over.
+
+    `not_over` are neither paid nor void, those not asked about for the longest first; `before` are
+    subscriptions that were the account's, maybe of another customer, and may have left one since.
+    """
+
+    looked_at: datetime | None = None
+    not_over: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+
+    def listed_since(self, at: datetime) -> datetime:
+        """Return since when invoices are listed in a look at that moment."""
+        recent = at - RECENT
+        return recent if self.looked_at is None else min(recent, self.looked_at - DAY)
+
+
 async def find_invoice(gateway: Gateway, invoice_id: str) -> InvoiceSeen | None:
     """Return an invoice, None where there is none (a draft that was deleted)."""
     try:
@@ -65,13 +85,33 @@ async def find_invoice(gateway: Gateway, invoice_id: str) -> InvoiceSeen | None:
     return await _seen(gateway, found)
 
 
-async def invoices_of(gateway: Gateway, customer_id: str, at: datetime) -> list[InvoiceSeen]:
-    """Return a customer's invoices of late, and older ones that are still to be paid."""
-    recent = int((at - RECENT).timestamp())
-    asked: tuple[InvoiceListParams, ...] = (
+async def invoices_of(gateway: Gateway, customer_id: str, since: datetime) -> list[InvoiceSeen]:
+    """Return a customer's invoices made since then, and older ones that are still to be paid."""
+    recent = int(since.timestamp())
+    return await _listed(
+        gateway,
         {"customer": customer_id, "created": {"gte": recent}},
         {"customer": customer_id, "status": "open", "created": {"lt": recent}},
     )
+
+
+async def invoices_left(
+    gateway: Gateway, subscription_id: str, since: datetime
+) -> list[InvoiceSeen]:
+    """Return the invoices of a subscription made since then, whosever customer it had."""
+    made: InvoiceListParams = {
+        "subscription": subscription_id,
+        "created": {"gte": int(since.timestamp())},
+    }
+    try:
+        return await _listed(gateway, made)
+    except StripeRefused as fault:
+        if not is_gone(fault):
+            raise
+        return []
+
+
+async def _listed(gateway: Gateway, *asked: InvoiceListParams) -> list[InvoiceSeen]:
     found = [
         each
         for params in asked
@@ -130,11 +170,17 @@ def keep_invoice(
     invoice: InvoiceSeen,
     price_ids: Collection[str],
     at: datetime,
+    *,
+    is_left: bool = False,
 ) -> bool:
-    """Keep an invoice as it was at that moment; False where it is known of a later one."""
+    """Keep an invoice as it was at that moment; False where it is known of a later one.
+
+    One that a customer left who was deleted bills nothing as long as it is a draft, as `forget_drafts` has it.
+    """
+    is_dead = is_left and invoice.status == "draft"
     metered = [
         line
-        for line in invoice.lines
+        for line in ([] if is_dead else invoice.lines)
         # What is used is billed when it is over; a first invoice may name the month to come. A receipt, or
         # what somebody made by hand, is of no subscription, and bills none whatever its lines say.
         if invoice.subscription_id is not None
@@ -162,6 +208,12 @@ def keep_invoice(
         "ahead": ahead_of(at),
     }
     return bool(connection.execute(_SQL["keep_invoice"], values).rowcount)
+
+
+def keep_gone(connection: Connection, account_no: int, ids: Collection[str], at: datetime) -> None:
+    """Keep of invoices that Stripe has no more that it was asked; a draft of these is over."""
+    values = {"account": account_no, "ids": [*ids], "at": at, "ahead": ahead_of(at)}
+    connection.execute(_SQL["keep_gone"], values)
 
 
 def forget_drafts(connection: Connection, account_no: int, at: datetime) -> None:

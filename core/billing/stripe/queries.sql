@@ -122,6 +122,30 @@ SET number = excluded.number, status = excluded.status, usage_start = excluded.u
                        THEN i.compared_at END
 WHERE i.fetched_at <= %(at)s OR i.fetched_at > %(ahead)s;
 
+-- name: keep_gone
+-- Invoices that Stripe has no more: drafts that somebody deleted bill nothing, and are asked about no more.
+UPDATE hopsmeter.stripe_invoices
+SET fetched_at = %(at)s, status = CASE WHEN finalized_at IS NULL THEN 'deleted' ELSE status END,
+    usage_start = CASE WHEN finalized_at IS NOT NULL THEN usage_start END,
+    usage_end = CASE WHEN finalized_at IS NOT NULL THEN usage_end END,
+    units = CASE WHEN finalized_at IS NOT NULL THEN units END,
+    line_minor = CASE WHEN finalized_at IS NOT NULL THEN line_minor END
+WHERE account_no = %(account)s AND id = ANY (%(ids)s)
+  AND (fetched_at <= %(at)s OR fetched_at > %(ahead)s);
+
+-- name: account_of_left
+-- Whose invoices these are, that no present customer has: of an account that has one of them, or one of the same
+-- subscription; nobody else changes it until this ends. Invoices have no index by subscription, and are only looked
+-- through where one is named.
+SELECT u.no AS account_no, u.id
+FROM hopsmeter.users u JOIN hopsmeter.stripe_accounts a ON a.account_no = u.no
+WHERE u.no = coalesce(
+    (SELECT min(account_no) FROM hopsmeter.stripe_invoices WHERE id = ANY (%(ids)s)),
+    (SELECT min(no) FROM hopsmeter.users WHERE stripe_subscription_id = ANY (%(subscriptions)s)),
+    (SELECT min(account_no) FROM hopsmeter.stripe_invoices
+     WHERE cardinality(%(subscriptions)s::text[]) > 0 AND subscription_id = ANY (%(subscriptions)s)))
+FOR UPDATE OF a;
+
 -- name: forget_drafts
 -- Drafts that will never be final bill no usage; what was fetched before then says nothing else any more.
 UPDATE hopsmeter.stripe_invoices
@@ -132,25 +156,31 @@ WHERE account_no = %(account)s AND finalized_at IS NULL AND units IS NOT NULL
 -- name: keep_account
 -- An account as last fetched; since when something is so stays as long as it is. What a clock that was ahead left is
 -- no later than what is fetched now, and began no later. Of a customer that was deleted
--- Stripe tells no subscription: since when it billed is still so, and says which days are on no invoice.
+-- Stripe tells no subscription: since when it billed is still so, and says which days are on no invoice. Who was not
+-- looked at for so long that invoices made meanwhile are not in this look stays as old as he was: the next one lists them.
 UPDATE hopsmeter.stripe_accounts a
 SET item_id = %(item)s, subscription_status = %(status)s,
     billed_from = CASE WHEN %(deleted)s THEN a.billed_from ELSE %(billed_from)s END,
     period_start = %(period_start)s, period_end = %(period_end)s,
     collection_paused = %(collection_paused)s, has_card = %(has_card)s,
-    customer_deleted = %(deleted)s, fetched_at = %(at)s,
+    customer_deleted = %(deleted)s,
+    fetched_at = CASE WHEN a.fetched_at < %(since)s THEN a.fetched_at ELSE %(at)s END,
     ended_since = CASE WHEN %(ended)s THEN coalesce(%(ended_at)s, least(a.ended_since, %(at)s)) END,
     paused_since = CASE WHEN %(paused)s THEN least(a.paused_since, %(at)s) END,
-    no_card_since = CASE WHEN %(no_card)s THEN least(a.no_card_since, %(at)s) END,
-    unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
-                    FROM hopsmeter.stripe_invoices i JOIN hopsmeter.users u ON u.no = a.account_no
-                    WHERE i.account_no = a.account_no AND i.attempted
-                      -- Its own, and what those before it left; not that of a second one beside it.
-                      AND (i.subscription_id = u.stripe_subscription_id
-                           OR i.usage_end <= coalesce(%(billed_from)s, a.billed_from))
-                      AND i.status IN ('open', 'uncollectible') AND i.total_minor > i.paid_minor)
+    no_card_since = CASE WHEN %(no_card)s THEN least(a.no_card_since, %(at)s) END
 WHERE a.account_no = %(account)s
   AND coalesce(a.fetched_at <= %(at)s OR a.fetched_at > %(ahead)s, true);
+
+-- name: keep_unpaid
+-- Since when an invoice of an account is unpaid: its own, and what those before it left; not that of a second one beside it.
+UPDATE hopsmeter.stripe_accounts a
+SET unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
+                    FROM hopsmeter.stripe_invoices i JOIN hopsmeter.users u ON u.no = a.account_no
+                    WHERE i.account_no = a.account_no AND i.attempted
+                      AND (i.subscription_id = u.stripe_subscription_id
+                           OR i.usage_end <= coalesce(a.billed_from, 'infinity'))
+                      AND i.status IN ('open', 'uncollectible') AND i.total_minor > i.paid_minor)
+WHERE a.account_no = %(account)s;
 
 -- name: standings_to_judge
 -- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day, or one has
@@ -189,8 +219,19 @@ SET standing = %(word)s, standing_why = %(why)s, standing_since = %(since)s
 WHERE account_no = %(account)s;
 
 -- name: accounts_to_fetch
--- Accounts that were not fetched of late, the oldest first; before them those that a clock that was ahead left.
-SELECT u.id, u.stripe_customer_id FROM hopsmeter.stripe_accounts a
+-- Accounts that were not fetched of late, the oldest first; before them those that a clock that was ahead left. With
+-- when that was; invoices that are not over, those not asked about for the longest first; and, while what began of
+-- late took their place, or nobody looked since, the subscriptions before, of which an invoice may be new.
+SELECT u.id, u.stripe_customer_id, CASE WHEN a.fetched_at <= %(ahead)s THEN a.fetched_at END,
+       ARRAY(SELECT i.id FROM hopsmeter.stripe_invoices i
+             WHERE i.account_no = a.account_no AND i.status IN ('draft', 'open', 'uncollectible')
+             ORDER BY CASE WHEN i.fetched_at <= %(ahead)s THEN i.fetched_at END NULLS FIRST, i.id
+             LIMIT %(asked)s),
+       ARRAY(SELECT i.subscription_id FROM hopsmeter.stripe_invoices i
+             WHERE i.account_no = a.account_no AND i.subscription_id <> u.stripe_subscription_id
+               AND (a.billed_from > %(begun_since)s OR a.fetched_at <= a.billed_from)
+             GROUP BY 1 ORDER BY max(i.created_at) DESC LIMIT %(asked)s)
+FROM hopsmeter.stripe_accounts a
 JOIN hopsmeter.users u ON u.no = a.account_no
 WHERE u.stripe_customer_id IS NOT NULL
   AND coalesce(a.fetched_at <= %(before)s OR a.fetched_at > %(ahead)s, true)

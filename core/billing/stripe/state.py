@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -15,15 +15,19 @@ from core.billing.stripe.customers import find_customer
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.invoices import (
     InvoiceSeen,
+    Known,
+    find_invoice,
     forget_drafts,
+    invoices_left,
     invoices_of,
+    keep_gone,
     keep_invoice,
 )
 from core.billing.stripe.moments import ahead_of, moments_since, right
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.standing import Facts, Standing, standing_of
 from core.billing.stripe.subscriptions import SubscriptionSeen, bills_twice, subscriptions_of
-from core.clock import day_of
+from core.clock import DAY, day_of
 from core.db.queries import queries_beside
 from core.errors import Conflict, StripeAway, StripeFault, StripeRefused, StripeStopped
 
@@ -31,6 +35,8 @@ _SQL = queries_beside(__file__)
 ACCOUNTS_MAX: Final = 2_000
 """Fetched in one run, those whose state is oldest first; webhooks tell of what is urgent."""
 TOGETHER: Final = 8
+ASKED_MAX: Final = 10
+"""Invoices of an account asked about by their ids in one look; of more each has its turn."""
 FETCH_MAX_S: Final = 300.0
 """For all of an account: what takes longer may be overtaken by what is taken for earlier (moments)."""
 STALE: Final = timedelta(minutes=50)
@@ -40,14 +46,20 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class AccountSeen:
-    """A customer with its subscriptions and invoices, at the moment `at` or a little later."""
+    """A customer with its subscriptions and invoices, at the moment `at` or a little later.
+
+    Of invoices all that were made `since` then, and such as were asked about by their ids: these may be of
+    a customer before, and those that are `gone` Stripe has no more.
+    """
 
     customer_id: str
     at: datetime
+    since: datetime
     deleted: bool
     card: str | None = None
     subscriptions: tuple[SubscriptionSeen, ...] = ()
     invoices: tuple[InvoiceSeen, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,38 +75,48 @@ class Refreshed:
     twice: dict[str, str] = field(default_factory=dict)
 
 
-async def fetch_account(gateway: Gateway, customer_id: str, at: datetime) -> AccountSeen:
+NOTHING_KNOWN: Final = Known()
+
+
+async def fetch_account(
+    gateway: Gateway, customer_id: str, at: datetime, known: Known = NOTHING_KNOWN
+) -> AccountSeen:
     """Ask Stripe for all of a customer that says how the account stands."""
+    since = known.listed_since(at)
     customer = await find_customer(gateway, customer_id)
     if customer is None or customer.deleted:
-        left = await _left_by(gateway, customer_id, at)
-        return AccountSeen(customer_id, at, deleted=True, invoices=tuple(left))
-    subscriptions = await subscriptions_of(gateway, customer_id)
-    invoices = await invoices_of(gateway, customer_id, at)
-    return AccountSeen(
-        customer_id,
-        at,
-        deleted=False,
-        card=customer.card,
-        subscriptions=tuple(subscriptions),
-        invoices=tuple(invoices),
+        seen = AccountSeen(customer_id, at, since, deleted=True)
+        listed = await _left_by(gateway, customer_id, since)
+    else:
+        found = tuple(await subscriptions_of(gateway, customer_id))
+        seen = AccountSeen(customer_id, at, since, False, customer.card, found)
+        listed = await invoices_of(gateway, customer_id, since)
+    listed += [each for name in known.before for each in await invoices_left(gateway, name, since)]
+    ids = {each.id for each in listed}
+    asked = {each: await find_invoice(gateway, each) for each in known.not_over if each not in ids}
+    return replace(
+        seen,
+        invoices=(*listed, *(each for each in asked.values() if each is not None)),
+        gone=tuple(name for name, each in asked.items() if each is None),
     )
 
 
-async def _fetch_in_time(gateway: Gateway, customer_id: str, at: datetime) -> AccountSeen:
+async def _fetch_in_time(
+    gateway: Gateway, customer_id: str, at: datetime, known: Known
+) -> AccountSeen:
     try:
         async with asyncio.timeout(FETCH_MAX_S):
-            return await fetch_account(gateway, customer_id, at)
+            return await fetch_account(gateway, customer_id, at, known)
     except TimeoutError:
         raise StripeAway(
             f"Stripe did not tell all of {customer_id} within {FETCH_MAX_S:g} s; try again later."
         ) from None
 
 
-async def _left_by(gateway: Gateway, customer_id: str, at: datetime) -> list[InvoiceSeen]:
+async def _left_by(gateway: Gateway, customer_id: str, since: datetime) -> list[InvoiceSeen]:
     """Return the invoices of a customer that was deleted, as far as Stripe still has them."""
     try:
-        return await invoices_of(gateway, customer_id, at)
+        return await invoices_of(gateway, customer_id, since)
     except StripeRefused as fault:
         if not is_gone(fault):
             raise
@@ -117,12 +139,14 @@ def _keep(connection: Connection, seen: AccountSeen, grace: timedelta) -> tuple[
         kept = cursor.execute(
             _SQL["account_of_customer"], {"customer": seen.customer_id}
         ).fetchone()
-    if kept is None:
-        return f"{seen.customer_id} is no account's customer", ""
     price_ids = _price_ids(connection)
+    if kept is None:
+        return _keep_left(connection, seen, price_ids, grace), ""
     # What is known of a later moment stays, but for what only a clock that was ahead can have left.
     for invoice in seen.invoices:
-        keep_invoice(connection, kept["account_no"], invoice, price_ids, seen.at)
+        is_left = invoice.customer_id != seen.customer_id
+        keep_invoice(connection, kept["account_no"], invoice, price_ids, seen.at, is_left=is_left)
+    keep_gone(connection, kept["account_no"], seen.gone, seen.at)
     own = next((each for each in seen.subscriptions if each.id == kept["subscription_id"]), None)
     values = _values(seen, own, price_ids, linked=kept["subscription_id"] is not None)
     if not connection.execute(
@@ -131,12 +155,43 @@ def _keep(connection: Connection, seen: AccountSeen, grace: timedelta) -> tuple[
         return f"{kept['id']} is known of a later moment", ""
     if seen.deleted:
         forget_drafts(connection, kept["account_no"], seen.at)
+    connection.execute(_SQL["keep_unpaid"], {"account": kept["account_no"]})
     changed = mark_standings(connection, seen.at, grace, [kept["account_no"]])
     word = own.status if own else "no subscription of its own"
     if seen.deleted:
         word = f"{seen.customer_id} was deleted"
     standing = f", now {changed[kept['account_no']]}" if changed else ""
     return f"{kept['id']}: {word}{standing}", bills_twice(seen.subscriptions, own, price_ids)
+
+
+def _keep_left(
+    connection: Connection, seen: AccountSeen, price_ids: set[str], grace: timedelta
+) -> str:
+    """Write down what became of the invoices of a customer that was an account's before.
+
+    A customer is another's place taken only once it was deleted, so whose one of them is, all are.
+    """
+    values = {
+        "ids": [each.id for each in seen.invoices],
+        # Of a stranger no line has our price, and nobody is looked for.
+        "subscriptions": sorted(
+            {
+                each.subscription_id
+                for each in seen.invoices
+                if each.subscription_id and any(line.price_id in price_ids for line in each.lines)
+            }
+        ),
+    }
+    row = connection.execute(_SQL["account_of_left"], values).fetchone() if values["ids"] else None
+    if row is None:
+        return f"{seen.customer_id} is no account's customer"
+    account_no, account_id = row
+    for invoice in seen.invoices:
+        keep_invoice(connection, account_no, invoice, price_ids, seen.at, is_left=True)
+    connection.execute(_SQL["keep_unpaid"], {"account": account_no})
+    changed = mark_standings(connection, seen.at, grace, [account_no])
+    standing = f", now {changed[account_no]}" if changed else ""
+    return f"{account_id}: invoices of {seen.customer_id}, its customer before{standing}"
 
 
 def _price_ids(connection: Connection) -> set[str]:
@@ -153,6 +208,7 @@ def _values(
     needs_card = own.needs_card if own else linked
     return {
         "at": seen.at,
+        "since": seen.since,
         "ahead": ahead_of(seen.at),
         "deleted": seen.deleted,
         "has_card": card,
@@ -249,7 +305,13 @@ async def refresh(
     never answers for the others do not wait, though he stays the oldest.
     """
     now = right(now, gateway.time)
-    values = {"before": now - STALE, "ahead": ahead_of(now), "limit": accounts_max}
+    values = {
+        "before": now - STALE,
+        "ahead": ahead_of(now),
+        "limit": accounts_max,
+        "asked": ASKED_MAX,
+        "begun_since": now - DAY,
+    }
     rows = connection.execute(_SQL["accounts_to_fetch"], values).fetchall()
     moment = moments_since(now)
     done = 0
@@ -261,10 +323,15 @@ async def refresh(
         some, away = rows[first : first + TOGETHER], 0
         at = right(moment(), gateway.time)
         answers = await asyncio.gather(
-            *(_fetch_in_time(gateway, customer, at) for _, customer in some),
+            *(
+                _fetch_in_time(
+                    gateway, customer, at, Known(looked_at, tuple(not_over), tuple(before))
+                )
+                for _, customer, looked_at, not_over, before in some
+            ),
             return_exceptions=True,
         )
-        for (account, _), answer in zip(some, answers, strict=True):
+        for (account, *_), answer in zip(some, answers, strict=True):
             if isinstance(answer, AccountSeen):
                 with connection.transaction():
                     _, twice_said = _keep(connection, answer, grace)

@@ -99,7 +99,8 @@ FROM hopsmeter.stripe_invoices WHERE id = %(invoice)s;
 
 -- name: unbilled
 -- Days that Stripe was told of, and that are on no final invoice though there was time enough, by account: on a
--- draft, or on none. Of the time as last fetched, so that whom nobody could ask about is not listed for that. The
+-- draft, or on none. Of the time as last fetched, so that whom nobody could ask about is not listed for that; nor who
+-- was last looked at before the cycle that an event told of: invoices made meanwhile are to come. The
 -- cycles of our price are months: one that began a month before this one is over for long. What ended, or was of
 -- a subscription before this one, is due again by itself.
 WITH cycles AS MATERIALIZED (
@@ -109,7 +110,7 @@ WITH cycles AS MATERIALIZED (
                     THEN (a.period_start AT TIME ZONE 'UTC')::date
                 ELSE (a.period_start AT TIME ZONE 'UTC' - interval '1 month')::date END AS after
     FROM hopsmeter.stripe_accounts a
-    WHERE a.ended_since IS NULL AND NOT a.customer_deleted
+    WHERE a.ended_since IS NULL AND NOT a.customer_deleted AND a.fetched_at >= a.period_start
       AND (%(account_no)s::int IS NULL OR a.account_no = %(account_no)s)),
 billed AS (
     SELECT account_no, range_agg(daterange(first, after)) AS days
@@ -125,11 +126,9 @@ waiting AS MATERIALIZED (   -- few but for the first days of a month, and then t
     SELECT i.id, i.account_no, i.created_at, b.first, b.after,
            i.subscription_id = u.stripe_subscription_id IS TRUE AS is_own
     FROM hopsmeter.stripe_invoices i
-    JOIN hopsmeter.stripe_accounts a ON a.account_no = i.account_no
-                                    AND a.fetched_at >= i.created_at + %(final_within)s
     JOIN hopsmeter.users u ON u.no = i.account_no
     JOIN hopsmeter.stripe_invoice_days b ON b.id = i.id
-    WHERE i.status = 'draft' AND i.finalized_at IS NULL
+    WHERE i.status = 'draft' AND i.finalized_at IS NULL AND i.fetched_at >= i.created_at + %(final_within)s
       AND (%(account_no)s::int IS NULL OR i.account_no = %(account_no)s)),
 final AS MATERIALIZED (
     SELECT account_no, range_agg(daterange(first, after)) AS days

@@ -91,6 +91,53 @@ def test_a_customer_who_is_nobody_here_is_left_alone(till: Till, anna: User) -> 
     assert said == f"{stranger} is no account's customer"
 
 
+@pytest.mark.parametrize("how", ["void", "paid"])
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "of its subscription"])
+def test_an_event_of_an_invoice_that_a_customer_before_left_finds_its_account(
+    till: Till, anna: User, how: str, *, is_held: bool
+) -> None:
+    done = linked(till, anna)
+    old = done.customer_id or ""
+    till.world.people.decline_cards(old)
+    till.use(done, 20_000_000)
+    till.pass_time(datetime(2026, 4, 9, tzinfo=UTC) - till.clock())
+    till.deliver()
+    (invoice,) = till.site.all("SELECT id, status FROM stripe_invoices WHERE units > 0")
+    assert (invoice["status"], till.standing(anna)[0]) == ("open", "suspend")
+    another_customer(till, anna, old)
+    assert till.standing(anna)[0] == "suspend"
+    if not is_held:
+        # As after some time away: of its subscription an older one is known, which Stripe lists no more.
+        till.site.connection.execute("DELETE FROM hopsmeter.stripe_invoices WHERE units > 0")
+        till.site.connection.execute(
+            "UPDATE hopsmeter.stripe_invoices SET id = 'in_older' WHERE subscription_id = %s",
+            [done.subscription.id if done.subscription else None],
+        )
+    if how == "void":
+        till.world.people.void_invoice(invoice["id"])
+    else:
+        till.world.people.pay_invoice(invoice["id"])
+    till.deliver()
+    found = till.site.value("SELECT status FROM stripe_invoices WHERE id = %s", invoice["id"])
+    assert (found, till.standing(anna)) == (how, ("good", ""))
+    said = till.site.value(
+        "SELECT said FROM webhook_events WHERE type = %s ORDER BY id DESC LIMIT 1",
+        "invoice.voided" if how == "void" else "invoice.paid",
+    )
+    assert said == f"auth0|anna: invoices of {old}, its customer before, now good"
+
+
+def another_customer(till: Till, who: User, old: str) -> None:
+    """The customer is deleted at Stripe, and another one linked, with a card that pays."""
+    till.run(lambda it: it.ask(lambda client: client.v1.customers.delete_async(old)))
+    till.deliver()
+    till.run(lambda it: it.ask(lambda client: client.v1.customers.create_async({"name": "Anna"})))
+    made = till.world.all("customer")[-1]["id"]
+    till.link(who, customer=made)
+    till.world.people.add_card(made)
+    till.deliver()
+
+
 @pytest.mark.parametrize("kind", ["meter error", "no meter"])
 def test_a_report_that_could_not_be_counted_parks_its_account_once(
     till: Till, anna: User, kind: str
