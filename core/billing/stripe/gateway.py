@@ -232,7 +232,8 @@ class _Http(stripe.HTTPXClient):
         content, status, said = await super().request_async(method, url, headers, post_data)
         if status < 300 and not content.lstrip().startswith(b"{"):
             raise stripe.APIError("no object of Stripe's", http_status=status)
-        at = date_of(said)
+        # Stripe gives each answer an id; what has none may be a proxy's, and so its Date.
+        at = date_of(said) if said.get("request-id") else None
         if status < 300 and at is not None:
             self.told = at, monotonic_s()
         return content, status, said
