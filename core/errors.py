@@ -15,7 +15,7 @@ HopsmeterError
 ├── StripeFault          Stripe did not do what was asked
 │   ├── StripeAway       it gave no answer, or asks for patience: tried again
 │   ├── StripeRefused    it will not do this, for this account: parked until somebody looks
-│   └── StripeStopped    it will do nothing for us: the key, or what belongs to another account
+│   └── StripeStopped    it will do nothing for us: the key, another account, an archived meter
 ├── PostingStuck         days whose figures nobody can add up; the others are posted
 ├── LeaseLost            somebody else works on it now; our work was rolled back
 └── DatabaseFault        the database is away, or of another version
@@ -125,7 +125,7 @@ class StripeRefused(StripeFault):
 
 
 class StripeStopped(StripeFault):
-    """Stripe will do nothing for us; check the key with `hopsmeter doctor`."""
+    """Stripe will do nothing for us; see `hopsmeter stripe show` and `hopsmeter doctor`."""
 
 
 class PostingStuck(HopsmeterError):

@@ -204,7 +204,7 @@ class AccountPolicy(Arguments, frozen=True):
 
 
 class AccountNamed(Arguments, frozen=True):
-    """One account: settle its arrears, report it again."""
+    """One account, whose arrears are settled."""
 
     account: str
 
@@ -228,6 +228,12 @@ class StripeLink(Arguments, frozen=True):
     subscription: str | None = None
     meter: Meter | None = None
     currency: str | None = None
+
+
+class StripeUnpark(Arguments, frozen=True):
+    """A parked account, or all of them, to be reported again."""
+
+    account: str | None = None
 
 
 class HourDecide(Arguments, frozen=True):
@@ -324,7 +330,7 @@ ARGUMENTS: Final[dict[str, type[Arguments]]] = {
     "stripe.setup": StripeSetup,
     "stripe.show": StripeShow,
     "stripe.link": StripeLink,
-    "stripe.unpark": AccountNamed,
+    "stripe.unpark": StripeUnpark,
     "stripe.report": StripeReport,
     "stripe.settle": StripeSettle,
     "stripe.again": StripeAgain,

@@ -38,6 +38,8 @@ class Settings:
     """The account's default; snapshot events of the event list bear it."""
     invoice_grace: timedelta = timedelta(hours=1)
     """How long a cycle's invoice stays draft; a real account sets it, up to 72 h."""
+    ended_drafts_take: bool = True
+    """Whether late usage reaches a draft whose subscription has ended; no description says that it does not."""
     aggregation_lag: timedelta = timedelta(0)
     """How much later (world's clock) a meter event shows in summaries."""
     retry_after: tuple[timedelta, ...] = (

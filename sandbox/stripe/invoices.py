@@ -97,9 +97,15 @@ class Invoices:
     def refresh(self, invoice: Thing) -> Thing:
         """Bring a draft up to what its meters say; a finalised invoice stays as it is."""
         billed = self._billed.get(invoice["id"])
-        if billed and invoice["status"] == "draft":
+        if billed and invoice["status"] == "draft" and self._takes(invoice, billed):
             self._fill(invoice, self._usage_lines(invoice, billed))
         return invoice
+
+    def _takes(self, invoice: Thing, billed: Billed) -> bool:
+        """Say whether a draft still hears of usage: always while it is made, or its subscription lives."""
+        ended = billed.subscription["status"] == "canceled"
+        is_new = invoice["id"] not in self._lines
+        return is_new or not ended or self._account.settings.ended_drafts_take
 
     def finalize(self, invoice: Thing) -> Thing:
         if invoice["status"] != "draft":

@@ -3,7 +3,9 @@
 import random
 import time
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 
+import httpx
 import pytest
 
 from core.money import NANO
@@ -20,6 +22,8 @@ STEPS_OF_A_LINK, STEPS_OF_A_PURCHASE, STEPS_OF_A_LOOK = 40, 40, 20
 ROUNDS = 4
 EVERY_STEP_MAX = 200
 SHORT_LEASE_S = 1.5
+GRACE_H = 72
+LAST_OF_MARCH = date(2026, 3, 31)
 
 
 @pytest.fixture
@@ -69,6 +73,46 @@ def test_each_unit_is_told_once_after_kills_at_every_step(scene: Scene) -> None:
             report_and_die(scene, at)
     assert scene.deaths > ROUNDS * STEPS_OF_A_REPORT / 2
     scene.must_have_told_all()
+
+
+def people_who_left(scene: Scene) -> None:
+    """They gave notice in March, and half an hour into April that is known; their last invoices are drafts."""
+    scene.stripe.set(invoice_grace=timedelta(hours=GRACE_H).total_seconds())
+    people(scene)
+    for subscription in scene.stripe.all("subscription"):
+        answer = httpx.post(
+            f"{scene.stripe.url}/v1/subscriptions/{subscription['id']}",
+            data={"cancel_at_period_end": "true"},
+            headers={"Authorization": f"Bearer {scene.stripe.api_key}"},
+        )
+        answer.raise_for_status()
+    april = datetime(2026, 4, 1, 0, 30, tzinfo=UTC)
+    scene.later(seconds=(april - scene.now).total_seconds())
+    scene.do("refresh")
+    assert scene.row("SELECT count(*) FROM stripe_left_drafts")[0] == len(scene.users)
+
+
+def test_each_unit_of_who_left_is_on_his_last_invoice_after_kills(scene: Scene) -> None:
+    people_who_left(scene)
+    for at in steps(6, STEPS_OF_A_REPORT):
+        for _ in range(6):
+            scene.charge(scene.dice.choice(scene.users), LAST_OF_MARCH)
+        scene.later(minutes=scene.dice.choice((0, 1, 90)))
+        scene.do("report", at=at)
+        scene.leases_end()
+        scene.must_balance()
+    assert scene.deaths > KILLS / 2
+    for _ in range(2):  # what was unknown waits for its pause
+        scene.later(hours=2)
+        scene.do("report")
+    scene.later(hours=GRACE_H)
+    scene.do("refresh")
+    scene.must_have_told_all()
+    billed = scene.rows(
+        "SELECT account_no, units FROM stripe_invoices WHERE finalized_at IS NOT NULL AND units > 0"
+    )
+    told = scene.rows("SELECT account_no, units FROM stripe_days WHERE units > 0")
+    assert sorted(billed) == sorted(told) != []
 
 
 # ── accounts are linked ─────────────────────────────────────────────────────────────────────────

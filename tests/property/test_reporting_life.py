@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.billing.stripe.bills.settle import HowBill
 from core.errors import Conflict
 from tests import factories
-from tests.core.billing.stripe.reporting.product_till import ProductTill
+from tests.core.billing.stripe.reporting.product_till import DAY_S, ProductTill
 from tests.core.billing.stripe.reporting.till import UNIT, opened
 from tests.core.books.stripe_story import proved
 from tests.database import Connection, Server, administer, cloned
@@ -25,6 +25,8 @@ TROUBLE = (
 )
 DAYS = 40
 """A month, its invoice's grace, and some days of the next."""
+LAST = 30
+"""Of the month, on which customers leave; in the four days after it much of it changes."""
 _OF_PROFILE = settings().max_examples
 Tills = Callable[[str], contextlib.AbstractContextManager[ProductTill]]
 
@@ -57,8 +59,10 @@ class Life:
         for user in self.users:
             if self.random.random() < 0.4:
                 till.stripe.people.decline_cards(till.customer(user))
-        till.stripe.settings.invoice_grace = timedelta(hours=self.random.choice([1, 24, 72]))
+        till.stripe.settings.invoice_grace = timedelta(hours=self.random.choice([1, 24, 72, 72]))
         till.stripe.settings.aggregation_lag = timedelta(minutes=self.random.choice([0, 10, 30]))
+        # Nobody has verified that real Stripe's drafts do.
+        till.stripe.settings.ended_drafts_take = self.random.random() < 0.8
 
     def live(self) -> None:
         for number in range(DAYS):
@@ -68,8 +72,12 @@ class Life:
                 self._something(number)
             if self.random.random() < 0.15:
                 self._replace(self.random.choice(self.users), number)
+            if number == LAST:
+                self._leave()
             self._on(number)
             self.must_prove()
+            for user in self.users:
+                self._must_leave_to_drafts(user)
 
     def end(self) -> None:
         """Let trouble end, and the job run until it has nothing more to say; what is unpaid may be voided."""
@@ -98,7 +106,7 @@ class Life:
         """Something that is no usage: a card goes or comes, a subscription, an event; a person settles."""
         user = self.random.choice(self.users)
         what = [self._card, self._subscription, self._subscription, self._lose, self._settle]
-        what += [self._void, self._settle_invoice]
+        what += [self._void, self._settle_invoice, self._give_notice]
         self.random.choice(what)(user, number)
 
     def _card(self, user: factories.User, _: int) -> None:
@@ -123,6 +131,20 @@ class Life:
         assert found is not None
         invoice_now = self.random.random() < 0.5
         self.till.stripe.people.cancel_subscription(found["id"], invoice_now=invoice_now)
+
+    def _leave(self) -> None:
+        for user in self.users:
+            found = self.till.living(user)
+            if found and not found["cancel_at_period_end"] and self.random.random() < 0.7:
+                self._give_notice(user, LAST)
+
+    def _give_notice(self, user: factories.User, _: int) -> None:
+        """The subscription is to end with its cycle, or is not any more."""
+        found = self.till.living(user)
+        if found is None:
+            return
+        ends = not found["cancel_at_period_end"]
+        self.till.client.v1.subscriptions.update(found["id"], {"cancel_at_period_end": ends})
 
     def _replace(self, user: factories.User, number: int) -> None:
         """Within a day one ends and another begins, once or twice, told or not of what it is in between."""
@@ -219,7 +241,9 @@ class Life:
     def _something(self, number: int) -> None:
         """Charge the day that runs, or correct one of the last two weeks, never below nothing."""
         user = self.random.choice(self.users)
-        day = number if self.random.random() < 0.7 else max(0, number - self.random.randint(1, 14))
+        late = LAST < number < LAST + 5 and self.random.random() < 0.5
+        back = self.random.randint(1, 4 if late else 14)
+        day = number if not late and self.random.random() < 0.7 else max(0, number - back)
         nano = self.random.choice([1, 400, 999, 1_000, 1_001, 123_456_789, 10**12])
         held = self.owed[user.no][day]
         if self.random.random() < 0.3 and held:
@@ -233,6 +257,22 @@ class Life:
         assert all(line.ok for line in lines.values()), lines
 
     # ── what must be so ─────────────────────────────────────────────────────────────────────
+
+    def _must_leave_to_drafts(self, user: factories.User) -> None:
+        """Nobody is to decide about a day that a draft over a whole cycle still takes, its subscription ended or not."""
+        till, drafted = self.till, set()
+        for invoice in till.stripe.all("invoice"):
+            if invoice["customer"] != till.customer(user) or invoice["status"] != "draft":
+                continue
+            (line,) = invoice["lines"]["data"]
+            start, end = line["period"]["start"], line["period"]["end"]
+            if end % DAY_S == 0:
+                drafted |= {each // DAY_S for each in range(start + DAY_S - 1, end, DAY_S)}
+        epoch = date(1970, 1, 1)
+        days = {epoch + timedelta(days=each) for each in drafted} - self._final_days(user)
+        for line in till.listed(user):
+            if line.reason in ("ended", "before"):
+                assert line.first_day not in days, line
 
     def check(self, user: factories.User) -> None:
         """Each nano is told, or waits for its reason; what Stripe has and bills is what is counted."""

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import click
 
-from core.commands.arguments import AccountNamed, Meter, StripeLink, StripeSetup, StripeShow
+from core.commands.arguments import Meter, StripeLink, StripeSetup, StripeShow, StripeUnpark
 from core.commands.submit import Outcome
 from core.identity.accounts import find_books
 from core.reports.stripe.accounts import (
@@ -117,13 +117,19 @@ def link(
     ask(session, "stripe.link", given, dry_run=dry_run, why=why, wait_s=STRIPE_WAIT_S)
 
 
-@stripe.command(epilog="\b\nExample:\n  hopsmeter stripe unpark anna@example.com --reason mended")
-@click.argument("who", metavar="ACCOUNT")
+@stripe.command(
+    epilog="\b\nExamples:\n  hopsmeter stripe unpark anna@example.com --reason mended\n"
+    "  hopsmeter stripe unpark --all --reason 'the meter counts again'"
+)
+@click.argument("who", metavar="[ACCOUNT]", required=False)
+@click.option("--all", "everybody", is_flag=True, help="Every account that is parked.")
 @writing(reason=True)
 @click.pass_obj
-def unpark(session: Session, who: str, dry_run: bool, why: str) -> None:
+def unpark(session: Session, who: str | None, everybody: bool, dry_run: bool, why: str) -> None:
     """Let an account that Stripe refused be reported again."""
-    ask(session, "stripe.unpark", AccountNamed(account=who), dry_run=dry_run, why=why)
+    if (who is None) != everybody:
+        raise click.UsageError("Name an account, or say --all.")
+    ask(session, "stripe.unpark", StripeUnpark(account=who), dry_run=dry_run, why=why)
 
 
 @stripe.command(

@@ -171,15 +171,16 @@ def again(session: Session, who: str, day: str, dry_run: bool, why: str) -> None
 )
 @click.argument("who", metavar="ACCOUNT")
 @click.option("--day", type=DAY_TEXT, metavar="DAY", required=True)
-@click.option("--arrived/--lost", "arrived", default=None, help="Whether Stripe has it.")
+@click.option("--arrived", is_flag=True, help="Stripe has it.")
+@click.option("--lost", is_flag=True, help="Stripe does not have it.")
 @writing(reason=True)
 @click.pass_obj
 def decide(
-    session: Session, who: str, day: str, arrived: bool | None, dry_run: bool, why: str
+    session: Session, who: str, day: str, *, arrived: bool, lost: bool, dry_run: bool, why: str
 ) -> None:
     """Say of a report whose outcome nobody knows whether it arrived."""
-    if arrived is None:
-        raise click.UsageError("Say what became of it: --arrived or --lost.")
+    if arrived == lost:
+        raise click.UsageError("Say what became of it: --arrived or --lost, one of them.")
     given = StripeDecide(account=who, day=day, arrived=arrived)
     ask(session, "stripe.decide", given, dry_run=dry_run, why=why)
 

@@ -95,7 +95,6 @@ async def every(
             return found
     raise Conflict(
         f"Stripe lists more than {pages_max * PAGE} {what}; name the one that is meant by its id."
-        " Nothing was changed."
     )
 
 

@@ -1,7 +1,8 @@
 """What hopsmeter needs at Stripe before it can bill: a product, two meters, a price per currency.
 
-Everything is found again by what Stripe keeps unique (the product's id, an active meter's event
-name, a price's lookup key), so that a set-up that was cut off is completed by the next one.
+What was set up is found again by the ids that are kept. Before that it is by what Stripe keeps unique (the
+product's id, an active meter's event name, a price's lookup key), so that a set-up that was cut off is
+completed by the next one.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,14 +12,23 @@ from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import psycopg
-from stripe import Price, Product, RequestOptions, StripeClient
+from stripe import Price, RequestOptions, StripeClient
 from stripe.billing import Meter
 from stripe.params import PriceCreateParams, ProductCreateParams
-from stripe.params.billing import MeterCreateParams, MeterListParams
+from stripe.params.billing import MeterCreateParams
 
 from core.audit.trail import record
-from core.billing.stripe.asking import MARK, every, find_or_make, is_gone
+from core.billing.stripe.asking import MARK, find_or_make
 from core.billing.stripe.gateway import Gateway
+from core.billing.stripe.kept import (
+    KeptIds,
+    active_meter,
+    find,
+    kept_ids,
+    meter_fault,
+    price_fault,
+    product_fault,
+)
 from core.billing.stripe.site import (
     KINDS,
     MeterKind,
@@ -30,7 +40,7 @@ from core.billing.stripe.site import (
 from core.billing.stripe.units import unit_price
 from core.clock import utc_now
 from core.db.queries import queries_beside
-from core.errors import Conflict, StripeRefused
+from core.errors import Conflict
 from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
@@ -84,7 +94,7 @@ async def build(
     site = read_site(connection)
     if site is not None:
         refuse_other(site, stripe_account, livemode=gateway.is_live)
-    maker = _Maker(gateway, dry_run)
+    maker = _Maker(gateway, kept_ids(connection), dry_run)
     product = await maker.product()
     meters = await maker.meters()
     prices = {
@@ -151,9 +161,8 @@ def _keep(connection: Connection, name: str, values: dict[str, Any], now_id: str
     kept, is_new = row
     if kept != now_id:
         raise Conflict(
-            f"{kept} was set up before, and Stripe has {now_id} in its place now: the first one was"
-            " archived or deactivated there. Restore it in Stripe's dashboard (and archive the"
-            " other), then run the set-up again. Nothing was changed here."
+            f"Another set-up kept {kept} at this moment, and this one has {now_id}: archive that in"
+            " Stripe's dashboard, then run the set-up again. Nothing was changed here."
         )
     return int(is_new)
 
@@ -161,23 +170,13 @@ def _keep(connection: Connection, name: str, values: dict[str, Any], now_id: str
 class _Maker:
     """Finds or makes one thing after the other, and keeps account of what it made."""
 
-    def __init__(self, gateway: Gateway, dry_run: bool) -> None:
-        self._gateway, self._dry_run = gateway, dry_run
+    def __init__(self, gateway: Gateway, kept: KeptIds, dry_run: bool) -> None:
+        self._gateway, self._kept, self._dry_run = gateway, kept, dry_run
         self.made: list[str] = []
         # All of it is unique at Stripe by a name of ours, so a run has keys of its own.
         self._run = uuid4()
 
     async def product(self) -> str:
-        async def look() -> Product | None:
-            try:
-                return await self._gateway.ask(
-                    lambda client: client.v1.products.retrieve_async(PRODUCT_ID)
-                )
-            except StripeRefused as fault:
-                if not is_gone(fault):
-                    raise
-                return None
-
         params: ProductCreateParams = {
             "id": PRODUCT_ID,
             "name": PRODUCT_NAME,
@@ -185,53 +184,48 @@ class _Maker:
         }
         found = await self._find_or_make(
             f"product {PRODUCT_ID}",
-            look,
+            lambda: find(self._gateway, lambda it: it.v1.products.retrieve_async(PRODUCT_ID)),
             lambda client, options: client.v1.products.create_async(params, options),
         )
-        if found is not None and not found.active:
-            raise Conflict(
-                f"The product {PRODUCT_ID} is archived at Stripe; restore it in the dashboard, then"
-                " run the set-up again. Nothing was changed."
-            )
+        self._refuse(product_fault(found) if found else "")
         return PRODUCT_ID
 
     async def meters(self) -> dict[MeterKind, str]:
         return {kind: await self._meter(kind) for kind in KINDS}
 
     async def _meter(self, kind: MeterKind) -> str:
-        async def look() -> Meter | None:
-            known = await every(
-                self._gateway,
-                lambda client, params: client.v1.billing.meters.list_async(params),
-                MeterListParams(status="active"),
-                "meters",
-            )
-            return next((each for each in known if each.event_name == EVENT_NAMES[kind]), None)
-
+        if kept := self._kept.meters.get(kind):
+            self._refuse(await meter_fault(self._gateway, kept))
+            return kept
         found = await self._find_or_make(
             f"meter {EVENT_NAMES[kind]}",
-            look,
+            lambda: active_meter(self._gateway, EVENT_NAMES[kind]),
             lambda client, options: client.v1.billing.meters.create_async(
                 _meter_params(kind), options
             ),
         )
         if found is None:
             return ""
-        _require_shape(found, kind)
+        self._refuse(_shape_fault(found, kind))
         return found.id
 
     async def price(self, kind: MeterKind, currency: str, product: str, meter: str) -> str:
+        if kept := self._kept.prices.get((kind, currency)):
+            self._refuse(await price_fault(self._gateway, kept))
+            return kept
         lookup_key = f"hopsmeter_{kind}_{currency.lower()}"
+        params = _price_params(lookup_key, currency, product, meter)
 
         async def look() -> Price | None:
             answer = await self._gateway.ask(
-                lambda client: client.v1.prices.list_async(
-                    {"lookup_keys": [lookup_key], "active": True, "limit": 1}
-                )
+                lambda client: client.v1.prices.list_async({"lookup_keys": [lookup_key]})
             )
-            return answer.data[0] if answer.data else None
+            found = next((each for each in answer.data if each.active), None)
+            if found is None and answer.data:
+                # One that is archived keeps its lookup key until another takes it over.
+                params["transfer_lookup_key"] = True
+            return found
 
-        params = _price_params(lookup_key, currency, product, meter)
         found = await self._find_or_make(
             f"price {lookup_key}",
             look,
@@ -239,8 +233,17 @@ class _Maker:
         )
         if found is None:
             return ""
-        _require_price(found, currency, meter)
+        self._refuse(_price_fault(found, currency, meter))
         return found.id
+
+    def _refuse(self, fault: str) -> None:
+        """Conflict where there is a fault: with it nothing more is made."""
+        if not fault:
+            return
+        left = f"Made until then: {', '.join(self.made)}." if self.made else ""
+        if self._dry_run or not left:
+            left = "Nothing was changed."
+        raise Conflict(f"{fault} Then run the set-up again. {left}")
 
     async def _find_or_make(
         self,
@@ -286,7 +289,7 @@ def _price_params(lookup_key: str, currency: str, product: str, meter: str) -> P
     }
 
 
-def _require_shape(found: Meter, kind: MeterKind) -> None:
+def _shape_fault(found: Meter, kind: MeterKind) -> str:
     """What a meter does with events cannot be changed, so another one's is not to be used."""
     window = "day" if kind == "daily" else None
     is_ours = (
@@ -295,15 +298,15 @@ def _require_shape(found: Meter, kind: MeterKind) -> None:
         and found.customer_mapping.event_payload_key == CUSTOMER_KEY
         and found.value_settings.event_payload_key == VALUE_KEY
     )
-    if not is_ours:
-        raise Conflict(
-            f"Stripe has a meter for {EVENT_NAMES[kind]} ({found.id}) that counts otherwise than"
-            " hopsmeter needs. Deactivate it in the dashboard, then run the set-up again. Nothing"
-            " was changed."
-        )
+    if is_ours:
+        return ""
+    return (
+        f"Stripe has a meter for {EVENT_NAMES[kind]} ({found.id}) that counts otherwise than"
+        " hopsmeter needs. Deactivate it in the dashboard."
+    )
 
 
-def _require_price(found: Price, currency: str, meter: str) -> None:
+def _price_fault(found: Price, currency: str, meter: str) -> str:
     recurring = found.recurring
     exact = found.unit_amount_decimal
     is_ours = (
@@ -314,13 +317,13 @@ def _require_price(found: Price, currency: str, meter: str) -> None:
         and recurring.interval == "month"
         and recurring.meter == meter
     )
-    if not is_ours:
-        raise Conflict(
-            f"Stripe's price {found.id} bears the lookup key {found.lookup_key} and is another one"
-            f" than hopsmeter makes ({unit_price(currency):f} a unit, monthly, of the meter"
-            f" {meter or 'that is still to be made'}). Archive it in the dashboard, then run the"
-            " set-up again. Nothing was changed."
-        )
+    if is_ours:
+        return ""
+    return (
+        f"Stripe's price {found.id} bears the lookup key {found.lookup_key} and is another one"
+        f" than hopsmeter makes ({unit_price(currency):f} a unit, monthly, of the meter"
+        f" {meter or 'that is still to be made'}). Archive it in the dashboard: its lookup key is taken over."
+    )
 
 
 def told(found: Found, *, dry_run: bool) -> str:

@@ -58,11 +58,11 @@ async def require_customer(gateway: Gateway, customer_id: str, account: Account)
     """Return a customer that a person named; refused where it is gone, or another account's."""
     found = await find_customer(gateway, customer_id)
     if found is None or found.deleted:
-        raise Unknown(f"Stripe has no customer {customer_id}. Nothing was changed.")
+        raise Unknown(f"Stripe has no customer {customer_id}.")
     if found.belongs_to not in ("", account.id):
         raise Conflict(
             f"The customer {customer_id} belongs to {found.belongs_to} by its metadata, not to"
-            f" {account.label}. Nothing was changed."
+            f" {account.label}."
         )
     return found
 

@@ -47,6 +47,8 @@ question would fail as if Stripe were away."""
 STOPPING_CODES: Final = frozenset(
     {"api_key_expired", "platform_api_key_expired", "account_invalid", "testmode_charges_only"}
 )
+METER_CODES: Final = frozenset({"archived_meter", "no_meter"})
+"""Said of a meter, which many accounts share, in answer to the event of one."""
 
 _NOT_STRIPE: Final = (
     "What answered is not Stripe, or its answer was cut: see to the proxy or the login page between"
@@ -299,7 +301,28 @@ def sort_fault(
             request=request,
             answered=status >= 500,
         )
+    if code in METER_CODES or _is_of_event_name(fault):
+        return no_meter(said, code=code, request=request)
     return StripeRefused(f"Stripe refuses: {said}", code=code, request=request)
+
+
+def no_meter(said: str, *, code: str, request: str) -> StripeStopped:
+    """Return the fault of a meter that takes nothing: whoever's event it was, the next one's fares no better."""
+    return StripeStopped(
+        f"Stripe counts nothing: {said.rstrip('.')}. Reactivate the meter in Stripe's dashboard (Billing,"
+        " Meters); `hopsmeter stripe show` names it.",
+        code=code,
+        request=request,
+    )
+
+
+def _is_of_event_name(fault: stripe.StripeError) -> bool:
+    """The name of an event is its meter's, whatever code comes with it; that one is taken is no fault of it."""
+    return (
+        isinstance(fault, stripe.InvalidRequestError)
+        and fault.param == "event_name"
+        and fault.code != "resource_already_exists"
+    )
 
 
 def _is_said_by_stripe(fault: stripe.StripeError) -> bool:

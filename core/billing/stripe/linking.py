@@ -1,12 +1,13 @@
 """Linking an account: a customer, a subscription, and the page where its payment method is left.
 
-Each step is found or made at Stripe, then written down in a transaction of its own; whoever comes
-again, after whatever, goes on where it ended.
+All of it is looked at first, as a dry run does, so that what is refused leaves nothing. Then each step is found
+or made at Stripe, and written down in a transaction of its own; whoever comes again, after whatever, goes on
+where it ended.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -34,12 +35,13 @@ from core.billing.stripe.subscriptions import (
 )
 from core.billing.stripe.units import require_billable
 from core.db.queries import queries_beside
-from core.errors import Conflict, InputFault, StripeFault
+from core.errors import Conflict, HopsmeterError, InputFault, StripeFault
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 
 _SQL = queries_beside(__file__)
 Connection = psycopg.Connection[Any]
+Fault = TypeVar("Fault", bound=HopsmeterError)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ async def link(
 ) -> Linked:
     """Do, or go on with, all of it; the connection is in autocommit and in no transaction.
 
-    A StripeFault says that what was done is kept.
+    What is refused, or not answered, before anything is written down says that nothing was changed; later,
+    that what was done is kept.
     """
     principal.require_admin("link accounts to Stripe")
     site = require_site(connection)
@@ -119,28 +122,40 @@ async def link(
         )
     meter = _meter(wish, before, account) or site.default_meter
     price_id = price_of(connection, meter, currency)
-    step = _Step(gateway, connection, principal, account, why, now, dry_run)
+    step = _Step(gateway, connection, principal, account, why, now, dry_run=True)
     try:
         await require_same(gateway, site)
-        if not dry_run:
-            settle_currency(connection, account.no, currency, "Stripe is to bill")
-        begun = await step.begin(before, meter)
-        customer = await step.customer(before, wish, begun)
+        customer = await step.customer(before, wish, now)
         subscription = await step.subscription(before, wish, customer, price_id)
-        has_card = customer is not None and bool(
-            customer.card or (subscription and subscription.card)
-        )
-        url = None
-        if customer is not None and not has_card and not dry_run:
+    except (StripeFault, InputFault) as fault:
+        raise _ending(fault, "Nothing was changed.") from None
+    if dry_run:
+        card = _has_card(customer, subscription)
+        found_id = customer.id if customer else None
+        return Linked(account, currency, meter, found_id, subscription, card, None, before)
+    step = replace(step, dry_run=False)
+    with connection.transaction():
+        settle_currency(connection, account.no, currency, "Stripe is to bill")
+        begun = step.begin(meter)
+    try:
+        customer = await step.customer(before, wish, begun)
+        assert customer is not None
+        subscription = await step.subscription(before, wish, customer, price_id)
+        card, url = _has_card(customer, subscription), None
+        if not card:
             key = idempotency_key("card", account.id, customer.id, principal.command_id, now)
             url = await card_page(gateway, customer.id, currency, return_url, key)
-        seen = None
-        if customer is not None and not dry_run:
-            seen = await fetch_account(gateway, customer.id, now)
-    except StripeFault as fault:
-        raise _go_on(fault, account) from None
-    found_id = customer.id if customer else None
-    return Linked(account, currency, meter, found_id, subscription, has_card, url, before, seen)
+        seen = await fetch_account(gateway, customer.id, now)
+    except (StripeFault, InputFault) as fault:
+        raise _ending(
+            fault,
+            f"What was done until then is kept: `hopsmeter stripe link '{account.id}'` goes on from there.",
+        ) from None
+    return Linked(account, currency, meter, customer.id, subscription, card, url, before, seen)
+
+
+def _has_card(customer: CustomerSeen | None, subscription: SubscriptionSeen | None) -> bool:
+    return customer is not None and bool(customer.card or (subscription and subscription.card))
 
 
 def read_kept(connection: Connection, account: Account) -> Kept:
@@ -148,6 +163,19 @@ def read_kept(connection: Connection, account: Account) -> Kept:
     row = connection.execute(_SQL["kept_of_account"], {"account": account.no}).fetchone()
     assert row is not None
     return Kept(*row)
+
+
+async def look_at_customer(
+    gateway: Gateway, connection: Connection, principal: Principal, account: Account, now: datetime
+) -> None:
+    """Refuse an account whose customer was deleted, before anything is made or written down for it."""
+    before = read_kept(connection, account)
+    try:
+        await _Step(gateway, connection, principal, account, "", now, dry_run=True).customer(
+            before, Wish(account.id), now
+        )
+    except InputFault as fault:
+        raise _ending(fault, "Nothing was changed.") from None
 
 
 async def ensure_customer(
@@ -163,7 +191,7 @@ async def ensure_customer(
     """Return the account's customer, made and written down where it has none: for who buys only."""
     before = read_kept(connection, account)
     step = _Step(gateway, connection, principal, account, why, now, dry_run=False)
-    begun = await step.begin(before, before.meter or meter)
+    begun = step.begin(before.meter or meter)
     found = await step.customer(before, Wish(account.id), begun)
     assert found is not None
     return found.id
@@ -178,13 +206,10 @@ def _meter(wish: Wish, before: Kept, account: Account) -> MeterKind | None:
     return wish.meter or before.meter
 
 
-def _go_on(fault: StripeFault, account: Account) -> StripeFault:
-    """Return the same fault, which says that nothing is lost."""
+def _ending(fault: Fault, left: str) -> Fault:
+    """Return the same fault, which says what is left of the command."""
     said = fault.message if fault.message.endswith((".", "!", "?")) else f"{fault.message}."
-    fault.message = (
-        f"{said} What was done until then is kept: `hopsmeter stripe link '{account.id}'` goes on"
-        " from there."
-    )
+    fault.message = said if said.endswith(left) else f"{said} {left}"
     fault.args = (fault.message,)
     return fault
 
@@ -201,10 +226,8 @@ class _Step:
     now: datetime
     dry_run: bool
 
-    async def begin(self, before: Kept, meter: MeterKind) -> datetime:
+    def begin(self, meter: MeterKind) -> datetime:
         """Write down that it begins, before anything is made: from then on it is looked for."""
-        if self.dry_run:
-            return before.begun_at or self.now
         with self.connection.transaction():
             row = self.connection.execute(
                 _SQL["begin_account"], {"account": self.account.no, "meter": meter, "now": self.now}
@@ -220,7 +243,7 @@ class _Step:
                 raise Conflict(
                     f"The customer {before.customer_id} of {self.account.label} was deleted at"
                     " Stripe. Make another one there, and name it: `hopsmeter stripe link"
-                    f" '{self.account.id}' --customer cus_…`. Nothing was changed."
+                    f" '{self.account.id}' --customer cus_…`."
                 )
             return found
         if wish.customer:
@@ -241,8 +264,10 @@ class _Step:
                 raise Conflict(
                     f"{self.account.label} is the customer {before.customer_id}, which is there"
                     " still; delete it at Stripe first, if another one is to take its place."
-                    " Nothing was changed."
                 )
+        values = {"customer": customer_id, "account": self.account.no}
+        if self.connection.execute(_SQL["customer_of_another"], values).fetchone():
+            raise _anothers(customer_id, "customer")
         if not self.dry_run:
             await mark_customer(self.gateway, customer_id, self.account)
             self._keep_customer(before, customer_id)
@@ -262,7 +287,7 @@ class _Step:
             if kept is not None and kept.is_live and kept.id != found.id:
                 raise Conflict(
                     f"{self.account.label} is billed under {kept.id}, which is {kept.status}; cancel"
-                    " it at Stripe first, if another one is to take its place. Nothing was changed."
+                    " it at Stripe first, if another one is to take its place."
                 )
         elif kept is not None and kept.is_live:
             return kept
@@ -310,10 +335,13 @@ class _Step:
                     why=self.why,
                 )
         except psycopg.errors.UniqueViolation:
-            raise Conflict(
-                f"{new} is another account's {what} already (`hopsmeter stripe accounts` says"
-                " whose)."
-            ) from None
+            raise _anothers(new, what) from None
+
+
+def _anothers(id_: str, what: str) -> Conflict:
+    return Conflict(
+        f"{id_} is another account's {what} already (`hopsmeter stripe accounts` says whose)."
+    )
 
 
 def unpark(
@@ -322,16 +350,34 @@ def unpark(
     """Let a parked account be reported again; return it and why it was parked."""
     principal.require_admin("unpark accounts")
     payer = find_account(connection, account)
-    row = connection.execute(_SQL["unpark"], {"account": payer.no}).fetchone()
-    if row is None:
+    freed = _unpark(connection, principal, payer.no, why)
+    if not freed:
         raise Conflict(f"{payer.label} is not parked. Nothing was changed.")
-    record(
-        connection,
-        principal,
-        "stripe.unpark",
-        f"account {payer.id}",
-        before={"parked_why": row[0]},
-        after={"parked_why": None},
-        why=why,
-    )
-    return payer, row[0]
+    return payer, freed[payer.id]
+
+
+def unpark_all(connection: Connection, principal: Principal, *, why: str) -> list[str]:
+    """Let every parked account be reported again, as what parked them was mended; return their ids."""
+    principal.require_admin("unpark accounts")
+    freed = _unpark(connection, principal, None, why)
+    if not freed:
+        raise Conflict("Nobody is parked. Nothing was changed.")
+    return list(freed)
+
+
+def _unpark(
+    connection: Connection, principal: Principal, account_no: int | None, why: str
+) -> dict[str, str]:
+    """Return why each was parked, by its account's id."""
+    freed = dict(connection.execute(_SQL["unpark"], {"account": account_no}).fetchall())
+    for account_id, parked_why in freed.items():
+        record(
+            connection,
+            principal,
+            "stripe.unpark",
+            f"account {account_id}",
+            before={"parked_why": parked_why},
+            after={"parked_why": None},
+            why=why,
+        )
+    return freed

@@ -7,14 +7,14 @@ import psycopg
 from stripe.params import WebhookEndpointListParams
 
 from core.billing.stripe.asking import every
+from core.billing.stripe.catalogue import PRODUCT_ID
 from core.billing.stripe.currencies import left_out
 from core.billing.stripe.event_types import SNAPSHOT
 from core.billing.stripe.gateway import API_VERSION, Gateway
-from core.billing.stripe.site import account_behind, read_site, refuse_other
-from core.db.queries import queries_beside
+from core.billing.stripe.kept import faults_of, kept_ids
+from core.billing.stripe.site import MeterKind, account_behind, read_site, refuse_other
 from core.errors import StripeRefused, StripeStopped
 
-_SQL = queries_beside(__file__)
 HOOK_PATH: Final = "/webhooks/stripe"
 WANTED: Final = frozenset(SNAPSHOT)
 """Events that an endpoint is to be told of; each is answered by fetching what it is about."""
@@ -38,16 +38,17 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Overview:
-    """What is set up; `remarks` are sentences about what is not."""
+    """What is set up; `remarks` are sentences about what is not, `faults` those that keep us from billing."""
 
     stripe_account: str
     livemode: bool
     set_up: bool
     default_meter: str | None
-    meters: dict[str, str]
+    meters: dict[MeterKind, str]
     prices: dict[str, str]
     endpoints: tuple[Endpoint, ...]
     remarks: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
 
 async def look(gateway: Gateway, connection: Connection) -> Overview:
@@ -57,7 +58,13 @@ async def look(gateway: Gateway, connection: Connection) -> Overview:
     if site is not None:
         refuse_other(site, stripe_account, livemode=gateway.is_live)
     remarks = [] if site else ["Not set up yet: run `hopsmeter stripe setup`."]
-    remarks += left_out(connection)
+    kept = kept_ids(connection)
+    faults: list[str] = []
+    try:
+        faults = await faults_of(gateway, kept, PRODUCT_ID)
+    except (StripeRefused, StripeStopped) as fault:
+        remarks.append(f"Whether a meter or price is archived cannot be read: {fault.message}")
+    remarks += [*faults, *left_out(connection)]
     endpoints: tuple[Endpoint, ...] = ()
     try:
         endpoints = await _endpoints(gateway)
@@ -68,17 +75,16 @@ async def look(gateway: Gateway, connection: Connection) -> Overview:
         "The grace of invoices cannot be read by API: set it to 72 hours by hand (Billing settings,"
         " invoices: finalisation grace period), else the last day's usage misses its invoice."
     )
-    meters = connection.execute("SELECT kind, meter_id FROM hopsmeter.stripe_meters").fetchall()
-    prices = connection.execute(_SQL["prices_kept"]).fetchall()
     return Overview(
         stripe_account,
         gateway.is_live,
         site is not None,
         site.default_meter if site else None,
-        dict(meters),
-        dict(prices),
+        dict(kept.meters),
+        {f"{kind} {currency}": price for (kind, currency), price in kept.prices.items()},
         endpoints,
         remarks,
+        faults,
     )
 
 

@@ -20,7 +20,7 @@ from core.billing.keys import reference_of
 from core.billing.stripe.asking import MARK, find_or_make, instant
 from core.billing.stripe.customers import SLACK
 from core.billing.stripe.gateway import Gateway
-from core.billing.stripe.linking import ensure_customer
+from core.billing.stripe.linking import ensure_customer, look_at_customer
 from core.billing.stripe.payments import (
     CREDITS,
     PURCHASE,
@@ -102,11 +102,11 @@ async def buy(
     terms = _Terms(account, currency, minor, wish, reference_of(principal, wish.key))
     try:
         await require_same(gateway, site)
+        await look_at_customer(gateway, connection, principal, account, now)
     except StripeFault as fault:
         raise _nothing_begun(fault) from None
     if dry_run:
         return _planned(connection, terms)
-    settle_currency(connection, account.no, currency, "These credits are")
     for _ in range(JOINED_MAX):
         row, is_joined = _write_down(connection, principal, terms, why, now)
         if row["state"] not in UNPAID:
@@ -168,7 +168,7 @@ async def _settled(
 
 def _planned(connection: Connection, terms: "_Terms") -> Sale:
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = terms.joined(cursor)
+        row = terms.known(cursor) or terms.joined(cursor)
     number, state = (row["id"], row["state"]) if row else (None, "open")
     wish = terms.wish
     return Sale(
@@ -192,6 +192,21 @@ class _Terms:
     minor: int
     wish: Wish
     key: str
+
+    def known(self, cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return the purchase that the key stands for, if any; Conflict where that is of something else."""
+        found = cursor.execute(_SQL["purchase_of_key"], {"key": self.key}).fetchone()
+        same = (
+            ("account_no", self.account.no),
+            ("asked_minor", self.minor),
+            ("lot_expires_on", self.wish.expires_on),
+        )
+        if found is not None and any(found[column] != value for column, value in same):
+            raise Conflict(
+                f"The key {self.key} stands for another purchase; use one of its own. Nothing was"
+                " changed."
+            )
+        return found
 
     def joined(self, cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the unpaid purchase that is meant where no key says which; else None."""
@@ -239,7 +254,9 @@ def _write_down(
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         # Two who ask at once for the same take turns, or each would make one.
         cursor.execute(_SQL["hold_account"], values)
-        known = cursor.execute(_SQL["purchase_of_key"], values).fetchone()
+        known = terms.known(cursor)
+        # With the purchase or not at all: it is for good.
+        settle_currency(connection, account.no, terms.currency, "These credits are")
         joined = None if known else terms.joined(cursor)
         if joined is not None:
             return joined, True
@@ -260,18 +277,8 @@ def _write_down(
             )
             return made, False
         # Another account's command may have taken the key meanwhile.
-        known = known or cursor.execute(_SQL["purchase_of_key"], values).fetchone()
+        known = known or terms.known(cursor)
     assert known is not None
-    same = (
-        ("account_no", account.no),
-        ("asked_minor", terms.minor),
-        ("lot_expires_on", wish.expires_on),
-    )
-    if any(known[column] != value for column, value in same):
-        raise Conflict(
-            f"The key {terms.key} stands for another purchase; use one of its own. Nothing was"
-            " changed."
-        )
     return known, False
 
 

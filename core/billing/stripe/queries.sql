@@ -68,6 +68,10 @@ UPDATE hopsmeter.users SET stripe_customer_id = %(new)s
 WHERE no = %(account)s AND (stripe_customer_id IS NOT DISTINCT FROM %(old)s
                             OR stripe_customer_id = %(new)s);
 
+-- name: customer_of_another
+-- Which other account a customer is.
+SELECT id FROM hopsmeter.users WHERE stripe_customer_id = %(customer)s AND no <> %(account)s;
+
 -- name: keep_subscription
 -- The same of its subscription.
 UPDATE hopsmeter.users SET stripe_subscription_id = %(new)s
@@ -75,21 +79,22 @@ WHERE no = %(account)s AND (stripe_subscription_id IS NOT DISTINCT FROM %(old)s
                             OR stripe_subscription_id = %(new)s);
 
 -- name: unpark
--- Let an account be reported again; what Stripe refused is tried again as it stands.
+-- Let an account, or each that is parked, be reported again; what Stripe refused is tried again as it stands.
 WITH parked AS (
     SELECT account_no, parked_why FROM hopsmeter.stripe_accounts
-    WHERE account_no = %(account)s AND parked_at IS NOT NULL FOR UPDATE),
+    WHERE coalesce(account_no = %(account)s, true) AND parked_at IS NOT NULL
+    ORDER BY account_no FOR UPDATE),
 freed AS (
     UPDATE hopsmeter.stripe_accounts s SET parked_at = NULL, parked_why = NULL
     FROM parked p WHERE s.account_no = p.account_no),
 again AS (
     UPDATE hopsmeter.stripe_reports r SET state = 'due', error = NULL
     FROM parked p WHERE r.account_no = p.account_no AND r.state = 'refused')
-SELECT parked_why FROM parked;
+SELECT u.id, p.parked_why FROM parked p JOIN hopsmeter.users u ON u.no = p.account_no ORDER BY u.id;
 
 -- name: prices_kept
 -- Prices by meter and currency.
-SELECT kind || ' ' || currency, price_id FROM hopsmeter.stripe_prices ORDER BY 1;
+SELECT kind, currency, price_id FROM hopsmeter.stripe_prices ORDER BY kind, currency;
 
 -- name: account_of_customer
 -- Whose customer it is, with the subscription that counts; nobody else changes it until this ends.
@@ -156,10 +161,14 @@ SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpai
        EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
                WHERE d.account_no = a.account_no AND d.day < %(today)s
                  AND d.reason IN ('to report', 'to move'))
-       OR a.parked_at IS NULL AND a.ended_since IS NULL
+       OR a.parked_at IS NULL
           AND EXISTS (SELECT FROM hopsmeter.stripe_reports r
                       WHERE r.account_no = a.account_no AND r.day < %(today)s
-                        AND r.state IN ('due', 'in flight', 'unknown'))
+                        AND r.state IN ('due', 'in flight', 'unknown')
+                        AND (a.ended_since IS NULL
+                             OR EXISTS (SELECT FROM hopsmeter.stripe_left_drafts l
+                                        WHERE l.account_no = r.account_no
+                                          AND r.day >= l.first AND r.day < l.after)))
        OR a.standing <> 'suspend'
           AND EXISTS (   -- day by day along the index: a year has some ten thousand postings
               SELECT FROM generate_series((SELECT min(day) FROM hopsmeter.postings)::timestamp,

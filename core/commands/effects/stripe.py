@@ -16,7 +16,7 @@ from core.billing.stripe.purchases import Sale
 from core.billing.stripe.site import mode_word
 from core.billing.stripe.state import keep_account
 from core.clock import day_of, parse_day
-from core.commands.arguments import AccountNamed, CreditsBuy, StripeLink, StripeSetup, StripeShow
+from core.commands.arguments import CreditsBuy, StripeLink, StripeSetup, StripeShow, StripeUnpark
 from core.commands.kinds import Result, Task
 from core.identity.principal import Principal
 from core.money import exact_from_nano, nano_from_text
@@ -107,6 +107,8 @@ def show(task: Task[StripeShow]) -> Result:
     found: Overview = task.gathered
     where = f"{found.stripe_account} ({mode_word(found.livemode)})"
     word = "is set up" if found.set_up else "is not set up yet"
+    if found.faults:
+        word = "was set up, and something of it is archived"
     twice = [
         f"{each.email or each.account_id}: {each.billed_twice}."
         for each in stripe_accounts(task.connection, task.principal)
@@ -207,7 +209,11 @@ def bought(task: Task[CreditsBuy]) -> Result:
     return Result(said, details=details)
 
 
-def unpark(task: Task[AccountNamed]) -> Result:
+def unpark(task: Task[StripeUnpark]) -> Result:
+    if task.arguments.account is None:
+        freed = linking.unpark_all(task.connection, task.principal, why=task.why)
+        of = "1 account is" if len(freed) == 1 else f"{len(freed)} accounts are"
+        return Result(f"{of} reported again.", details={"accounts": freed})
     account, why = linking.unpark(
         task.connection, task.principal, account=task.arguments.account, why=task.why
     )

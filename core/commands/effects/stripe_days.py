@@ -11,7 +11,7 @@ from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
-from core.billing.stripe.site import require_door, require_same, require_site
+from core.billing.stripe.site import require_door, require_let_in, require_same, require_site
 from core.billing.stripe.their_time import clock_beside
 from core.clock import monotonic_s, parse_day
 from core.commands.arguments import (
@@ -43,13 +43,14 @@ def report_now(task: Task[StripeReport]) -> Reported | None:
 
     Each batch is kept by itself.
     """
-    require_site(task.connection)
+    site = require_site(task.connection)
     door = require_door(task.works.stripe.open_door())
     if task.dry_run:
         return None
     until_s = monotonic_s() + REPORT_MAX_S
 
     async def run() -> Reported:
+        await require_let_in(door, site)
         return await report(
             task.connection,
             door,

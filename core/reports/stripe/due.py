@@ -80,7 +80,9 @@ class Due:
     @property
     def why(self) -> str:
         why = self._told[0]
-        return f"{why}: {self.parked_why}" if self.reason == "parked" and self.parked_why else why
+        if self.reason not in ("parked", "refused") or not self.parked_why:
+            return why
+        return f"{why}: {self.parked_why.removeprefix('Stripe refuses: ')}"
 
     @property
     def next_step(self) -> str:

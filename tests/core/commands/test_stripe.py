@@ -80,8 +80,45 @@ def test_a_key_file_that_is_wrong_is_a_sentence_and_no_bug(office: Office, tmp_p
     assert [(each.end, each.bug) for each in carried] == [("failed", "")]
 
 
+def test_what_is_archived_is_not_shown_as_set_up(office: Office) -> None:
+    add_user(office.person, currency="EUR")
+    with carrying(office.database, office.keyring, shop=office.shop):
+        made = asked(office.person, "stripe.setup")
+        right = asked(office.person, "stripe.show")
+        assert made.result is not None
+        assert right.result is not None
+        price = made.result["prices"]["daily EUR"]
+        meter = right.result["meters"]["sum"]
+        with office.world.account.lock:
+            office.world.account.get("price", price)["active"] = False
+            office.world.account.get("billing.meter", meter)["status"] = "inactive"
+        shown = asked(office.person, "stripe.show")
+    assert shown.result is not None, shown.error
+    assert right.summary.endswith(" is set up.")
+    assert right.result["faults"] == []
+    assert shown.summary.endswith(" was set up, and something of it is archived.")
+    assert len(shown.result["faults"]) == 2
+    for name in (f"The meter {meter} (hopsmeter_sum)", f"The price {price}"):
+        (said,) = [each for each in shown.result["remarks"] if each.startswith(name)]
+        assert "is archived at Stripe" in said
+
+
+def test_a_key_that_may_not_read_meters_hides_nothing_else(office: Office) -> None:
+    add_user(office.person, currency="EUR")
+    with carrying(office.database, office.keyring, shop=office.shop):
+        asked(office.person, "stripe.setup")
+        for path in ("/v1/products/*", "/v1/billing/meters/*", "/v1/prices/*"):
+            office.world.faults.add("declined", method="GET", path=path)
+        shown = asked(office.person, "stripe.show")
+    assert shown.result is not None, shown.error
+    assert any("archived cannot be read" in each for each in shown.result["remarks"])
+    assert any("72 hours" in each for each in shown.result["remarks"])
+
+
 def test_an_account_that_is_not_parked_is_not_unparked(office: Office) -> None:
     anna = add_user(office.person)
     with carrying(office.database, office.keyring, shop=office.shop):
         ended = asked(office.person, "stripe.unpark", account=anna.id, why="mended")
-    assert ended.error.endswith("is not parked. Nothing was changed.")
+        everybody = asked(office.person, "stripe.unpark", why="mended")
+    assert (ended.error or "").endswith("is not parked. Nothing was changed.")
+    assert everybody.error == "Nobody is parked. Nothing was changed."

@@ -124,7 +124,28 @@ def test_a_day_that_stripe_lost_is_told_again(office: Office) -> None:
     assert "Stripe has what it accepted" in (same.error or "")
 
 
-def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: Office) -> None:
+def test_what_no_fetching_will_bring_is_not_to_be_fetched(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000_000)
+    till.at(1)
+
+    def said(number: int) -> str:
+        ended = office.ask("stripe.again", account=anna.id, day=str(till.day(number)))
+        return ended.error or ""
+
+    assert "Stripe took no report of 2026-03-01" in said(0)
+    till.tell()
+    assert "have it fetched first with `hopsmeter stripe reconcile --fetch`" in said(0)
+    assert said(2) == "2026-03-03 is still to come. Nothing was changed."
+    assert "Stripe took no report of 2025-03-02" in said(-364)
+    till.at(75)
+    assert said(0) == (
+        "Stripe is asked about the last 70 days, and 2026-03-01 is before them. Nothing was changed."
+    )
+
+
+def test_days_of_who_is_not_linked_wait_for_a_link_or_are_settled_outside(office: Office) -> None:
     till = office.till
     anna = till.account()
     till.connection.execute(
@@ -132,12 +153,28 @@ def test_all_days_of_who_is_not_linked_come_to_the_open_day_which_stays(office: 
     )
     till.charge(anna, till.day(0), 1_000_000)
     till.at(1)
+    till.tell()
+    refused = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert "make one with `hopsmeter stripe link`" in (refused.error or "")
+    done = office.ask("stripe.settle", account=anna.id, how="outside")
+    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled outside of Stripe."
+    assert till.receivable(anna) == 0
+
+
+def test_to_the_open_day_nothing_of_itself_is_brought(office: Office) -> None:
+    till = office.till
+    anna = till.account()
+    till.connection.execute(
+        "UPDATE hopsmeter.stripe_accounts SET parked_at = now(), parked_why = 'a test'"
+    )
+    till.charge(anna, till.day(0), 1_000_000)
+    till.at(1)
     till.charge(anna, till.day(1), 2_000_000)
     till.tell()
-    done = office.ask("stripe.settle", account=anna.id, how="open-day")
-    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled with the open day."
     one = office.ask("stripe.settle", account=anna.id, how="open-day", day=str(till.day(1)))
     assert "is the open day: what is due of it is there already" in (one.error or "")
+    done = office.ask("stripe.settle", account=anna.id, how="open-day")
+    assert done.summary == "0.001 USD of 1 day of auth0|anna are settled with the open day."
     assert till.receivable(anna) == 3_000_000
 
 
@@ -227,6 +264,16 @@ def test_nothing_is_told_without_a_key_or_before_set_up(office: Office) -> None:
     assert "is not set up" in (office.ask("stripe.report").error or "")
 
 
+def test_a_key_that_is_refused_is_told_of_where_nothing_is_due(office: Office) -> None:
+    shop = Shop(lambda: Door(office.till.stripe.url, Secret(b"sk_test_another")))
+    with carrying(office.database, office.keyring, shop=shop, clock=office.till.clock):
+        refused = asked(office.person, "stripe.report")
+    assert refused.state == "refused"
+    assert (refused.error or "").startswith("Stripe does not let us in: ")
+    assert (refused.error or "").endswith("Nothing was sent.")
+    assert office.ask("stripe.report").summary == "Stripe took 0 reports."
+
+
 def test_a_report_on_demand_takes_what_is_in_its_pause(office: Office) -> None:
     till = office.till
     anna = till.account()
@@ -249,6 +296,32 @@ def test_a_report_on_demand_takes_what_is_in_its_pause(office: Office) -> None:
     till.at(2)
     assert till.told(anna, 0) == 5_000
     till.must_add_up(anna)
+
+
+def test_what_stripe_refused_is_listed_in_its_words_and_all_are_unparked(office: Office) -> None:
+    till = office.till
+    anna, bert = till.account(), till.account("bert")
+    for user in (anna, bert):
+        till.charge(user, till.day(0), 10**18)  # too many digits
+    till.at(1)
+    assert "2 were refused" in office.ask("stripe.report").summary
+    listed = due(till.connection, DAEMON, till.now)
+    assert {each.reason for each in listed} == {"refused"}
+    for each in listed:
+        assert each.why.startswith("refused by Stripe: ")
+        assert "digits" in each.why
+        assert "Stripe refuses" not in each.why
+    tried = office.ask("stripe.unpark", dry_run=True)
+    assert tried.summary == "2 accounts are reported again."
+    assert len(due(till.connection, DAEMON, till.now)) == 2
+    done = office.ask("stripe.unpark")
+    assert done.result is not None
+    assert sorted(done.result["accounts"]) == [anna.id, bert.id]
+    assert office.due() == {}
+    trail = till.connection.execute(
+        "SELECT subject, why FROM hopsmeter.audit_log WHERE action = 'stripe.unpark' ORDER BY 1"
+    ).fetchall()
+    assert trail == [(f"account {anna.id}", "agreed"), (f"account {bert.id}", "agreed")]
 
 
 def test_an_invoice_is_settled_by_its_id(office: Office) -> None:

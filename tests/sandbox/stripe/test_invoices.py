@@ -236,6 +236,32 @@ def test_subscription_that_ends_with_its_period_bills_it_and_begins_no_other(
     assert (ended.status, ended.ended_at) == ("canceled", APRIL.timestamp())
 
 
+@pytest.mark.parametrize("takes", [True, False])
+def test_late_usage_of_a_subscription_that_ended_with_its_period_counts_until_the_grace_is_over(
+    shop: Shop,
+    ada: str,
+    subscription: Subscription,
+    stripe: StripeWorld,
+    clock: WorldClock,
+    *,
+    takes: bool,
+) -> None:
+    """Or not, where somebody wants to see what follows from a Stripe that does it otherwise."""
+    stripe.settings.invoice_grace = timedelta(hours=72)
+    stripe.settings.ended_drafts_take = takes
+    shop.client.v1.subscriptions.update(subscription.id, {"cancel_at_period_end": True})
+    shop.use(ada, 1_000_000)
+    clock.freeze(APRIL + timedelta(hours=71))
+    assert shop.client.v1.subscriptions.retrieve(subscription.id).status == "canceled"
+    shop.use(ada, 2_000_000, APRIL - timedelta(hours=1))
+    (draft,) = shop.invoices(subscription.id)
+    assert (draft.status, draft.total) == ("draft", 300 if takes else 100)
+    clock.freeze(APRIL + timedelta(hours=72))
+    shop.use(ada, 9_000_000, APRIL - timedelta(hours=1))
+    (final,) = shop.invoices(subscription.id)
+    assert (final.status, final.total) == ("paid", 300 if takes else 100)
+
+
 def test_deleting_a_customer_ends_his_subscriptions(
     ada: str, subscription: Subscription, client: StripeClient, stripe: StripeWorld
 ) -> None:

@@ -73,6 +73,18 @@ def test_an_account_is_set_up_linked_and_shown(run: Run, office: Connection) -> 
     assert "active, without a payment method" in shown
     refused = run("stripe", "unpark", ANNA, *WHY, exit_code=1)
     assert "is not parked" in refused.output
+    assert "Nobody is parked" in run("stripe", "unpark", "--all", *WHY, exit_code=1).output
+    for words in ((), (ANNA, "--all")):
+        run("stripe", "unpark", *words, *WHY, exit_code=2)
+
+
+@pytest.mark.parametrize("words", [(), ("--lost", "--arrived"), ("--arrived", "--lost")])
+def test_a_report_has_arrived_or_is_lost_and_never_both(
+    run: Run, office: Connection, words: tuple[str, ...]
+) -> None:
+    del office
+    asked = ("stripe", "decide", ANNA, "--day", "2026-03-02", *words, *WHY)
+    assert "--arrived or --lost" in run(*asked, exit_code=2).output
 
 
 def test_a_currency_that_stripe_cannot_bill_holds_up_no_other(

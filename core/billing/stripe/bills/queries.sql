@@ -157,13 +157,6 @@ WHERE f.day >= (%(since)s AT TIME ZONE 'UTC')::date AND f.day < (%(until)s AT TI
   AND (%(invoice)s::text IS NULL OR f.invoice_id = %(invoice)s)
 ORDER BY u.email, u.id, f.invoice_id NULLS FIRST, f.day;
 
--- name: days_wait
--- Whether days of an account, but one, wait for a person to settle them.
-SELECT EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s)
-               WHERE account_no = %(account_no)s AND reason NOT IN ('to report', 'to move')
-                 AND day IS DISTINCT FROM %(but)s)
-    OR EXISTS (SELECT FROM hopsmeter.stripe_reports WHERE account_no = %(account_no)s AND state = 'refused');
-
 -- name: under_way
 -- Reports of these days of an account whose outcome is to come.
 SELECT id FROM hopsmeter.stripe_reports

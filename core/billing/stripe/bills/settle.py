@@ -14,14 +14,14 @@ from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.unbilled import unbilled
 from core.billing.stripe.bills.void import void_invoices
 from core.billing.stripe.reporting.compare import count_beside
-from core.billing.stripe.reporting.settle import Amount, How, settle_amount
+from core.billing.stripe.reporting.settle import Amount, How, require_open_day, settle_amount
 from core.billing.stripe.reporting.taking_back import take_back
 from core.billing.stripe.units import UNIT_NANO
 from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict, Unknown
-from core.identity.accounts import find_account
+from core.identity.accounts import Account, find_account
 from core.identity.principal import Principal
 from core.money import exact_from_nano
 
@@ -59,7 +59,7 @@ class _Held:
 class _Act:
     """Who settles what, and when."""
 
-    account_no: int
+    payer: Account
     invoice_id: str
     by: str
     why: str
@@ -94,7 +94,7 @@ def settle_bill(
         )
     found = bills_astray(connection, Asked(account_no=payer.no, invoice=invoice))
     _require_ripe(held, found, payer.label)
-    act = _Act(payer.no, invoice, principal.actor, why, now)
+    act = _Act(payer, invoice, principal.actor, why, now)
     amount_nano = None
     if how == "put-right":
         _put_right(connection, act, found)
@@ -173,21 +173,23 @@ def _take_up(
             " by a refund or a credit note, then say --put-right. Nothing was changed."
         )
     amount_nano = sum(units.values()) * UNIT_NANO
-    _require_room(act, held, units, how, amount_nano)
+    if how == "open-day":
+        _require_room(act, held, units, amount_nano)
+        require_open_day(connection, act.payer)
     memo = f"invoice {act.invoice_id} does not bill it"
-    take_back(connection, act.account_no, units, f"late {act.invoice_id}", memo, act.now)
+    take_back(connection, act.payer.no, units, f"late {act.invoice_id}", memo, act.now)
     for day, count in units.items():
         if day in beside:
             count_beside(connection, act.invoice_id, day, -count)
         ref = f"settled {day} {act.invoice_id} {act.now.isoformat()}"
-        amount = Amount(act.account_no, day, count * UNIT_NANO, ref, act.invoice_id)
+        amount = Amount(act.payer.no, day, count * UNIT_NANO, ref, act.invoice_id)
         settle_amount(connection, amount, how, act.by, act.why, act.now)
     return amount_nano
 
 
 def _of_void(connection: Connection, act: _Act) -> tuple[dict[date, int], set[date]]:
     """Return by day the units that a void invoice leaves to nobody, and which days another one has."""
-    asked = Asked(account_no=act.account_no, invoice=act.invoice_id)
+    asked = Asked(account_no=act.payer.no, invoice=act.invoice_id)
     (void,) = void_invoices(connection, asked)
     units = {each.day: each.units for each in void.days}
     return units, {each.day for each in void.days if each.is_beside}
@@ -198,7 +200,7 @@ def _of_draft(connection: Connection, act: _Act) -> dict[date, int]:
 
     One that is made final after all is compared as any other: what it bills is taken off the open day.
     """
-    asked = Asked(account_no=act.account_no, invoice=act.invoice_id)
+    asked = Asked(account_no=act.payer.no, invoice=act.invoice_id)
     (left,) = unbilled(connection, asked)
     return dict(left.days)
 
@@ -219,12 +221,8 @@ def _of_difference(held: _Held, found: Sequence[Bill]) -> dict[date, int]:
     return {held.newest_day: bill.units_apart}
 
 
-def _require_room(
-    act: _Act, held: _Held, units: Mapping[date, int], how: How, amount_nano: int
-) -> None:
+def _require_room(act: _Act, held: _Held, units: Mapping[date, int], amount_nano: int) -> None:
     """Refuse what the open day cannot bear: Stripe bills nothing of a month below zero."""
-    if how != "open-day":
-        return
     if day_of(act.now) in units:
         raise Conflict(
             f"Invoice {act.invoice_id} bills of the day that runs: settle it tomorrow, or say"

@@ -1,6 +1,5 @@
 """What a person decides about days: such as Stripe was not told, and such as were told and are on no invoice."""
 
-from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -8,10 +7,9 @@ import psycopg
 
 from core.billing.stripe.bills.span import Asked
 from core.billing.stripe.bills.unbilled import unbilled
-from core.billing.stripe.reporting.limits import REPORTABLE
-from core.billing.stripe.reporting.settle import How, Settled, settle
+from core.billing.stripe.reporting.given_up import give_up_refused
+from core.billing.stripe.reporting.settle import How, Settled, require_waits, settle_of, waiting
 from core.billing.stripe.reporting.taking_back import take_back
-from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict
@@ -40,30 +38,13 @@ def settle_days(
     principal.require_admin("settle what Stripe was not told")
     payer = find_account(connection, account)
     take(connection, Lock.REPORTING)
-    waits = _waits(connection, payer.no, how, now)
-    days = _count_as_not_told(connection, payer, day, now)
-
-    def of(which: date | None) -> Settled:
-        return settle(connection, principal, account=account, day=which, how=how, why=why, now=now)
-
-    done = [of(each) for each in days]
-    if not days or (day is None and waits):
-        done.append(of(day))
-    together = sorted(pair for each in done for pair in each.days)
-    return replace(done[0], days=tuple(together))
-
-
-def _waits(connection: Connection, account_no: int, how: How, now: datetime) -> bool:
-    """Say whether anything else of an account waits for a person."""
-    today = day_of(now)
-    values = {
-        "account_no": account_no,
-        "oldest": today - REPORTABLE,
-        "but": None if how == "outside" else today,
-    }
-    row = connection.execute(_SQL["days_wait"], values).fetchone()
-    assert row is not None
-    return bool(row[0])
+    taken_back = _count_as_not_told(connection, payer, day, now)
+    give_up_refused(connection, payer.no, day, now)
+    if day is not None and not taken_back:
+        require_waits(connection, payer.no, day, now)
+    asked = waiting(connection, payer.no, how, now) if day is None else [day]
+    days = sorted({*taken_back, *asked})
+    return settle_of(connection, principal, payer, days, how, why, now, changed=taken_back)
 
 
 def _count_as_not_told(

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.audit.trail import record
+from core.billing.stripe.fetch import LOOK_BACK
 from core.billing.stripe.reporting.decide import COUNTED_AFTER, arrived, lost
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.reporting.missing import Heard, missing
@@ -87,10 +88,7 @@ def tell_again(
         found = cursor.execute(_SQL["said_of_day"], values).fetchone()
     # Of a customer before nothing can be fetched any more.
     if found is None or (found.said is None and not found.elsewhere):
-        raise Conflict(
-            f"It is not known what Stripe has of {day} for {payer.label}: have it fetched first with"
-            " `hopsmeter stripe reconcile --fetch`. Nothing was changed."
-        )
+        raise Conflict(f"{_unknown(found, day, payer.label, day_of(now))} Nothing was changed.")
     refusal = _refusal(found, day, payer.label)
     if refusal:
         raise Conflict(f"{refusal} Nothing was changed.")
@@ -106,6 +104,23 @@ def tell_again(
         why=why,
     )
     return Again(payer.id, day, found.accepted, found.said, due)
+
+
+def _unknown(found: _Day | None, day: date, label: str, today: date) -> str:
+    """Say why it is not known what Stripe has of a day; fetching helps with few of them."""
+    if day > today:
+        return f"{day} is still to come."
+    if found is None or found.accepted_at is None:
+        return (
+            f"Stripe took no report of {day} for {label}: what is due of it is in `hopsmeter stripe due"
+            " --all`."
+        )
+    if day < today - LOOK_BACK:
+        return f"Stripe is asked about the last {LOOK_BACK.days} days, and {day} is before them."
+    return (
+        f"It is not known what Stripe has of {day} for {label}: have it fetched first with `hopsmeter stripe"
+        " reconcile --fetch`."
+    )
 
 
 def _refusal(found: _Day, day: date, label: str) -> str:

@@ -47,23 +47,30 @@ SELECT (SELECT count(*) FROM changed), (SELECT count(*) FROM kept);
 
 -- name: make_reports
 -- Of each account that may be reported, and has nothing under way, the report of its oldest day that is owed:
--- written down, and with it what is thereby reported of the day, before anything is sent.
+-- written down, and with it what is thereby reported of the day, before anything is sent. Of one whose subscription
+-- ended, and of days before another, those that a draft of it still takes.
 WITH able AS MATERIALIZED (
     SELECT a.account_no, a.meter, a.remainder_nano, u.stripe_customer_id AS customer,
-           (a.billed_from AT TIME ZONE 'UTC')::date AS since, a.billed_from, a.fetched_at
+           (a.billed_from AT TIME ZONE 'UTC')::date AS since, a.billed_from, a.fetched_at,
+           a.ended_since IS NOT NULL AS has_ended
     FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
-    WHERE a.parked_at IS NULL AND NOT a.customer_deleted AND a.ended_since IS NULL
+    WHERE a.parked_at IS NULL AND NOT a.customer_deleted
       AND a.billed_from IS NOT NULL AND u.stripe_customer_id IS NOT NULL
       AND u.stripe_subscription_id IS NOT NULL
       AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r WHERE r.account_no = a.account_no
                       AND r.state IN ('due', 'in flight', 'unknown', 'refused'))),
 chosen AS (
-    SELECT DISTINCT ON (d.account_no) d.*, a.meter, a.customer, a.billed_from,
-           d.due_nano + a.remainder_nano AS rest
+    SELECT DISTINCT ON (d.account_no) d.*, a.meter, a.customer,
+           coalesce(l.usage_start, a.billed_from) AS billed_from, d.due_nano + a.remainder_nano AS rest
     FROM hopsmeter.stripe_days d JOIN able a ON a.account_no = d.account_no
+    LEFT JOIN LATERAL (
+        SELECT min(usage_start) AS usage_start FROM hopsmeter.stripe_left_drafts
+        WHERE (a.has_ended OR d.day < a.since)
+          AND account_no = d.account_no AND d.day >= first AND d.day < after) l ON true
     WHERE d.posted_nano + d.moved_nano <> d.snapshot_nano
-      AND d.day BETWEEN greatest(a.since, %(oldest)s::date)
+      AND d.day BETWEEN %(oldest)s::date
                     AND CASE a.meter WHEN 'daily' THEN %(today)s::date ELSE %(today)s::date - 1 END
+      AND (l.usage_start IS NOT NULL OR NOT a.has_ended AND d.day >= a.since)
       AND hopsmeter.stripe_final_invoice(d.account_no, d.day) IS NULL
       -- Told to a subscription before this one: until its last invoice is known, and once it has the day.
       AND NOT (d.day = a.since
@@ -314,14 +321,15 @@ FROM made m WHERE d.account_no = m.account_no AND d.day = m.day;
 -- name: never_invoiced
 -- Days told to a subscription that has ended, or was followed by another, and that are on no invoice, draft or
 -- final; not before its last one can be known, nor while a report of the account is under way. Of the day on
--- which the other began within it, what the other will not bill.
+-- which the other began within it, what the other will not bill; once that is final, the day was compared with it.
 SELECT d.account_no, d.day, d.units - t.others
 FROM hopsmeter.stripe_days d
 JOIN hopsmeter.stripe_accounts a ON a.account_no = d.account_no
 CROSS JOIN LATERAL (
     SELECT CASE WHEN a.ended_since IS NULL AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date
-                THEN hopsmeter.stripe_value_since(a.account_no, d.day, a.billed_from) ELSE 0 END
-           AS others) t
+                THEN CASE WHEN hopsmeter.stripe_final_invoice(d.account_no, d.day) IS NOT NULL THEN d.units
+                          ELSE hopsmeter.stripe_value_since(a.account_no, d.day, a.billed_from) END
+                ELSE 0 END AS others) t
 WHERE d.units <> 0 AND a.billed_from IS NOT NULL AND d.units <> t.others
   AND a.fetched_at > coalesce(a.ended_since, a.billed_from) + %(ended_for)s
   AND (a.ended_since IS NOT NULL OR d.day <= (a.billed_from AT TIME ZONE 'UTC')::date)
@@ -407,6 +415,17 @@ WHERE d.account_no = %(account_no)s AND d.day = %(day)s FOR UPDATE;
 SELECT day, due_nano, reason FROM hopsmeter.stripe_due(%(oldest)s)
 WHERE account_no = %(account_no)s AND reason NOT IN ('to report', 'to move')
 ORDER BY day LIMIT %(limit)s;
+
+-- name: goes_by_itself
+-- Whether what is due of an account's day is told, or brought to the open day, by the next run.
+SELECT FROM hopsmeter.stripe_due(%(oldest)s)
+WHERE account_no = %(account_no)s AND day = %(day)s AND reason IN ('to report', 'to move');
+
+-- name: is_billed
+-- Whether an account has a subscription that lives.
+SELECT FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE a.account_no = %(account_no)s AND a.billed_from IS NOT NULL AND a.ended_since IS NULL
+  AND NOT a.customer_deleted AND u.stripe_subscription_id IS NOT NULL;
 
 -- name: forgotten
 -- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum

@@ -16,7 +16,8 @@ import psycopg
 from psycopg.rows import class_row
 from stripe import StripeClient
 
-from core.billing.stripe.gateway import ANSWER_S, IN_FLIGHT_MAX, Gateway
+from core.billing.stripe.gateway import ANSWER_S, IN_FLIGHT_MAX, Gateway, no_meter
+from core.billing.stripe.kept import is_archived
 from core.billing.stripe.reporting.limits import FORGOTTEN, REPORTABLE
 from core.billing.stripe.reporting.make import make_reports
 from core.billing.stripe.reporting.taking_back import posting_date
@@ -206,6 +207,9 @@ async def _tell(gateway: Gateway, report: Claimed, unheard: set[int]) -> None:
                 maybe_done=report.id in unheard,
             ) from None
         if not is_there(fault):
+            if await is_archived(gateway, report.event_name):
+                said = fault.message.removeprefix("Stripe refuses: ")
+                raise no_meter(said, code=fault.code, request=fault.request) from None
             raise
         return
     if event.to_dict().get("identifier") != report.identifier:

@@ -1,5 +1,6 @@
 """What a person decides about a day that is not reported by itself: billed elsewhere, or on the open day."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
 from core.errors import Conflict
-from core.identity.accounts import find_account
+from core.identity.accounts import Account, find_account
 from core.identity.principal import Principal
 from core.money import exact_from_nano
 
@@ -58,21 +59,60 @@ def settle(
     payer = find_account(connection, account)
     take(connection, Lock.REPORTING)
     give_up_refused(connection, payer.no, day, now)
+    days = waiting(connection, payer.no, how, now) if day is None else [day]
+    if day is not None:
+        require_waits(connection, payer.no, day, now)
+    return settle_of(connection, principal, payer, days, how, why, now)
+
+
+def waiting(connection: Connection, account_no: int, how: How, now: datetime) -> list[date]:
+    """Return the days of an account that wait for a person, oldest first."""
     today = day_of(now)
-    if day is None:
-        values = {"account_no": payer.no, "oldest": today - REPORTABLE, "limit": DAYS_MAX}
-        found = connection.execute(_SQL["due_days"], values).fetchall()
-        # What waits of the open day, of an account that is not linked, is where it would be brought.
-        days = [row[0] for row in found if how == "outside" or row[0] != today]
-    else:
-        days = [day]
+    values = {"account_no": account_no, "oldest": today - REPORTABLE, "limit": DAYS_MAX}
+    found = connection.execute(_SQL["due_days"], values).fetchall()
+    # What waits of the open day, of an account that is not linked, is where it would be brought.
+    return [row[0] for row in found if how == "outside" or row[0] != today]
+
+
+def require_waits(connection: Connection, account_no: int, day: date, now: datetime) -> None:
+    """Refuse a day that is told, or moved, without anybody: nobody could take it back."""
+    values = {"account_no": account_no, "day": day, "oldest": day_of(now) - REPORTABLE}
+    if connection.execute(_SQL["goes_by_itself"], values).rowcount:
+        raise Conflict(
+            f"What is due of {day} is told by itself: nobody has to settle it. Nothing was changed."
+        )
+
+
+def settle_of(
+    connection: Connection,
+    principal: Principal,
+    payer: Account,
+    days: Sequence[date],
+    how: How,
+    why: str,
+    now: datetime,
+    *,
+    changed: Collection[date] = (),
+) -> Settled:
+    """Settle days under the lock REPORTING, with one row of the trail; Conflict where nothing is due of them.
+
+    `changed`: days of which this very transaction counted something as not told. They are settled also
+    where that leaves nothing due of them.
+    """
+    if how == "open-day":
+        require_open_day(connection, payer)
     room_nano = _open_nano(connection, payer.no)
     done = [
         (each, _settle_day(connection, principal, payer.no, each, how, why, now)) for each in days
     ]
-    settled = Settled(payer.id, payer.currency or "", how, tuple(each for each in done if each[1]))
+    settled = Settled(
+        payer.id,
+        payer.currency or "",
+        how,
+        tuple((each, amount) for each, amount in done if amount or each in changed),
+    )
     if not settled.days:
-        which = f"Of {day} nothing" if day else "Nothing"
+        which = f"Of {days[0]} nothing" if len(days) == 1 else "Nothing"
         raise Conflict(f"{which} is due of {payer.label}. Nothing was changed.")
     if how == "open-day":
         _require_room(room_nano, _open_nano(connection, payer.no))
@@ -90,6 +130,16 @@ def settle(
         why=why,
     )
     return settled
+
+
+def require_open_day(connection: Connection, payer: Account) -> None:
+    """Refuse to bring anything to the open day of an account that nothing bills."""
+    if not connection.execute(_SQL["is_billed"], {"account_no": payer.no}).rowcount:
+        raise Conflict(
+            f"No subscription of {payer.label} would bill the open day: make one with `hopsmeter"
+            " stripe link`, or say --outside if it is billed otherwise or given up. Nothing was"
+            " changed."
+        )
 
 
 def _open_nano(connection: Connection, account_no: int) -> int:

@@ -1,6 +1,7 @@
 """Answers that are none of Stripe's: a proxy, a login page, a cut line. Nobody is parked for them."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -36,6 +37,11 @@ QUESTIONS: tuple[Ask[Any], ...] = (
     lambda it: it.v2.core.events.list_async({"limit": 1}),
     lambda it: it.v1.products.create_async({"name": "usage"}),
 )
+
+
+def json_body(error: dict[str, str]) -> bytes:
+    """An error as Stripe writes it."""
+    return json.dumps({"error": error}).encode()
 
 
 @contextmanager

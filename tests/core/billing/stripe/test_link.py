@@ -160,6 +160,56 @@ def test_a_customer_of_another_account_is_refused(till: Till, anna: User) -> Non
         till.link(anna, customer="cus_none")
 
 
+def unmarked(till: Till, customer: str | None) -> None:
+    """Somebody takes our mark off its metadata."""
+    till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.customers.update_async(
+                customer or "", {"metadata": {"hopsmeter": ""}}
+            )
+        )
+    )
+
+
+def test_a_link_that_is_refused_leaves_nothing(till: Till, anna: User) -> None:
+    first = till.link(anna)
+    assert first.subscription is not None
+    ben = till.site.user("ben")
+    free = till.run(
+        lambda it: it.ask(lambda client: client.v1.customers.create_async({"name": "free"}))
+    ).id
+    wishes: list[dict[str, str | None]] = [
+        {"customer": "cus_none"},
+        {"customer": first.customer_id},
+        {"customer": free, "subscription": "sub_nope"},
+        {"customer": free, "subscription": first.subscription.id},
+    ]
+    for is_marked in (True, False):
+        if not is_marked:
+            unmarked(till, first.customer_id)
+        for dry_run in (True, False):
+            for wish in wishes:
+                with pytest.raises(InputFault, match=r"Nothing was changed\.$"):
+                    till.link(ben, currency="USD", dry_run=dry_run, **wish)
+    assert till.site.value("SELECT currency FROM users WHERE no = %s", ben.no) is None
+    assert till.site.value("SELECT count(*) FROM stripe_accounts") == 1
+    marks = {each["id"]: each["metadata"].get("hopsmeter") for each in till.world.all("customer")}
+    assert marks[first.customer_id] in (None, "")
+    assert marks[free] is None
+    till.set_up("EUR")
+    assert till.link(ben, currency="EUR").currency == "EUR"
+
+
+def test_a_link_that_reaches_nobody_says_that_nothing_was_changed(till: Till, anna: User) -> None:
+    ben = till.site.user("ben")
+    till.world.faults.add("outage")
+    for dry_run in (True, False):
+        with pytest.raises(StripeFault, match=r"Nothing was changed\.$"):
+            till.link(ben, currency="USD", dry_run=dry_run)
+    assert till.site.value("SELECT currency FROM users WHERE no = %s", ben.no) is None
+    assert till.site.value("SELECT count(*) FROM stripe_accounts") == 0
+
+
 def test_a_customer_that_was_deleted_is_not_replaced_unseen(till: Till, anna: User) -> None:
     first = till.link(anna)
     till.run(

@@ -217,6 +217,31 @@ def test_the_same_key_is_the_same_purchase(till: Till, anna: User) -> None:
     assert (again.state, again.url) == ("paid", None)
 
 
+def test_a_purchase_that_is_refused_leaves_nothing(till: Till, anna: User) -> None:
+    till.buy(anna)
+    ben = till.site.user("ben")
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match=r"stands for another purchase.* Nothing was changed\.$"):
+            till.buy(ben, currency="USD", dry_run=dry_run)
+    till.world.faults.add("outage")
+    with pytest.raises(StripeFault, match="No purchase was begun"):
+        till.buy(ben, key="order-2", currency="USD")
+    assert till.site.value("SELECT currency FROM users WHERE no = %s", ben.no) is None
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 1
+    assert till.site.value("SELECT count(*) FROM stripe_accounts") == 1
+
+
+def test_nothing_is_sold_to_a_customer_that_was_deleted(till: Till, anna: User) -> None:
+    done = till.link(anna)
+    till.run(
+        lambda it: it.ask(lambda client: client.v1.customers.delete_async(done.customer_id or ""))
+    )
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match=r"was deleted at Stripe.* Nothing was changed\.$"):
+            till.buy(anna, dry_run=dry_run)
+    assert till.site.value("SELECT count(*) FROM stripe_purchases") == 0
+
+
 def test_asking_again_without_a_key_is_the_same_purchase_until_it_is_paid(
     till: Till, anna: User
 ) -> None:

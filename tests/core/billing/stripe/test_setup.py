@@ -1,6 +1,7 @@
 """Set-up at Stripe: complete, once, of one account, and found again whatever cut it off."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -77,8 +78,78 @@ def test_a_price_that_was_archived_is_not_replaced_unseen(till: Till) -> None:
         )
     )
     till.clock.advance(till.world.settings.idempotency_kept * 2)
-    with pytest.raises(Conflict, match=f"{price} was set up before"):
+    with pytest.raises(Conflict, match=f"The price {price}, by which .* is archived at Stripe"):
         till.set_up("USD")
+    assert till.count("price") == 2
+
+
+def deactivate(till: Till, meter: str) -> None:
+    till.run(lambda it: it.ask(lambda client: client.v1.billing.meters.deactivate_async(meter)))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_meter_that_was_archived_is_named_and_gets_no_twin(till: Till, dry_run: bool) -> None:
+    meter = till.set_up("USD").found.meters["sum"]
+    deactivate(till, meter)
+    connection = till.site.connection
+    with pytest.raises(Conflict, match=f"The meter {meter} .* archived at Stripe") as refused:
+        till.run(lambda it: catalogue.build(it, connection, ["USD", "EUR"], dry_run=dry_run))
+    assert "Reactivate it in Stripe's dashboard" in refused.value.message
+    assert refused.value.message.endswith("Nothing was changed.")
+    assert at_stripe(till) == (1, 2, 2)
+    till.run(lambda it: it.ask(lambda client: client.v1.billing.meters.reactivate_async(meter)))
+    assert till.set_up("USD").found.made == []
+
+
+def test_a_twin_of_an_archived_meter_is_named(till: Till) -> None:
+    meter = till.set_up("USD").found.meters["daily"]
+    deactivate(till, meter)
+    twin = till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.billing.meters.create_async(
+                {
+                    "display_name": "a twin",
+                    "event_name": "hopsmeter_daily",
+                    "default_aggregation": {"formula": "sum"},
+                    "event_time_window": "day",
+                }
+            )
+        )
+    )
+    with pytest.raises(Conflict, match=f"The meter {meter} .* {twin.id} takes its events"):
+        till.set_up("USD")
+    assert till.site.value("SELECT meter_id FROM stripe_meters WHERE kind = 'daily'") == meter
+
+
+def test_a_price_that_is_another_one_is_archived_and_its_lookup_key_taken(till: Till) -> None:
+    """As the refusal says."""
+    till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.products.create_async({"id": "another", "name": "another"})
+        )
+    )
+    other = till.run(
+        lambda it: it.ask(
+            lambda client: client.v1.prices.create_async(
+                {
+                    "product": "another",
+                    "currency": "usd",
+                    "unit_amount": 5,
+                    "lookup_key": "hopsmeter_daily_usd",
+                }
+            )
+        )
+    )
+    with pytest.raises(Conflict, match=f"price {other.id} bears the lookup key") as refused:
+        till.set_up("USD")
+    assert "Made until then: product hopsmeter_usage, meter" in refused.value.message
+    assert "Nothing was changed" not in refused.value.message
+    till.run(
+        lambda it: it.ask(lambda client: client.v1.prices.update_async(other.id, {"active": False}))
+    )
+    done = till.set_up("USD")
+    assert done.found.prices["daily", "USD"] != other.id
+    assert till.set_up("USD").found == replace(done.found, made=[])
 
 
 def test_a_meter_of_our_name_that_counts_otherwise_is_refused(till: Till) -> None:

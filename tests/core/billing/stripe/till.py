@@ -134,6 +134,7 @@ class Till:
         *,
         key: str | None = "order-1",
         expires_on: date | None = None,
+        currency: str | None = None,
         dry_run: bool = False,
     ) -> Sale:
         asker = self.asker()
@@ -142,7 +143,7 @@ class Till:
                 it,
                 self.site.connection,
                 asker,
-                purchases.Wish(who.id, amount * NANO, expires_on, key),
+                purchases.Wish(who.id, amount * NANO, expires_on, key, currency),
                 return_url=RETURN_URL,
                 why="asked for",
                 now=self.clock(),

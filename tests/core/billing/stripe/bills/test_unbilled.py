@@ -128,6 +128,25 @@ def test_all_is_settled_at_once_with_what_waits_for_another_reason(till: Product
     till.must_add_up(anna)
 
 
+@pytest.mark.parametrize("how", ["outside", "open-day"])
+@pytest.mark.parametrize("day", [3, None])
+def test_a_day_on_no_invoice_that_was_corrected_to_nothing_is_settled_as_nothing(
+    till: ProductTill, how: How, day: int | None
+) -> None:
+    """Corrected when it was too old to be told: what is on no invoice and what is owed cancel out."""
+    anna = paused_over_the_months_end(till)
+    till.at(45)
+    till.charge(anna, till.day(3), -3 * CENT * UNIT)
+    till.run()
+    assert told_apart(till, anna) == [("too old", 3, 3, -3), ("unbilled", 0, 30, 93)]
+    assert (till.day(3), 0) in settle_all(till, anna, how, day).days
+    left = [] if day is None else [("unbilled", 0, 30, 90)]
+    assert told_apart(till, anna) == left
+    till.later(hours=2)
+    assert named(till)[0] is (day is None)
+    till.must_add_up(anna)
+
+
 def test_days_before_a_new_anchor_are_listed_a_day_after_it(till: ProductTill) -> None:
     anna = till.account()
     days(till, anna, 0, 10)

@@ -47,3 +47,27 @@ def test_what_an_ended_subscription_never_invoiced_is_for_a_person(till: Product
 def test_what_an_ended_subscription_invoiced_is_left_alone(till: ProductTill) -> None:
     anna = told_and_cancelled(till, invoice_now=True)
     assert (listed(till, anna), till.receivable(anna)) == ([], 0)
+
+
+def test_what_missed_the_invoice_of_the_day_on_which_one_began_is_taken_back_once(
+    till: ProductTill,
+) -> None:
+    """Begun on the last day of its cycle: what Stripe has of that day, too late, is on no other either."""
+    till.at(30, 2)
+    anna = till.account()
+    till.charge(anna, till.day(30), 5_000)
+    till.at(31, 0.5)
+    till.run()
+    till.charge(anna, till.day(30), 3_000)
+    till.at(31, 1.2)  # its invoice is final, and nobody has looked
+    till.tell()
+    for _ in range(4):
+        till.later(hours=1)
+        till.run()
+    till.at(33)
+    till.run()
+    assert (listed(till, anna), till.receivable(anna)) == ([], 0)
+    till.must_add_up(anna)
+    till.fetch_summaries()
+    till.later(hours=2)
+    assert [line.rows for line in proved(till.connection, till.now).values()] == [(), ()]

@@ -2,6 +2,8 @@
 
 import pytest
 
+from core.billing.stripe.reporting.make import prepare
+from core.billing.stripe.reporting.settle import How
 from core.errors import Conflict
 from tests.core.billing.stripe.reporting.conftest import product_till as till
 from tests.core.billing.stripe.reporting.product_till import ProductTill
@@ -10,6 +12,7 @@ from tests.core.billing.stripe.reporting.till import UNIT
 __all__ = ["till"]
 
 CENT = 10_000
+HOWS: tuple[How, ...] = ("outside", "open-day")
 
 
 def test_more_than_the_open_month_has_is_not_taken_off_it(till: ProductTill) -> None:
@@ -44,4 +47,37 @@ def test_below_zero_it_is_settled_outside(till: ProductTill) -> None:
     till.charge(anna, till.day(-2), -5 * CENT * UNIT)
     till.run()
     assert till.settle(anna, "outside").amount_nano == -5 * CENT * UNIT
+    till.must_add_up(anna)
+
+
+def test_without_a_subscription_that_lives_nothing_is_brought_to_it(till: ProductTill) -> None:
+    anna = till.account()
+    till.charge(anna, till.day(0), 5 * CENT * UNIT)
+    till.at(1)
+    till.run()
+    living = till.living(anna)
+    assert living is not None
+    till.stripe.people.cancel_subscription(living["id"], invoice_now=True)
+    till.charge(anna, till.day(1), 7 * CENT * UNIT)
+    till.at(2)
+    till.run()
+    for day in (None, till.day(1)):
+        with pytest.raises(Conflict, match=r"No subscription of .* would bill the open day"):
+            till.settle(anna, "open-day", day)
+    till.link(anna, till.meter)
+    assert till.settle(anna, "open-day").amount_nano == 7 * CENT * UNIT
+    till.must_add_up(anna)
+
+
+def test_what_is_told_by_itself_is_not_settled(till: ProductTill) -> None:
+    """Nobody could take it back, and a date is easily mistyped."""
+    anna = till.account()
+    till.charge(anna, till.day(0), 5 * CENT * UNIT)
+    till.at(1)
+    till.run()
+    till.charge(anna, till.day(1), 7 * CENT * UNIT)
+    prepare(till.connection, till.now)
+    for how in HOWS:
+        with pytest.raises(Conflict, match="told by itself"):
+            till.settle(anna, how, till.day(1))
     till.must_add_up(anna)
