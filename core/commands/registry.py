@@ -75,7 +75,13 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     ),
     "stripe.settle": Kind("settle what is due", Late("stripe_days:settle"), why_needed=True),
     "stripe.again": Kind("have days told again", Late("stripe_days:again"), why_needed=True),
-    "stripe.decide": Kind("decide about reports", Late("stripe_days:decide"), why_needed=True),
+    "stripe.decide": Kind(
+        "decide about reports",
+        Late("stripe_days:decide"),
+        gather=Late("stripe_days:time_at_stripe"),
+        lane="slow",
+        why_needed=True,
+    ),
     "stripe.fetch": Kind(
         "compare with Stripe",
         Late("stripe_days:fetched"),

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import httpx
+import msgspec
 import stripe
 from stripe import StripeClient
 
@@ -220,7 +221,7 @@ class Gateway:
 
 
 class _Http(stripe.HTTPXClient):
-    """Waits for its turn, and takes no answer that is no object: a proxy may say 200 to anything."""
+    """Waits for its turn, and takes no answer that is none of Stripe's: a proxy may say 200 to anything."""
 
     def __init__(self, pace: Pace, *, timeout: httpx.Timeout, verify_ssl_certs: bool) -> None:
         super().__init__(timeout=timeout, verify_ssl_certs=verify_ssl_certs)
@@ -232,12 +233,29 @@ class _Http(stripe.HTTPXClient):
     ) -> tuple[bytes, int, Mapping[str, str]]:
         await self._pace.wait(method, url)
         content, status, said = await super().request_async(method, url, headers, post_data)
-        if status < 300 and not content.lstrip().startswith(b"{"):
+        if status < 300 and not _is_stripe_s(content):
             raise stripe.APIError("no object of Stripe's", http_status=status)
-        at = date_of(said)
+        # Stripe gives each answer an id; what has none may be a proxy's, and so its Date.
+        at = date_of(said) if said.get("request-id") else None
         if status < 300 and at is not None:
             self.told = at, monotonic_s()
         return content, status, said
+
+
+def _is_stripe_s(content: bytes) -> bool:
+    """Say whether what was answered is an object as Stripe writes them, or a list of such.
+
+    Each has an id, but for a meter event; of an object without one nobody could say what is missing.
+    """
+    try:
+        said = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    if not isinstance(said, dict):
+        return False
+    if isinstance(said.get("data"), list):
+        return all(isinstance(each, dict) and "id" in each for each in said["data"])
+    return "object" in said and ("id" in said or "identifier" in said)
 
 
 def sort_fault(

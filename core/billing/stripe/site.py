@@ -52,9 +52,14 @@ def require_door(door: Door | None) -> Door:
 
 
 async def account_behind(gateway: Gateway) -> str:
-    """Return the id of the Stripe account that the key opens."""
+    """Return the id of the Stripe account that the key opens; StripeAway where what answers is no account."""
     account = await gateway.ask(lambda client: client.v1.accounts.retrieve_current_async())
-    return str(account.id)
+    said = account.to_dict()
+    if said.get("object") != "account" or "id" not in said:
+        raise StripeAway(
+            "What answered is not Stripe: asked for the account, it says something else."
+        )
+    return str(said["id"])
 
 
 async def require_same(gateway: Gateway, site: Site) -> None:

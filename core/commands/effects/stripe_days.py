@@ -1,6 +1,7 @@
 """What is told to Stripe, day by day: told now, settled, told again, decided, fetched to be compared."""
 
 import asyncio
+from datetime import datetime
 from typing import Any, Final
 
 from core.billing.stripe.bills.settle import settle_bill
@@ -11,6 +12,7 @@ from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
 from core.billing.stripe.site import require_door, require_let_in, require_same, require_site
+from core.billing.stripe.their_time import clock_beside
 from core.clock import monotonic_s, parse_day
 from core.commands.arguments import (
     StripeAgain,
@@ -190,6 +192,22 @@ def again(task: Task[StripeAgain]) -> Result:
     return Result(said, {"units": [done.accepted, done.said]}, {"account": done.account})
 
 
+def time_at_stripe(task: Task[StripeDecide]) -> datetime:
+    """Return the time, by Stripe's clock where ours is far off.
+
+    Whether its sums can have the last try hangs on it, and what is taken for lost too early is billed twice.
+    """
+    if task.arguments.arrived:
+        return task.now
+    site = require_site(task.connection)
+
+    async def ask(gateway: Gateway) -> datetime:
+        await require_same(gateway, site)
+        return clock_beside(gateway, lambda: task.now)()
+
+    return task.works.stripe.ask(ask)
+
+
 def decide(task: Task[StripeDecide]) -> Result:
     given = task.arguments
     done = telling.decide(
@@ -199,7 +217,7 @@ def decide(task: Task[StripeDecide]) -> Result:
         day=parse_day(given.day),
         has_arrived=given.arrived,
         why=task.why,
-        now=task.now,
+        now=task.gathered,
     )
     said = f"The report of {done.account} for {given.day} {_BECAME[done.outcome]}."
     return Result(said, details={"account": done.account, "outcome": done.outcome})

@@ -19,6 +19,8 @@ _SQL = queries_beside(__file__)
 REPORTABLE: Final = timedelta(days=34)
 FORGOTTEN: Final = timedelta(hours=23)
 """As in core.billing.stripe.reporting, which a screen does not import; a test holds them together."""
+AT_MIDNIGHT: Final = timedelta(minutes=10)
+"""A day that begins so soon may have begun by the clock of whoever brought something to it."""
 
 WHY: Final = {
     "not linked": ("not linked to Stripe", "stripe link, or settle"),
@@ -38,6 +40,10 @@ WHY: Final = {
     "unknown": (
         "nobody knows whether it arrived",
         "look at its events in Stripe, then stripe decide",
+    ),
+    "to come": (
+        "brought to a day to come by a clock that was ahead",
+        "set the clock of this machine right; the next run brings it to the day that runs",
     ),
     "to report": ("is reported by the next run", ""),
     "to move": ("goes to the open day with the next run", ""),
@@ -108,6 +114,7 @@ def due(
     values = {
         "oldest": day_of(now) - REPORTABLE,
         "forgotten": now - FORGOTTEN,
+        "begun": day_of(now + AT_MIDNIGHT),
         "account_no": account_no,
         "everything": everything,
         "each_day": each_day,

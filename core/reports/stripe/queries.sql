@@ -2,12 +2,17 @@
 
 -- name: due
 -- What Stripe was not told of each account and reason: the days from the first to the last, and what they
--- come to. Beside days, reports whose outcome somebody has to find out.
+-- come to. Beside days, reports whose outcome somebody has to find out. What would go by itself and is of a day to
+-- come was brought there by a clock that was ahead.
 WITH days AS (
-    SELECT account_no, day, due_nano, reason FROM hopsmeter.stripe_due(%(oldest)s)
+    SELECT account_no, day, due_nano,
+           CASE WHEN day > %(begun)s AND reason IN ('to report', 'to move') THEN 'to come' ELSE reason END
+               AS reason
+    FROM hopsmeter.stripe_due(%(oldest)s)
     UNION ALL
     SELECT r.account_no, r.day, (r.units - r.units_before) * r.unit_nano,
            CASE WHEN r.state = 'refused' THEN 'refused'
+                WHEN r.day > %(begun)s THEN 'to come'
                 WHEN r.meter = 'sum' AND r.sent_at <= %(forgotten)s
                     OR r.sent_at IS NOT NULL AND r.day < %(oldest)s THEN 'unknown'
                 ELSE 'under way' END

@@ -52,6 +52,14 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
     What cannot be told any more is given up first.
     """
     given_up = give_up_old(connection, now)
+    days = read_days(connection)
+    late = compare(connection, now)
+    moved, ended = _move_final(connection, now), _take_back_ended(connection, now)
+    return Prepared(days, late, moved, ended, _lower(connection, now), given_up)
+
+
+def read_days(connection: Connection) -> int:
+    """Add up what the ledger has of days that were posted since; return how many days. No clock counts here."""
     days = 0
     for _ in range(READS_MAX):
         with connection.transaction():
@@ -61,9 +69,7 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
         days += row[0]
         if row[0] < DAYS_MAX:
             break
-    late = compare(connection, now)
-    moved, ended = _move_final(connection, now), _take_back_ended(connection, now)
-    return Prepared(days, late, moved, ended, _lower(connection, now), given_up)
+    return days
 
 
 def make_reports(connection: Connection, now: datetime) -> int:

@@ -519,3 +519,33 @@ SELECT id, tries, state = 'refused' OR day < %(oldest)s AS is_over,
 FROM hopsmeter.stripe_reports
 WHERE account_no = %(account_no)s AND day = %(day)s AND sent_at IS NOT NULL
   AND (state IN ('in flight', 'unknown', 'refused') OR state = 'due' AND day < %(oldest)s);
+
+-- name: shorten_waits
+-- Open reports that wait for a moment further on than any pause or lease: a clock that was ahead wrote it. No try
+-- was later than now; when the first was nobody knows, so it counts as long ago.
+UPDATE hopsmeter.stripe_reports
+SET next_try_at = least(next_try_at, %(now)s::timestamptz),
+    sent_at = CASE WHEN sent_at > %(ahead)s THEN %(long_ago)s ELSE sent_at END,
+    lease_until = CASE WHEN lease_until > clock_timestamp() + make_interval(secs => 2 * %(lease_s)s)
+                       THEN clock_timestamp() + make_interval(secs => %(lease_s)s) ELSE lease_until END
+WHERE state IN ('due', 'in flight', 'unknown', 'refused')
+  AND (next_try_at > %(waits_until)s OR sent_at > %(ahead)s
+       OR lease_until > clock_timestamp() + make_interval(secs => 2 * %(lease_s)s));
+
+-- name: reports_to_come
+-- Reports for a moment that has not come: Stripe has none of them.
+SELECT id FROM hopsmeter.stripe_reports
+WHERE state IN ('due', 'in flight', 'unknown') AND event_at > %(ahead)s ORDER BY id LIMIT %(limit)s;
+
+-- name: days_to_come
+-- What is owed of days that have not begun; those with a report that is open wait for its outcome. `moves` away from
+-- such a day only ever become more.
+SELECT d.account_no, d.day, d.due_nano,
+       (SELECT count(*) FROM hopsmeter.stripe_moves m
+        WHERE m.account_no = d.account_no AND m.from_day = d.day) AS moves
+FROM hopsmeter.stripe_days d
+WHERE d.posted_nano + d.moved_nano <> d.snapshot_nano AND d.day > %(today)s
+  AND NOT EXISTS (SELECT FROM hopsmeter.stripe_reports r
+                  WHERE r.account_no = d.account_no AND r.day = d.day
+                    AND r.state IN ('due', 'in flight', 'unknown', 'refused'))
+ORDER BY d.account_no, d.day LIMIT %(limit)s;

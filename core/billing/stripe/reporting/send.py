@@ -62,13 +62,13 @@ class Claimed:
 
 @dataclass
 class Sent:
-    """What a run did: reports accepted, to be tried again, refused; `stopped` says why it ended."""
+    """What a run did: reports accepted, to be tried again, refused; `stopped` says why it ended, or never began."""
 
     made: int = 0
     accepted: int = 0
     again: int = 0
     refused: int = 0
-    stopped: StripeStopped | None = None
+    stopped: StripeFault | None = None
 
 
 @dataclass
@@ -199,11 +199,12 @@ async def _tell(gateway: Gateway, report: Claimed, unheard: set[int]) -> None:
     try:
         event = await gateway.ask(create, tries_max=TRIES_MAX)
     except StripeRefused as fault:
-        if fault.code == "timestamp_in_future" or "in the future" in fault.message:
+        wrong = _by_a_wrong_clock(fault)
+        if wrong:
+            # It says nothing of a try before it, which was perhaps in time.
             raise StripeAway(
-                "By Stripe's clock this is more than 5 minutes in the future: set the clock of this"
-                " machine right.",
-                maybe_done=False,
+                f"By Stripe's clock this is {wrong}: set the clock of this machine right.",
+                maybe_done=report.id in unheard,
             ) from None
         if not is_there(fault):
             if await is_archived(gateway, report.event_name):
@@ -213,6 +214,15 @@ async def _tell(gateway: Gateway, report: Claimed, unheard: set[int]) -> None:
         return
     if event.to_dict().get("identifier") != report.identifier:
         raise StripeAway("What answered is not Stripe: it names another event than the one sent.")
+
+
+def _by_a_wrong_clock(fault: StripeRefused) -> str:
+    """Say what is wrong with the moment of an event, or nothing: by the right time it would not be sent."""
+    if fault.code == "timestamp_in_future" or "in the future" in fault.message:
+        return "more than 5 minutes in the future"
+    if fault.code == "timestamp_too_far_in_past":
+        return "more than 35 days ago"
+    return ""
 
 
 def is_there(fault: StripeRefused) -> bool:

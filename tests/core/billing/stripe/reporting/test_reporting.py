@@ -155,7 +155,8 @@ def test_a_key_of_another_account_is_told_nothing_and_parks_nobody(either: Till)
     assert "belongs to the Stripe account acct_other" in sent.stopped.message
     assert not [each for each in either.stripe.api.exchanges if "meter_events" in each.path]
     assert not either.value("SELECT parked_at FROM stripe_accounts WHERE account_no = %s", anna.no)
-    assert either.states(anna) == [(0, 5, "due")]
+    assert either.states(anna) == []
+    assert either.due(anna) == {0: (5_000, "to report")}
     either.connection.execute("DELETE FROM hopsmeter.stripe_site")
     either.later(hours=1)
     assert either.tell().sent.accepted == 1
