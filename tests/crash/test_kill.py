@@ -16,7 +16,7 @@ from tests.crash.killers import (
 )
 from tests.crash.scene import play
 
-QUICK, LONG = range(7), range(100, 200)
+QUICK, LONG = range(10), range(100, 200)
 FAULT_TIMES = 3
 """One more than deaths: the last ask that goes wrong is lived through."""
 CHAOS = pytest.mark.chaos

@@ -19,6 +19,7 @@ from core.db.queries import queries_beside
 from core.errors import PostingStuck
 
 _SQL = queries_beside(__file__)
+_BEGIN = _SQL["changes"] + _SQL["plan_for_sets"] + _SQL["made_again_if_lost"]
 DAYS_MAX = 400
 """Days posted in one run; what is left stays marked and is taken up by the next."""
 STUCK_NAMED_MAX = 3
@@ -118,7 +119,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
     meanwhile is left to the next posting.
     """
     with connection.transaction():
-        _take_turn(connection, frozen_s, then=_SQL["changes"] + _SQL["plan_for_sets"])
+        _take_turn(connection, frozen_s, then=_BEGIN)
         at = {"day": day, "today": max(day, day_of(now))}
         rows = sorted(connection.execute(_SQL["unposted"], at).fetchall())
         if not rows:

@@ -51,6 +51,11 @@ ON COMMIT DELETE ROWS;
 SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true),
        set_config('enable_seqscan', 'off', true), set_config('work_mem', '64MB', true);
 
+-- name: made_again_if_lost
+-- The commit does not wait for the disk: of a posting that the server loses when it dies, the hours are still to be
+-- posted, and it is made again as it was. Whatever leaves the database is written by commits that wait, behind it.
+SELECT set_config('synchronous_commit', 'off', true);
+
 -- name: plan_as_usual
 -- What is found by its key is found by its key.
 SELECT set_config('enable_nestloop', 'on', true), set_config('enable_sort', 'on', true),
