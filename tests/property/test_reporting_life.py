@@ -389,7 +389,7 @@ class Life:
 
 
 @settings(
-    max_examples=max(_OF_PROFILE // 30, 2),
+    max_examples=max(_OF_PROFILE // 10, 2),
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
