@@ -73,7 +73,13 @@ KINDS: Final[dict[str, Kind[Any]]] = {
         gather=Late("stripe_days:report_now"),
         lane="slow",
     ),
-    "stripe.settle": Kind("settle what is due", Late("stripe_days:settle"), why_needed=True),
+    "stripe.settle": Kind(
+        "settle what is due",
+        Late("stripe_days:settle"),
+        gather=Late("stripe_days:time_to_settle"),
+        lane="slow",
+        why_needed=True,
+    ),
     "stripe.again": Kind("have days told again", Late("stripe_days:again"), why_needed=True),
     "stripe.decide": Kind(
         "decide about reports",

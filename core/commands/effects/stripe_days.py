@@ -11,7 +11,14 @@ from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.reporting import again as telling
 from core.billing.stripe.reporting.paused import paused
 from core.billing.stripe.reporting.run import Reported, report
-from core.billing.stripe.site import require_door, require_let_in, require_same, require_site
+from core.billing.stripe.site import (
+    Site,
+    read_site,
+    require_door,
+    require_let_in,
+    require_same,
+    require_site,
+)
 from core.billing.stripe.their_time import clock_beside
 from core.clock import monotonic_s, parse_day
 from core.commands.arguments import (
@@ -132,7 +139,7 @@ def settle(task: Task[StripeSettle]) -> Result:
         day=parse_day(given.day) if given.day else None,
         how=given.how,
         why=task.why,
-        now=task.now,
+        now=task.gathered,
     )
     amount = f"{exact_from_nano(done.amount_nano)} {done.currency}"
     days = "1 day" if len(done.days) == 1 else f"{len(done.days)} days"
@@ -157,7 +164,7 @@ def _settle_bill(task: Task[StripeSettle], invoice: str) -> Result:
         invoice=invoice,
         how=given.how,
         why=task.why,
-        now=task.now,
+        now=task.gathered,
     )
     details = {
         "account": done.account,
@@ -199,8 +206,21 @@ def time_at_stripe(task: Task[StripeDecide]) -> datetime:
     """
     if task.arguments.arrived:
         return task.now
-    site = require_site(task.connection)
+    return _time_of(task, require_site(task.connection))
 
+
+def time_to_settle(task: Task[StripeSettle]) -> datetime:
+    """Return the time, by Stripe's clock where ours is far off; by ours before set-up, and without a key.
+
+    What goes by itself, and what is too old for that, hangs on it; and nobody takes back what was settled.
+    """
+    site = read_site(task.connection)
+    if site is None or task.works.stripe.open_door() is None:
+        return task.now
+    return _time_of(task, site)
+
+
+def _time_of(task: Task[Any], site: Site) -> datetime:
     async def ask(gateway: Gateway) -> datetime:
         await require_same(gateway, site)
         return clock_beside(gateway, lambda: task.now)()

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from core.billing.stripe.gateway import Door
 from core.billing.stripe.reporting import limits
+from core.billing.stripe.reporting.make import prepare
 from core.billing.stripe.shop import Shop
 from core.clusters.vault import Keyring
 from core.commands.submit import Outcome
@@ -254,6 +256,25 @@ def test_by_a_clock_that_is_ahead_nobody_says_that_a_report_was_lost(office: Off
     till.stripe.faults.add("outage")
     away = office.ask("stripe.decide", account=anna.id, day=str(till.day(0)), arrived=False)
     assert "Stripe failed" in (away.error or "")
+
+
+def test_by_a_clock_that_is_ahead_nobody_settles_what_would_be_told(office: Office) -> None:
+    """By it the day would be too old to be told, and what is settled outside nobody takes back."""
+    till = office.till
+    anna = till.account()
+    till.charge(anna, till.day(0), 5_000)
+    till.at(1)
+    prepare(till.connection, till.now)
+    office.ahead = timedelta(days=40)
+    asked_for: dict[str, Any] = {"account": anna.id, "how": "outside"}
+    one = office.ask("stripe.settle", day=str(till.day(0)), **asked_for)
+    assert "told by itself" in (one.error or "")
+    every = office.ask("stripe.settle", **asked_for)
+    assert "Nothing is due" in (every.error or "")
+    till.stripe.faults.add("outage")
+    away = office.ask("stripe.settle", **asked_for)
+    assert "Stripe failed" in (away.error or "")
+    assert office.due(everything=True) == {"1 to report": 5_000}
 
 
 def test_nothing_is_told_without_a_key_or_before_set_up(office: Office) -> None:
