@@ -67,20 +67,6 @@ async def require_same(gateway: Gateway, site: Site) -> None:
     refuse_other(site, await account_behind(gateway), livemode=gateway.is_live)
 
 
-async def require_let_in(door: Door, site: Site) -> None:
-    """See to it that the key is taken, by the account that was set up, also where there is nothing to tell.
-
-    Who is away may be back for the first report, and each says it for itself.
-    """
-    try:
-        async with Gateway(door, tries_max=1) as gateway:
-            await require_same(gateway, site)
-    except StripeStopped as fault:
-        raise StripeStopped(f"{fault.message} Nothing was sent.", code=fault.code) from None
-    except StripeAway:
-        return
-
-
 def gateway_of(door: Door, site: Site | None) -> Gateway:
     """Return a gateway that asks nothing of, and tells nothing to, another account than the site's.
 

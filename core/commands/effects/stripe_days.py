@@ -15,7 +15,6 @@ from core.billing.stripe.site import (
     Site,
     read_site,
     require_door,
-    require_let_in,
     require_same,
     require_site,
 )
@@ -48,16 +47,15 @@ REPORT_MAX_S = 120.0
 def report_now(task: Task[StripeReport]) -> Reported | None:
     """Tell Stripe what is due, and what waits in its pause, for two minutes at most.
 
-    Each batch is kept by itself.
+    Each batch is kept by itself. A key that is refused is seen also where nothing is due: the run asks first.
     """
-    site = require_site(task.connection)
+    require_site(task.connection)
     door = require_door(task.works.stripe.open_door())
     if task.dry_run:
         return None
     until_s = monotonic_s() + REPORT_MAX_S
 
     async def run() -> Reported:
-        await require_let_in(door, site)
         return await report(
             task.connection,
             door,
@@ -75,7 +73,8 @@ def reported(task: Task[StripeReport]) -> Result:
         return _would_be_told(task)
     sent = done.sent
     if sent.stopped:
-        raise InputFault(f"{sent.stopped.message} Nothing more was sent.")
+        more = " more" if sent.accepted or sent.refused or sent.again else ""
+        raise InputFault(f"{sent.stopped.message} Nothing{more} was sent.")
     said = f"Stripe took {sent.accepted} report{'' if sent.accepted == 1 else 's'}"
     if sent.refused:
         said += f"; {sent.refused} were refused, and their accounts parked"
