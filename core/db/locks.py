@@ -5,10 +5,9 @@ after the lock was won (READ COMMITTED), which a lock inside a larger statement 
 """
 
 from enum import IntEnum
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
-from psycopg.sql import SQL
 
 
 class Lock(IntEnum):
@@ -39,11 +38,11 @@ def take(connection: psycopg.Connection[Any], lock: Lock, *, shared: bool = Fals
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [int(lock)])
 
 
-def try_take(connection: psycopg.Connection[Any], lock: Lock, *, then: LiteralString = "") -> bool:
-    """Take `lock` if nobody holds it, and say whether it is ours; it ends with the transaction.
+def taking(lock: Lock, *, shared: bool = False) -> bytes:
+    """Return what `take` asks, for a transaction that begins with it."""
+    return b"SELECT pg_advisory_xact_lock%b(%d);" % (b"_shared" if shared else b"", lock)
 
-    `then` are statements without parameters, which run after it, ours or not, on the same way.
-    """
-    question = SQL("SELECT pg_try_advisory_xact_lock({});").format(int(lock)) + SQL(then)
-    row = connection.execute(question).fetchone()
-    return row is not None and bool(row[0])
+
+def trying(lock: Lock) -> bytes:
+    """Return what takes `lock` if nobody holds it, for a transaction that begins with it: the answer says so."""
+    return b"SELECT pg_try_advisory_xact_lock(%d);" % lock

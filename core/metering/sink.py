@@ -1,20 +1,24 @@
-"""The COPY into allocations: opened by what is written, ended early, left for a question.
+"""The COPYs into allocations: announced together, opened by themselves, each ended early.
 
 PostgreSQL puts rows of a binary COPY into the table a thousand at a time, or at its end; until then it
 only reads them. So an answer of a thousand rows would be put in after all of it was read here, while
-we wait. Therefore a COPY can be ended early: the server puts in what it has while we read on,
-and what came of it is asked for when the next one begins.
+we wait. Therefore a COPY is ended early: the server puts in what it has while we read on, and what
+came of it is asked for when the next one takes its place. And since 17 the server walks over all rows
+that it has gathered for each that it adds, so a thousand at once cost more than twice five hundred.
+
+To open a COPY and wait for the answer costs as much as putting in a hundred rows. So those of a store
+are one question, put before the first answer is read: the server opens the first while we read, and
+each other one when that before it has ended. One that finds nothing left to take takes nothing.
 """
 
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 from psycopg import generators
 from psycopg.abc import PQGen
-from psycopg.copy import LibpqWriter
-from psycopg.pq.abc import PGconn
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
 from core.metering.pack import COPY_COLUMNS, HEADER, TRAILER
@@ -25,47 +29,44 @@ ROWS_MIN = 200
 PARTS_LEFT_MAX = 3
 """A COPY of fewer rows, or of less than this part of those that are left, is not worth what it costs,
 a third of a millisecond."""
-_COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+ROWS_OF_ONE = 256
+COPIES_MAX = 3
+_COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY);".encode()
+_ABANDONED = b"given up by hopsmeter"
 
 Connection = psycopg.Connection[Any]
 
 
 class Sink:
-    """A COPY into allocations that opens with what is written, and can be left for a question."""
+    """Takes records for about so many rows; can be left for a question."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._stack = ExitStack()
-        self._copy: psycopg.Copy | None = None
-        self._writer: _Writer | None = None
+    def __init__(self, connection: Connection, rows: int = 0) -> None:
+        self._connection, self._pgconn = connection, connection.pgconn
+        self._copies = max(1, min(rows // ROWS_OF_ONE, COPIES_MAX))
+        self._waiting = 0
+        """COPYs that were announced and did not end."""
+        self._is_open = False
+        """The first of them takes records."""
         self._rows = 0
 
     def write(self, records: bytes, rows: int, *, left: int = 0) -> None:
         """Write records of so many rows; about so many are `left`."""
-        if self._copy is None:
-            self.pause()
-            cursor = self._stack.enter_context(self._connection.cursor())
-            self._writer = _Writer(cursor)
-            self._copy = self._stack.enter_context(cursor.copy(_COPY, writer=self._writer))
-            self._copy.write(HEADER)
-            self._rows = 0
-        self._copy.write(records)
+        if not self._waiting:
+            self._announce(1)
+        self._put(records)
         self._rows += rows
-        if self._rows % SERVER_ROWS >= max(left // PARTS_LEFT_MAX, ROWS_MIN):
+        if self._waiting > 1 and self._rows % SERVER_ROWS >= max(left // PARTS_LEFT_MAX, ROWS_MIN):
             self._end()
 
     def pause(self) -> None:
-        """End the COPY under way, so that the connection can be asked something."""
-        self._end()
-        self._stack.close()
-
-    def _end(self) -> None:
-        if self._copy is not None and self._writer is not None:
-            self._copy.write(TRAILER)
-            self._writer.end()
-            self._copy = None
+        """End all COPYs, so that the connection can be asked something."""
+        while self._waiting:
+            self._put()
+            self._end()
+        self._require_done(self._wait(generators.fetch_many(self._pgconn)))
 
     def __enter__(self) -> Self:
+        self._announce(self._copies)
         return self
 
     def __exit__(
@@ -76,25 +77,34 @@ class Sink:
     ) -> None:
         if error is None:
             self.pause()
-        self._stack.__exit__(kind, error, where)
+        elif self._pgconn.status == psycopg.pq.ConnStatus.OK:
+            self._wait(_abandon(self._pgconn, is_open=self._is_open))
 
+    def _announce(self, copies: int) -> None:
+        self._pgconn.send_query(_COPY * copies)
+        self._wait(generators.send(self._pgconn))
+        self._waiting, self._is_open, self._rows = copies, False, 0
 
-class _Writer(LibpqWriter):
-    """Can tell the server that this was all, before anybody asks what came of it."""
+    def _put(self, records: bytes = b"") -> None:
+        if not self._is_open:
+            self._require_done(self._wait(generators.fetch_many(self._pgconn)))
+            self._is_open = True
+            records = HEADER + records
+        self._wait(generators.copy_to(self._pgconn, records, flush=False))
 
-    _is_over = False
+    def _end(self) -> None:
+        self._wait(generators.copy_to(self._pgconn, TRAILER, flush=False))
+        self._wait(_send_end(self._pgconn))
+        self._waiting -= 1
+        self._is_open, self._rows = False, 0
 
-    def end(self) -> None:
-        self.connection.wait(_send_end(self._pgconn))
-        self._is_over = True
+    def _require_done(self, results: list[PGresult]) -> None:
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(result)
 
-    def finish(self, exc: BaseException | None = None) -> None:
-        if not self._is_over:
-            super().finish(exc)
-            return
-        (result,) = self.connection.wait(generators.fetch_many(self._pgconn))
-        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)
+    def _wait(self, what: PQGen[Any]) -> Any:
+        return self._connection.wait(what)
 
 
 def _send_end(pgconn: PGconn) -> PQGen[None]:
@@ -105,3 +115,18 @@ def _send_end(pgconn: PGconn) -> PQGen[None]:
     while pgconn.flush() != 0:
         while not (yield Wait.W):
             continue
+
+
+def _abandon(pgconn: PGconn, *, is_open: bool) -> PQGen[None]:
+    """Let the server refuse what was written, and those that were announced with it."""
+    if not is_open:
+        results = yield from generators.fetch_many(pgconn)
+        is_open = bool(results) and results[-1].status == ExecStatus.COPY_IN
+    if is_open:
+        while pgconn.put_copy_end(_ABANDONED) == 0:
+            while not (yield Wait.W):
+                continue
+        while pgconn.flush() != 0:
+            while not (yield Wait.W):
+                continue
+        yield from generators.fetch_many(pgconn)

@@ -16,7 +16,8 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from core.db.locks import Lock, take
+from core.db.begin import beginning_with
+from core.db.locks import Lock, taking
 from core.db.queries import queries_beside
 from core.errors import AnswerRefused, LeaseLost
 from core.metering.attribution import Attribution
@@ -32,6 +33,7 @@ from core.opencost.stream import Stream, block_of
 
 _SQL = queries_beside(__file__)
 _JSON = msgspec.json.Encoder()
+_LOCKING = taking(Lock.ATTRIBUTION, shared=True)
 
 Connection = psycopg.Connection[Any]
 
@@ -73,8 +75,8 @@ def store_answers(
     """
     ordered = sorted(asked, key=lambda each: (each.claim.cluster_id, each.claim.hour))
     try:
-        with _storing(connection, [each.claim for each in ordered], attribution):
-            done = _stream_within(connection, ordered, attribution, policy, now)
+        with _storing_of_sources(connection, ordered, attribution) as known:
+            done = _stream_within(connection, known, attribution, policy, now)
         return {each.claim.token: each for each in done}
     except NotPlainError:
         return _store_with_care(connection, ordered, attribution, policy, now)
@@ -100,36 +102,43 @@ def _store_with_care(
     """Read all of each answer before anything is stored; what is refused says so."""
     came: dict[UUID, Stored | AnswerRefused] = {}
     fetched = []
-    with _storing(connection, [each.claim for each in ordered], attribution):
-        ordered = _of_known_source(connection, ordered)
-        take(connection, Lock.ATTRIBUTION, shared=True)
-        for each in ordered:
+    with _storing_of_sources(connection, ordered, attribution) as known:
+        for each in known:
             try:
                 fetched.append(each.read())
             except AnswerRefused as refused:
                 came[each.claim.token] = refused
         stored = store_within(connection, fetched, attribution, policy, now) if fetched else []
-        _keep_sources(connection, ordered, stored)
+        _keep_sources(connection, known, stored)
         came.update((each.claim.token, each) for each in stored)
     return came
 
 
-def _of_known_source(connection: Connection, ordered: Sequence[Asked]) -> list[Asked]:
-    """Return the same, of the OpenCost that the cluster's first stored answer was of.
+@contextmanager
+def _storing_of_sources(
+    connection: Connection, ordered: Sequence[Asked], attribution: Attribution
+) -> Iterator[Sequence[Asked]]:
+    """Hold a transaction and ATTRIBUTION shared; give the same, each with the source that is known of it.
 
     Of a cluster that has no stored answer yet, the first in order tells; its row stays locked, so
     that no other daemon takes another one's. Before ATTRIBUTION, as whoever edits a cluster does.
     """
+    claims = [each.claim for each in ordered]
     if all(each.limits.cluster_id for each in ordered):
-        return list(ordered)
-    ids = sorted({each.claim.cluster_id for each in ordered if not each.limits.cluster_id})
-    known = dict(connection.execute(_SQL["sources"], {"ids": ids}).fetchall())
-    return [
-        each
-        if each.limits.cluster_id or known.get(each.claim.cluster_id) is None
-        else replace(each, limits=replace(each.limits, cluster_id=known[each.claim.cluster_id]))
-        for each in ordered
-    ]
+        with _storing(connection, claims, attribution, _LOCKING):
+            yield ordered
+        return
+    with _storing(connection, claims, attribution, b""):
+        ids = sorted({each.claim.cluster_id for each in ordered if not each.limits.cluster_id})
+        sources = dict(connection.execute(_SQL["sources"], {"ids": ids}).fetchall())
+        connection.execute(_LOCKING)
+        yield [_of_source(each, sources.get(each.claim.cluster_id)) for each in ordered]
+
+
+def _of_source(asked: Asked, source: str | None) -> Asked:
+    if asked.limits.cluster_id or source is None:
+        return asked
+    return replace(asked, limits=replace(asked.limits, cluster_id=source))
 
 
 def store_hours(
@@ -145,19 +154,19 @@ def store_hours(
     LeaseLost and the connection as in `store_answers`.
     """
     ordered = sorted(fetched, key=lambda each: (each.claim.cluster_id, each.claim.hour))
-    with _storing(connection, [each.claim for each in ordered], attribution):
-        take(connection, Lock.ATTRIBUTION, shared=True)
+    claims = [each.claim for each in ordered]
+    with _storing(connection, claims, attribution, _LOCKING):
         return store_within(connection, ordered, attribution, policy, now)
 
 
 @contextmanager
 def _storing(
-    connection: Connection, claims: Sequence[Claim], attribution: Attribution
+    connection: Connection, claims: Sequence[Claim], attribution: Attribution, first: bytes
 ) -> Iterator[None]:
-    """Hold a transaction; what it learned of owners ends with it where it fails."""
+    """Hold a transaction that begins with `first`; what it learned of owners ends with it where it fails."""
     name_backend(connection, claims)
     try:
-        with connection.transaction():
+        with beginning_with(connection, first):
             yield
     except BaseException:
         attribution.forget()
@@ -210,8 +219,6 @@ def _stream_within(
     now: datetime,
 ) -> list[Stored]:
     """As `store_within`, reading as it goes; NotPlainError where that will not do."""
-    ordered = _of_known_source(connection, ordered)
-    take(connection, Lock.ATTRIBUTION, shared=True)
     locked, epoch = _lock(connection, [each.claim for each in ordered])
     fresh = [each for each in ordered if locked[each.claim.token].revision == 0]
     summaries = _stream(connection, fresh, attribution, epoch) if fresh else []
@@ -246,7 +253,7 @@ def _stream(
     Whose the rows are is asked for the whole answer where it is not known of a part of it.
     """
     stream = Stream([Question(each.body, each.claim.hour, each.limits) for each in fresh])
-    with Sink(connection) as sink:
+    with Sink(connection, stream.rows_left) as sink:
         for block in stream.blocks():
             owned = []
             for part in block.parts:

@@ -6,6 +6,7 @@ without failing the hour, and is then told in the remarks.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -30,6 +31,8 @@ ROWS_MAX = 200_000
 
 ALIKE_MAX, ALIKE_ROWS_MAX = 512, 256
 """Answers whose names are remembered, and how many each may have: some 20 MB at most."""
+LARGE_MAX, LARGE_ROWS_MAX = 64, 1024
+"""The same of larger ones, and of the pieces of large ones: some 12 MB at most."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _names(
     keys: tuple[str, ...], limits: Limits, complaints: list[Complaint]
 ) -> tuple[str | None, list[str], bool]:
     """Split the keys `cluster/namespace`; a namespace cannot hold a slash, a cluster id may."""
-    alike = (_alike_again if len(keys) <= ALIKE_ROWS_MAX else _alike)(keys)
+    alike = _splitting(len(keys))(keys)
     if alike is not None:
         found, split, usable = alike
         _judge_cluster(found, limits, complaints)
@@ -171,8 +174,18 @@ def _alike(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool] | None:
 
 
 _alike_again = lru_cache(ALIKE_MAX)(_alike)
-"""Most clusters have the same namespaces hour after hour, and to look at a hundred names costs a
-tenth of what decoding their rows does."""
+_alike_large = lru_cache(LARGE_MAX)(_alike)
+
+
+def _splitting(count: int) -> Callable[[tuple[str, ...]], tuple[str, tuple[str, ...], bool] | None]:
+    """Return what splits so many keys.
+
+    Most clusters have the same namespaces hour after hour, and to look at a hundred names costs a
+    tenth of what decoding their rows does. A large answer is cut at almost the same places each hour.
+    """
+    if count <= ALIKE_ROWS_MAX:
+        return _alike_again
+    return _alike_large if count <= LARGE_ROWS_MAX else _alike
 
 
 def _judge_cluster(found: str | None, limits: Limits, complaints: list[Complaint]) -> None:

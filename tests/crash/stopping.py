@@ -10,19 +10,20 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
-from psycopg.copy import Copy
 
 from core.billing.posting.post import post_due
 from core.clock import utc_now
 from core.clusters.connection import ClusterAccess, Reach, VisitLimits, launcher
 from core.db.connect import connect
+from core.metering import store
 from core.metering.collect import Collector
 from core.metering.policy import Policy
+from core.metering.sink import Sink
 from core.secret import Secret
 
 LOOK_S = 0.1
@@ -49,18 +50,16 @@ def stop_here() -> None:
     tell("going on")
 
 
-class StoppingCursor(psycopg.Cursor[Any]):
+class StoppingSink(Sink):
     """Stops in the middle of the first COPY of the process."""
 
     left = 1
 
-    @contextlib.contextmanager
-    def copy(self, *arguments: Any, **named: Any) -> Iterator[Copy]:
-        with super().copy(*arguments, **named) as copy:
-            if StoppingCursor.left:
-                StoppingCursor.left -= 1
-                stop_here()
-            yield copy
+    def write(self, *arguments: Any, **named: Any) -> None:
+        super().write(*arguments, **named)
+        if StoppingSink.left:
+            StoppingSink.left -= 1
+            stop_here()
 
 
 class StoppingConnection(psycopg.Connection[Any]):
@@ -85,10 +84,10 @@ def collect(given: dict[str, Any]) -> None:
     }
 
     def open_line(name: str) -> Connection:
-        connection: Connection = connect(given["url"], name=name)
-        if given["stops"] and name.startswith("hopsmeter-store"):
-            connection.cursor_factory = StoppingCursor
-        return connection
+        return connect(given["url"], name=name)
+
+    if given["stops"]:
+        patch.object(store, "Sink", StoppingSink).start()
 
     def access(connection: Connection, cluster_id: int) -> ClusterAccess:
         row = connection.execute(

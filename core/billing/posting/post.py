@@ -5,16 +5,19 @@ every hour or after a crash. Each hour's `posted_no` takes the `stored_no` that 
 same transaction as the daily rows and the entries; what the daily rows change by is what is entered.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 
 from core.billing.posting.enter import Turn, enter_changes, enter_later_days
 from core.billing.posting.included import accounts_with_included, charge_anew
 from core.clock import day_of
-from core.db.locks import Lock, take, try_take
+from core.db.begin import beginning_with
+from core.db.locks import Lock, take, trying
 from core.db.queries import queries_beside
 from core.errors import PostingStuck
 
@@ -80,16 +83,19 @@ def post_due(connection: Connection, now: datetime, *, frozen_s: float = FROZEN_
     )
 
 
-def _take_turn(connection: Connection, frozen_s: float, *, then: LiteralString = "") -> None:
-    """Win the lock of posting, of which no timeout of the server's deprives every frozen holder.
+@contextmanager
+def _in_turn(connection: Connection, frozen_s: float, *, then: str = "") -> Iterator[None]:
+    """Hold a transaction and the lock of posting, of which no server's timeout deprives every frozen holder.
 
     The server's timeouts end one that is idle, or at a statement that takes too long; not one that is
-    frozen while the server sends it an answer. `then` as in `try_take`.
+    frozen while the server sends it an answer. `then` are statements without parameters, on the same way.
     """
-    if not try_take(connection, Lock.POSTING, then=then):
-        values = {"lock": int(Lock.POSTING), "frozen_s": frozen_s}
-        connection.execute(_SQL["end_frozen_poster"], values)
-        take(connection, Lock.POSTING)
+    with beginning_with(connection, trying(Lock.POSTING) + then.encode()) as cursor:
+        if cursor.fetchone() != (True,):
+            values = {"lock": int(Lock.POSTING), "frozen_s": frozen_s}
+            connection.execute(_SQL["end_frozen_poster"], values)
+            take(connection, Lock.POSTING)
+        yield
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,7 @@ def _post_day(connection: Connection, day: date, now: datetime, frozen_s: float)
     The hours are read first, and only they and those posted before are summed: what is stored
     meanwhile is left to the next posting.
     """
-    with connection.transaction():
-        _take_turn(connection, frozen_s, then=_BEGIN)
+    with _in_turn(connection, frozen_s, then=_BEGIN):
         at = {"day": day, "today": max(day, day_of(now))}
         rows = sorted(connection.execute(_SQL["unposted"], at).fetchall())
         if not rows:
@@ -220,8 +225,7 @@ def _close_over(connection: Connection, now: datetime, frozen_s: float, stuck: l
     closed = 0
     for day, clusters in connection.execute(_SQL["days_to_close"], values).fetchall():
         try:
-            with connection.transaction():
-                _take_turn(connection, frozen_s)
+            with _in_turn(connection, frozen_s):
                 _close(connection, day, clusters, now)
         except _STUCK as error:
             stuck.append(f"{day}: {error.diag.message_primary}")

@@ -23,20 +23,21 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "BLOCK_ROWS", 40)
     monkeypatch.setattr(stream, "ROW_BYTES", 300)
     monkeypatch.setattr(module, "ROWS_MIN", 10)
+    monkeypatch.setattr(module, "ROWS_OF_ONE", 15)
 
 
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[module._Writer]:
-    """Tell which COPYs were ended before somebody had to know."""
-    early: list[module._Writer] = []
-    end = module._Writer.end
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tell of each COPY that ended how many rows it took."""
+    taken: list[int] = []
+    end = module.Sink._end
 
-    def telling(self: module._Writer) -> None:
-        early.append(self)
+    def telling(self: module.Sink) -> None:
+        taken.append(self._rows)
         end(self)
 
-    monkeypatch.setattr(module._Writer, "end", telling)
-    return early
+    monkeypatch.setattr(module.Sink, "_end", telling)
+    return taken
 
 
 def store(site: Site, ready: list[Asked], attribution: Attribution) -> list[str]:
@@ -55,12 +56,12 @@ def two_hours(site: Site, attribution: Attribution) -> list[Asked]:
     return [asked(claim, NAMES) for claim in claims_of(site)]
 
 
-def test_several_copies_are_one_transaction(site: Site, ended: list[module._Writer]) -> None:
+def test_several_copies_are_one_transaction(site: Site, ended: list[int]) -> None:
     attribution = Attribution()
     ready = two_hours(site, attribution)
     ended.clear()
     assert store(site, ready, attribution) == ["stored"] * 2
-    assert len(ended) > 2
+    assert (len(ended), sum(ended), min(ended) > 0) == (module.COPIES_MAX, 2 * 302, True)
     for name in ("eu-1", "eu-2"):
         assert len(site.rows(1, cluster=name)) == len(NAMES) + 2
     assert site.value("SELECT count(DISTINCT xmin::text) FROM allocations") == 2
@@ -83,15 +84,29 @@ def test_what_the_server_refuses_after_an_early_end_is_raised(site: Site) -> Non
 
 
 def test_what_turns_out_odd_after_an_early_end_rolls_everything_back(
-    site: Site, ended: list[module._Writer]
+    site: Site, ended: list[int]
 ) -> None:
     attribution = Attribution()
     first, second = two_hours(site, attribution)
     spoilt = replace(second, limits=replace(LIMITS, cost_max_nano=1))
     ended.clear()
     assert store(site, [first, spoilt], attribution) == ["implausible-cost", "stored"]
-    assert len(ended) > 2
+    # All were ended when the last answer was judged, but for the last; then the one hour by itself.
+    assert (len(ended), min(ended) > 0) == (module.COPIES_MAX - 1 + 1, True)
     assert (len(site.rows(1, "eu-1")), site.states("eu-2")) == (302, ["collected", "due"])
+    site.must_balance()
+
+
+def test_a_copy_that_was_announced_for_nothing_takes_nothing(
+    site: Site, ended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many rows will come is a guess, by the size of the answer."""
+    attribution = Attribution()
+    ready = two_hours(site, attribution)
+    ended.clear()
+    monkeypatch.setattr(module, "ROWS_MIN", 10_000)
+    assert store(site, ready, attribution) == ["stored"] * 2
+    assert ended == [2 * 302, 0, 0]
     site.must_balance()
 
 
