@@ -54,6 +54,8 @@ class Life:
         self.till, self.random = till, random.Random(seed)
         self.users = [till.account(name) for name in ("anna", "bert")]
         self.owed: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self.gone: dict[int, list[str]] = defaultdict(list)
+        """The customers of each that were deleted; at times the last of them is still his."""
         self.taken: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         """What a person settled of a day outside, or brought to another."""
         for user in self.users:
@@ -106,11 +108,13 @@ class Life:
         """Something that is no usage: a card goes or comes, a subscription, an event; a person settles."""
         user = self.random.choice(self.users)
         what = [self._card, self._subscription, self._subscription, self._lose, self._settle]
-        what += [self._void, self._settle_invoice, self._give_notice]
+        what += [self._void, self._settle_invoice, self._give_notice, self._delete]
         self.random.choice(what)(user, number)
 
     def _card(self, user: factories.User, _: int) -> None:
         customer = self.till.customer(user)
+        if self._is_gone(user):
+            return
         people = self.till.stripe.people
         there = any(each["customer"] == customer for each in self.till.stripe.all("payment_method"))
         people.remove_card(customer) if there else people.add_card(customer)
@@ -120,11 +124,33 @@ class Life:
         """One that ended is followed by another; one that lives is cancelled, its usage invoiced or not."""
         del number
         if self.till.living(user) is None:
-            self.till.link(user, self.till.meter)
+            self._link(user)
             return
         self._cancel(user)
         if self.random.random() < 0.5:
             self.till.hear(user)
+
+    def _delete(self, user: factories.User, _: int) -> None:
+        """The customer is deleted, heard of or not, and another takes its place at once, later or never."""
+        if not self._is_gone(user):
+            self.gone[user.no].append(self.till.customer(user))
+            self.till.client.v1.customers.delete(self.till.customer(user))
+        if self.random.random() < 0.5:
+            self.till.hear(user)
+        if self.random.random() < 0.5:
+            self._link(user)
+
+    def _is_gone(self, user: factories.User) -> bool:
+        return self.till.customer(user) in self.gone[user.no]
+
+    def _customers(self, user: factories.User) -> set[str]:
+        return {*self.gone[user.no], self.till.customer(user)}
+
+    def _link(self, user: factories.User) -> None:
+        other = None
+        if self._is_gone(user):
+            other = self.till.client.v1.customers.create({"name": "another"}).id
+        self.till.link(user, self.till.meter, customer=other)
 
     def _cancel(self, user: factories.User) -> None:
         found = self.till.living(user)
@@ -162,7 +188,7 @@ class Life:
                     self.till.hear(user)
                 self._within_the_day(user, number)
             self._within_the_day(user, number)
-            self.till.link(user, self.till.meter)
+            self._link(user)
         self._within_the_day(user, number)
 
     def _within_the_day(self, user: factories.User, number: int, *, known: bool = True) -> None:
@@ -222,7 +248,7 @@ class Life:
         unpaid = [
             each["id"]
             for each in self.till.stripe.all("invoice")
-            if each["customer"] == customer and each["status"] == "open"
+            if each["customer"] in self._customers(user) and each["status"] == "open"
         ]
         people.void_invoice(unpaid[0]) if unpaid else people.decline_cards(customer)
 
@@ -262,7 +288,9 @@ class Life:
         """Nobody is to decide about a day that a draft over a whole cycle still takes, its subscription ended or not."""
         till, drafted = self.till, set()
         for invoice in till.stripe.all("invoice"):
-            if invoice["customer"] != till.customer(user) or invoice["status"] != "draft":
+            if self._is_gone(user) or invoice["status"] != "draft":
+                continue
+            if invoice["customer"] != till.customer(user):
                 continue
             (line,) = invoice["lines"]["data"]
             start, end = line["period"]["start"], line["period"]["end"]
@@ -365,7 +393,7 @@ class Life:
         """The days whose usage is on an invoice that Stripe will not change any more."""
         found = set()
         for invoice in self.till.stripe.all("invoice"):
-            if invoice["customer"] != self.till.customer(user) or invoice["status"] == "draft":
+            if invoice["customer"] not in self._customers(user) or invoice["status"] == "draft":
                 continue
             for line in invoice["lines"]["data"]:
                 if line["period"]["start"] == line["period"]["end"]:

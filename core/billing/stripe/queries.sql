@@ -405,7 +405,8 @@ WHERE NOT EXISTS (
 ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;
 
 -- name: park_uncounted
--- Reports that Stripe took, and could not count afterwards: their accounts are parked, once for each report.
+-- Reports that Stripe took, and could not count afterwards: their accounts are parked, once for each report. Not for
+-- such as a customer was told that was deleted: there is nothing to mend, and who took its place is told as before.
 WITH told AS (
     SELECT * FROM unnest(%(identifiers)s::text[], %(codes)s::text[]) AS t (identifier, code)),
 marked AS (
@@ -414,9 +415,13 @@ marked AS (
     FROM told t
     WHERE r.identifier = t.identifier AND r.state IN ('accepted', 'superseded')
       AND r.error IS NULL
-    RETURNING r.account_no, r.day, t.code),
+    RETURNING r.account_no, r.day, t.code, split_part(r.identifier, ':', 1) AS customer),
 first AS (
-    SELECT DISTINCT ON (account_no) account_no, day, code FROM marked ORDER BY account_no, day)
+    SELECT DISTINCT ON (m.account_no) m.account_no, m.day, m.code
+    FROM marked m
+    JOIN hopsmeter.stripe_accounts s ON s.account_no = m.account_no AND NOT s.customer_deleted
+    JOIN hopsmeter.users o ON o.no = m.account_no AND o.stripe_customer_id = m.customer
+    ORDER BY m.account_no, m.day)
 UPDATE hopsmeter.stripe_accounts a
 SET parked_at = coalesce(a.parked_at, %(now)s),
     parked_why = coalesce(a.parked_why, 'Stripe took the report of ' || f.day || ', and could not count it ('

@@ -3,7 +3,7 @@
 -- name: differences
 -- Days of which Stripe says something else than it accepted, as last fetched; a difference younger than its lag
 -- may still vanish, and of a day with a report whose outcome nobody knows it is not known what Stripe should
--- have. What was told to a customer before, this one cannot say.
+-- have. What was told to a customer that was deleted bills nothing any more but by its final invoices.
 WITH under_way AS (
     SELECT account_no, day FROM hopsmeter.stripe_reports
     WHERE sent_at IS NOT NULL AND state IN ('due', 'in flight', 'unknown') AND day >= %(since)s),
@@ -15,7 +15,8 @@ SELECT u.id AS account_id, u.email, u.currency, s.day, coalesce(t.units, 0) AS o
 FROM hopsmeter.stripe_summaries s
 JOIN hopsmeter.users u ON u.no = s.account_no
 LEFT JOIN told t ON t.account_no = s.account_no AND t.day = s.day
-WHERE s.day >= %(since)s AND s.units <> coalesce(t.units, 0)
+LEFT JOIN hopsmeter.stripe_accounts a ON a.account_no = s.account_no
+WHERE a.customer_deleted IS NOT TRUE AND s.day >= %(since)s AND s.units <> coalesce(t.units, 0)
   AND (t.ended_at IS NULL OR t.ended_at < s.fetched_at - make_interval(secs => %(lag_s)s))
   AND NOT EXISTS (SELECT FROM under_way o WHERE o.account_no = s.account_no AND o.day = s.day)
   AND NOT EXISTS (

@@ -182,7 +182,7 @@ def _pending(connection: Connection, span: Span, is_moved: bool) -> Iterable[str
 
 
 def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]]:
-    ((equal, differ, wait, none, before, newest_at, oldest_at, named),) = _rows(
+    ((equal, differ, wait, none, gone, newest_at, oldest_at, named),) = _rows(
         connection, "summaries_compared", span, lag=LAG
     )
     parts = [f"{_counted(equal + differ, 'day')} compared"]
@@ -192,8 +192,8 @@ def _summaries(connection: Connection, span: Span) -> tuple[list[str], list[str]
         parts.append(f"{_counted(wait, 'day')} too young to be compared")
     if none:
         parts.append(f"{_counted(none, 'day')} not yet fetched")
-    if before:
-        parts.append(f"{_counted(before, 'day')} told to a customer before, which cannot be asked")
+    if gone:
+        parts.append(f"{_counted(gone, 'day')} told to a customer that was deleted, not compared")
     wrong = [
         f"{account} {day}: Stripe says it has {said} units, {accepted} were accepted"
         for account, day, said, accepted in named

@@ -264,8 +264,9 @@ ORDER BY c.id LIMIT %(limit)s;
 -- name: summaries_compared
 -- What Stripe says it has of each account's day, as last fetched, beside what it accepted: how many days are
 -- equal, differ, wait (fetched before Stripe may have counted it, or something is under way whose outcome
--- nobody knows), were never fetched, or were told to a customer before, of which nothing is to be known any more
--- (of a sum meter any of it, of a daily one the last; what was equal when last fetched is equal); when what is newest and oldest of them was fetched; and the first that
+-- nobody knows), were never fetched, or were told to a customer that was deleted, whose sums bill nothing any more
+-- (of a sum meter any of it, of a daily one the last; what was equal when last fetched is equal): what it was billed
+-- its final invoices say, and what is on none is taken back; when what is newest and oldest of them was fetched; and the first that
 -- differ. What it accepted is a view: not all of it is counted as told (a part of a day that two subscriptions
 -- share, what came too late).
 WITH accepted AS (
@@ -289,7 +290,9 @@ judged AS (
 known AS (
     SELECT account_no, day, said, accepted, fetched_at,
            CASE WHEN what IN ('equal', 'nothing') THEN what
-                WHEN EXISTS (
+                WHEN EXISTS (SELECT FROM hopsmeter.stripe_accounts a
+                             WHERE a.account_no = j.account_no AND a.customer_deleted)
+                    OR EXISTS (
                     SELECT FROM hopsmeter.stripe_reports r JOIN hopsmeter.users u ON u.no = r.account_no
                     WHERE r.account_no = j.account_no AND r.day = j.day AND r.sent_at IS NOT NULL
                       AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
@@ -297,7 +300,7 @@ known AS (
                            OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
                                        WHERE n.account_no = r.account_no AND n.day = r.day
                                          AND n.sent_at IS NOT NULL)))
-                    THEN 'before'
+                    THEN 'gone'
                 ELSE what END AS what
     FROM judged j),
 wrong AS (
@@ -306,7 +309,7 @@ wrong AS (
     WHERE j.what = 'differ' ORDER BY j.day, j.account_no LIMIT %(limit)s)
 SELECT count(*) FILTER (WHERE what = 'equal'), count(*) FILTER (WHERE what = 'differ'),
        count(*) FILTER (WHERE what = 'wait'), count(*) FILTER (WHERE what = 'none'),
-       count(*) FILTER (WHERE what = 'before'),
+       count(*) FILTER (WHERE what = 'gone'),
        max(fetched_at), min(fetched_at),
        (SELECT coalesce(jsonb_agg(jsonb_build_array(account, day, said, accepted) ORDER BY day, account), '[]')
         FROM wrong)

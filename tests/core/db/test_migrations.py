@@ -102,7 +102,7 @@ def of_0001(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def test_what_0001_stored_is_charged_and_repriced_after_0002(of_0001: Site) -> None:
     site = of_0001
     facts, charged = site.versions("allocations"), site.usage()
-    assert migrate.upgrade(site.database.url) == "0012"
+    assert migrate.upgrade(site.database.url) == "0013"
     assert site.versions("allocations") == facts
     assert site.usage() == charged == {("auth0|anna", "eu-1", str(FIRST.date())): 2 * COST_NANO}
     site.must_balance()

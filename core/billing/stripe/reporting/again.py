@@ -86,7 +86,7 @@ def tell_again(
     values = {"account_no": payer.no, "day": day}
     with connection.cursor(row_factory=class_row(_Day)) as cursor:
         found = cursor.execute(_SQL["said_of_day"], values).fetchone()
-    # Of a customer before nothing can be fetched any more.
+    # Of a customer that was deleted nothing can be fetched any more.
     if found is None or (found.said is None and not found.elsewhere):
         raise Conflict(f"{_unknown(found, day, payer.label, day_of(now))} Nothing was changed.")
     refusal = _refusal(found, day, payer.label)
@@ -127,8 +127,9 @@ def _refusal(found: _Day, day: date, label: str) -> str:
     """Say why a day is not told again, or nothing."""
     if found.elsewhere:
         return (
-            f"{day} was told to a customer before, of whom nothing is to be known any more. What was"
-            " billed to nobody is in `hopsmeter stripe due`: settle it with `hopsmeter stripe settle`."
+            f"{day} was told to a customer that was deleted, and no invoice takes any more of it. What is"
+            " billed to nobody comes into `hopsmeter stripe due` by itself, within three hours: settle it with"
+            " `hopsmeter stripe settle`."
         )
     if found.said == found.accepted:
         return f"Of {day} Stripe has what it accepted, {found.said} units."

@@ -1,8 +1,9 @@
 """Reports whose outcome is unknown for too long: decided by what Stripe says it has.
 
 Of a sum meter, once Stripe may have forgotten the identifier; of either, once it takes no event of the
-day any more, and a refusal would not say whether it had it; and what was refused after a try that may
-have arrived. Never by a sum that may lack what the last try brought.
+day any more, and a refusal would not say whether it had it, or counts nothing for a customer that was
+deleted; and what was refused after a try that may have arrived. Never by a sum that may lack what the last
+try brought.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from core.billing.stripe.summaries import fetch_units
 from core.clock import day_of
 from core.db.locks import Lock, take
 from core.db.queries import queries_beside
-from core.errors import StripeFault
+from core.errors import StripeFault, StripeRefused
 
 _SQL = queries_beside(__file__)
 DECIDED_MAX = 500
@@ -39,7 +40,7 @@ Connection = psycopg.Connection[Any]
 class Forgotten:
     """A report that Stripe may have, with `units_before` counted of its day without it.
 
-    One that `is_old` can only be given up where it was lost.
+    One that `is_over`, of a day too old or a customer that `is_gone`, can only be given up where it was lost.
     """
 
     id: int
@@ -50,14 +51,16 @@ class Forgotten:
     customer: str
     meter_id: str
     tries: int
-    is_old: bool
+    is_over: bool
+    is_gone: bool
     is_refused: bool
 
 
 async def decide_forgotten(connection: Connection, gateway: Gateway, now: datetime) -> int:
     """Decide what became of them; return how many fit neither way and wait for a person.
 
-    What cannot be asked about now is left for the next run.
+    What cannot be asked about now is left for the next run. Of a customer that was deleted, what Stripe will not
+    say, or fits neither, counts as told: what its invoice did not bill, or is on none, is taken back anyway.
     """
     values = {
         "forgotten": now - FORGOTTEN,
@@ -70,20 +73,15 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
     undecided = 0
     for each in found:
         try:
-            said = await fetch_units(
-                gateway,
-                meter_id=each.meter_id,
-                customer=each.customer,
-                since=each.day,
-                until=each.day + DAY,
-            )
+            units = await _units(gateway, each)
         except StripeFault:
             continue
-        units = said.get(each.day, 0)
         if units == each.units != each.units_before:
             arrived(connection, each.id, each.tries, now)
         elif units == each.units_before != each.units:
             _is_lost(connection, each, now)
+        elif each.is_gone:
+            arrived(connection, each.id, each.tries, now)
         else:
             undecided += 1
             error = (
@@ -94,12 +92,29 @@ async def decide_forgotten(connection: Connection, gateway: Gateway, now: dateti
     return undecided
 
 
+async def _units(gateway: Gateway, report: Forgotten) -> int | None:
+    """Return what Stripe counts of a report's day; None where it says nothing of a customer that was deleted."""
+    try:
+        said = await fetch_units(
+            gateway,
+            meter_id=report.meter_id,
+            customer=report.customer,
+            since=report.day,
+            until=report.day + DAY,
+        )
+    except StripeRefused:
+        if not report.is_gone:
+            raise
+        return None
+    return said.get(report.day, 0)
+
+
 def _is_lost(connection: Connection, report: Forgotten, now: datetime) -> None:
     """What was refused stays so, as its account stays parked: a person says what is done with it."""
-    if report.is_refused and not report.is_old:
+    if report.is_refused and not report.is_over:
         connection.execute(_SQL["plainly_refused"], {"id": report.id, "tries": report.tries})
     else:
-        lost(connection, report.id, report.tries, now, is_over=report.is_old)
+        lost(connection, report.id, report.tries, now, is_over=report.is_over)
 
 
 def arrived(connection: Connection, report_id: int, tries: int, now: datetime) -> bool:

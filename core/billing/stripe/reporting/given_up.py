@@ -1,7 +1,8 @@
 """Reports that Stripe does not have and will not take: given up, so that their day is due again.
 
 Stripe takes no events older than 35 days. A report that was refused until then, or never left us,
-would be refused for ever, and nothing else of its account could be told behind it.
+would be refused for ever, and nothing else of its account could be told behind it. One for a customer that
+was deleted it takes, and counts for nobody.
 """
 
 from collections.abc import Sequence
@@ -23,15 +24,15 @@ GIVEN_UP_MAX = 10_000
 Connection = psycopg.Connection[Any]
 
 
-def give_up_old(connection: Connection, now: datetime) -> int:
-    """Give up what is too old to be told and was never sent; return how many reports.
+def give_up_untold(connection: Connection, now: datetime) -> int:
+    """Give up what never arrived, and is too old to be told or for a customer that was deleted; return how many.
 
-    What was sent is asked about first (core.billing.stripe.reporting.decide).
+    What may have arrived is asked about first (core.billing.stripe.reporting.decide).
     """
     with connection.transaction():
         take(connection, Lock.REPORTING)
         values = {"oldest": day_of(now) - REPORTABLE, "limit": GIVEN_UP_MAX}
-        found = connection.execute(_SQL["never_sent"], values).fetchall()
+        found = connection.execute(_SQL["never_arrived"], values).fetchall()
         return give_up(connection, [row[0] for row in found], now) if found else 0
 
 

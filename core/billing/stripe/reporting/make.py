@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from core.billing.stripe.reporting.compare import compare
-from core.billing.stripe.reporting.given_up import give_up_old
+from core.billing.stripe.reporting.given_up import give_up_untold
 from core.billing.stripe.reporting.limits import REPORTABLE
 from core.billing.stripe.reporting.taking_back import take_back
 from core.billing.stripe.units import UNIT_NANO
@@ -51,7 +51,7 @@ def prepare(connection: Connection, now: datetime) -> Prepared:
 
     What cannot be told any more is given up first.
     """
-    given_up = give_up_old(connection, now)
+    given_up = give_up_untold(connection, now)
     days = read_days(connection)
     late = compare(connection, now)
     moved, ended = _move_final(connection, now), _take_back_ended(connection, now)

@@ -17,11 +17,13 @@ WHY_CHARS_MAX: Final = 160
 _PAUSED: Final = """
     FROM hopsmeter.stripe_reports r
     JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no AND a.parked_at IS NULL
+    JOIN hopsmeter.users u ON u.no = r.account_no
     WHERE r.state IN ('due', 'in flight', 'unknown') AND r.next_try_at > %(now)s
       AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
       AND (r.meter = 'daily' OR r.sent_at IS NULL OR r.sent_at > %(forgotten)s)
+      AND NOT a.customer_deleted AND split_part(r.identifier, ':', 1) = u.stripe_customer_id
       AND r.day >= %(oldest)s"""
-"""As `claim_reports` takes them, but for the moment: what is too old is asked about, not sent."""
+"""As `claim_reports` takes them, but for the moment: what Stripe takes no more is asked about, not sent."""
 
 Connection = psycopg.Connection[Any]
 

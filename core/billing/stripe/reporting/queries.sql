@@ -111,12 +111,15 @@ SELECT count(*) FROM made;
 -- name: claim_reports
 -- Takes reports to be sent: those that are due, and those whose sender was lost, whose outcome nobody knows.
 -- Of the sum meter one that is unknown for too long is left: Stripe may have forgotten that it had it. And of
--- either one that is older than what Stripe takes: the refusal would not say whether it had it. No request is
+-- either one that is older than what Stripe takes: the refusal would not say whether it had it. And one whose
+-- customer was deleted: Stripe says yes, and counts it for nobody. No request is
 -- later than `next_try_at` and a lease: from a try on that is when it began, after one what its pause ends with.
 WITH found AS (
     SELECT r.id FROM hopsmeter.stripe_reports r
     JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no AND a.parked_at IS NULL
+    JOIN hopsmeter.users u ON u.no = r.account_no
     WHERE r.state IN ('due', 'in flight', 'unknown') AND r.next_try_at <= %(now)s
+      AND NOT a.customer_deleted AND split_part(r.identifier, ':', 1) = u.stripe_customer_id
       AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
       AND (r.meter = 'daily' OR r.sent_at IS NULL OR r.sent_at > %(forgotten)s)
       AND r.day >= %(oldest)s
@@ -131,10 +134,21 @@ RETURNING r.id, r.account_no, u.stripe_customer_id AS customer, m.event_name, r.
               AS value,
           r.tries, r.meter, r.lease_token AS token;
 
--- name: never_sent
--- Reports that nobody ever began to send, of days of which Stripe takes nothing any more.
-SELECT id FROM hopsmeter.stripe_reports
-WHERE state = 'due' AND sent_at IS NULL AND day < %(oldest)s ORDER BY id LIMIT %(limit)s;
+-- name: never_arrived
+-- Reports that Stripe surely does not have, and takes no more: nobody ever began to send them, and their day is too
+-- old or their customer was deleted; and of such a customer what was refused at the first. Another customer takes
+-- the place only of one that was deleted.
+SELECT r.id
+FROM hopsmeter.stripe_reports r
+JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no
+JOIN hopsmeter.users u ON u.no = r.account_no
+CROSS JOIN LATERAL (
+    SELECT a.customer_deleted OR split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+           AS is_gone) g
+WHERE r.state IN ('due', 'refused')
+  AND (r.state = 'due' AND r.sent_at IS NULL AND (g.is_gone OR r.day < %(oldest)s)
+       OR r.state = 'refused' AND r.tries <= 1 AND g.is_gone)
+ORDER BY r.id LIMIT %(limit)s;
 
 -- name: refused_reports
 -- What Stripe refused of an account, or of one of its days, and whether a try before that may have arrived.
@@ -429,14 +443,19 @@ WHERE a.account_no = %(account_no)s AND a.billed_from IS NOT NULL AND a.ended_si
 
 -- name: forgotten
 -- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum
--- meters), or takes no event of their day, and such as it refused after a try that may have arrived; with what was
--- counted of the day without them, and would be with them. None before its sums have what the last try brought.
+-- meters), or takes no event of their day or their customer, and such as it refused after a try that may have arrived; with
+-- what was counted of the day without them, and would be with them. None before its sums have what the last try brought.
 SELECT r.id, r.account_no, r.day,
        CASE r.meter WHEN 'daily' THEN coalesce(r.value, r.units)
                     ELSE s.units_before + coalesce(r.value, r.units - r.units_before) END AS units,
        s.units_before, split_part(r.identifier, ':', 1) AS customer, m.meter_id, r.tries,
-       r.day < %(oldest)s AS is_old, r.state = 'refused' AS is_refused
+       g.is_gone OR r.day < %(oldest)s AS is_over, g.is_gone, r.state = 'refused' AS is_refused
 FROM hopsmeter.stripe_reports r
+JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no
+JOIN hopsmeter.users u ON u.no = r.account_no
+CROSS JOIN LATERAL (
+    SELECT a.customer_deleted OR split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+           AS is_gone) g
 CROSS JOIN LATERAL (
     SELECT coalesce(CASE r.meter WHEN 'daily' THEN (array_agg(c.value ORDER BY c.seq DESC))[1]
                                  ELSE sum(c.value) END, 0)::bigint AS units_before
@@ -445,7 +464,7 @@ JOIN hopsmeter.stripe_meters m ON m.kind = r.meter
 WHERE r.state IN ('due', 'in flight', 'unknown', 'refused') AND r.sent_at IS NOT NULL
   AND r.next_try_at <= %(counted)s
   AND (r.meter = 'sum' AND r.sent_at <= %(forgotten)s AND r.state <> 'refused'
-       OR r.state = 'refused' AND r.tries > 1 OR r.day < %(oldest)s)
+       OR r.state = 'refused' AND r.tries > 1 OR r.day < %(oldest)s OR g.is_gone)
   AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
 ORDER BY r.id LIMIT %(limit)s;
 
@@ -476,11 +495,13 @@ UPDATE hopsmeter.stripe_reports SET error = %(error)s WHERE id = %(id)s;
 
 -- name: said_of_day
 -- What Stripe says it has of an account's day, what it accepted and counts as told, and what forbids to tell it again.
--- `is_past`: no subscription of now bills it. `elsewhere`: what of it counts was told to a customer before.
+-- `is_past`: no subscription of now bills it. `elsewhere`: what of it counts was told to a customer that was deleted.
 SELECT s.units AS said, s.fetched_at, d.units AS counted, a.meter, a.billed_from,
        a.ended_since IS NOT NULL OR a.customer_deleted OR a.billed_from IS NULL
            OR d.day < (a.billed_from AT TIME ZONE 'UTC')::date AS is_past,
-       EXISTS (SELECT FROM hopsmeter.stripe_reports r
+       a.customer_deleted
+           OR EXISTS (
+               SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = d.account_no AND r.day = d.day AND r.sent_at IS NOT NULL
                  AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
                  AND (r.meter = 'sum'
@@ -514,11 +535,16 @@ WHERE account_no = %(account_no)s AND day = %(day)s ORDER BY seq;
 -- name: undecided_report
 -- The report of an account's day whose outcome is unknown, whether it can be told again, and by when Stripe's sums
 -- have what its last try brought; a refusal at the first leaves nothing open.
-SELECT id, tries, state = 'refused' OR day < %(oldest)s AS is_over,
-       CASE WHEN state <> 'refused' OR tries > 1 THEN next_try_at + %(counted_after)s END AS counted_at
-FROM hopsmeter.stripe_reports
-WHERE account_no = %(account_no)s AND day = %(day)s AND sent_at IS NOT NULL
-  AND (state IN ('in flight', 'unknown', 'refused') OR state = 'due' AND day < %(oldest)s);
+SELECT r.id, r.tries, r.state = 'refused' OR g.is_over AS is_over,
+       CASE WHEN r.state <> 'refused' OR r.tries > 1 THEN r.next_try_at + %(counted_after)s END AS counted_at
+FROM hopsmeter.stripe_reports r
+JOIN hopsmeter.stripe_accounts a ON a.account_no = r.account_no
+JOIN hopsmeter.users u ON u.no = r.account_no
+CROSS JOIN LATERAL (
+    SELECT r.day < %(oldest)s OR a.customer_deleted
+           OR split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id AS is_over) g
+WHERE r.account_no = %(account_no)s AND r.day = %(day)s AND r.sent_at IS NOT NULL
+  AND (r.state IN ('in flight', 'unknown', 'refused') OR r.state = 'due' AND g.is_over);
 
 -- name: shorten_waits
 -- Open reports that wait for a moment further on than any pause or lease: a clock that was ahead wrote it. No try

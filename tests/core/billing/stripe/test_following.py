@@ -138,34 +138,57 @@ def another_customer(till: Till, who: User, old: str) -> None:
     till.deliver()
 
 
+PARKED = "SELECT account_no, parked_why FROM stripe_accounts WHERE parked_at IS NOT NULL"
+
+
+def accepted(till: Till, who: User, customer: str) -> str:
+    """A report of a day that Stripe took; return its identifier."""
+    till.site.connection.execute(
+        "INSERT INTO stripe_reports (account_no, meter, day, seq, snapshot_nano, units_before, units,"
+        " unit_nano, remainder_nano, identifier, event_at, state) VALUES (%s, 'daily', '2026-03-01',"
+        " 1, 5000, 0, 5, 1000, 0, %s, '2026-03-01', 'accepted')",
+        [who.no, f"{customer}:2026-03-01:1:5"],
+    )
+    return f"{customer}:2026-03-01:1:5"
+
+
 @pytest.mark.parametrize("kind", ["meter error", "no meter"])
 def test_a_report_that_could_not_be_counted_parks_its_account_once(
     till: Till, anna: User, kind: str
 ) -> None:
-    linked(till, anna)
+    report = accepted(till, anna, str(linked(till, anna).customer_id))
     till.link(till.customer("ben"))
-    till.site.connection.execute(
-        "INSERT INTO stripe_reports (account_no, meter, day, seq, snapshot_nano, units_before, units,"
-        " unit_nano, remainder_nano, identifier, event_at, state) VALUES (%s, 'daily', '2026-03-01',"
-        " 1, 5000, 0, 5, 1000, 0, 'report-1', '2026-03-01', 'accepted')",
-        [anna.no],
-    )
-    parked = "SELECT account_no, parked_why FROM stripe_accounts WHERE parked_at IS NOT NULL"
-    uncounted(till, kind)
-    (row,) = till.site.all(parked)
+    uncounted(till, kind, report)
+    (row,) = till.site.all(PARKED)
     assert row["account_no"] == anna.no
     assert "took the report of 2026-03-01, and could not count it (" in row["parked_why"]
     till.site.connection.execute("UPDATE stripe_accounts SET parked_at = NULL, parked_why = NULL")
-    uncounted(till, kind)
-    assert till.site.all(parked) == []
+    uncounted(till, kind, report)
+    assert till.site.all(PARKED) == []
 
 
-def uncounted(till: Till, kind: str) -> None:
+@pytest.mark.parametrize("has_another", [True, False])
+def test_a_report_of_a_customer_that_was_deleted_parks_nobody(
+    till: Till, anna: User, *, has_another: bool
+) -> None:
+    """There is nothing to mend: what it counted is taken back by itself, and another one is told as before."""
+    old = str(linked(till, anna).customer_id)
+    report = accepted(till, anna, old)
+    if has_another:
+        another_customer(till, anna, old)
+    else:
+        till.run(lambda it: it.ask(lambda client: client.v1.customers.delete_async(old)))
+        till.deliver()
+    uncounted(till, "no meter", report)
+    assert till.site.all(PARKED) == []
+
+
+def uncounted(till: Till, kind: str, report: str) -> None:
     """Let Stripe tell of a report that it could not count."""
     if kind == "no meter":
-        till.world.people.lose_meter("hopsmeter_daily", "report-1")
+        till.world.people.lose_meter("hopsmeter_daily", report)
     else:
-        till.world.people.fail_meter(till.world.all("billing.meter")[0]["id"], "report-1")
+        till.world.people.fail_meter(till.world.all("billing.meter")[0]["id"], report)
         till.pass_time(HOUR)
     event = till.world.all("v2.core.event")[-1]
     store(till.site.connection, [read_event(event, live=False)])

@@ -94,7 +94,7 @@ def test_what_was_told_to_a_customer_before_cannot_be_told_again(till: ProductTi
     till.run()
     till.fetch_summaries()
     assert due(till, anna) == [("before", 5_000)]
-    with pytest.raises(Conflict, match="customer before"):
+    with pytest.raises(Conflict, match="customer that was deleted"):
         till.tell_again(anna, till.day(0))
     assert due(till, anna) == [("before", 5_000)]
 

@@ -42,6 +42,30 @@ def test_what_is_owed_beside_it_makes_room(till: ProductTill) -> None:
     till.must_add_up(anna)
 
 
+def test_the_open_month_begins_with_its_subscription(till: ProductTill) -> None:
+    """Also where no invoice says so: Stripe's first one may have no line of usage, or name the month to come.
+
+    What waits of days before is on no invoice of it, and makes neither room nor lack of it.
+    """
+    anna = till.account()
+    till.charge(anna, till.day(-2), -5 * CENT * UNIT)
+    till.charge(anna, till.day(-1), 1 * CENT * UNIT)
+    till.charge(anna, till.day(0), 3 * CENT * UNIT)
+    till.at(1)
+    till.run()
+    till.connection.execute("UPDATE hopsmeter.stripe_invoices SET units = NULL")
+    with pytest.raises(Conflict, match=r"open month has 0\.03, .* -0\.05 cannot be brought"):
+        till.settle(anna, "open-day", till.day(-2))
+    with pytest.raises(Conflict, match=r"open month has 0\.03, .* -0\.04 cannot be brought"):
+        till.settle(anna, "open-day")
+    till.charge(anna, till.day(1), 1 * CENT * UNIT)
+    till.at(2)
+    till.run()
+    till.connection.execute("UPDATE hopsmeter.stripe_invoices SET units = NULL")
+    assert till.settle(anna, "open-day").amount_nano == -4 * CENT * UNIT
+    till.must_add_up(anna)
+
+
 def test_below_zero_it_is_settled_outside(till: ProductTill) -> None:
     anna = till.account()
     till.charge(anna, till.day(-2), -5 * CENT * UNIT)
