@@ -37,6 +37,7 @@ STAYS_IN_ITS_ROOM = {
     "Told": "how a command of tui/cli ends the program; click shows it",
     "NotANumberError": "core/opencost/read turns it into an AnswerRefused",
     "NotPlainError": "core/metering/store then reads with care",
+    "_NotKeptError": "core/opencost/read then splits names that it does not remember",
 }
 MONEY_WITHOUT_FLOAT = ("core/billing/", "core/metering/", "core/money.py", "core/rates/")
 ROOMS_WITH_IDEAS = tuple(

@@ -58,7 +58,7 @@ def connect(
             application_name=name,
         )
     except psycopg.OperationalError as error:
-        raise DatabaseFault(f"{place(url)} cannot be reached: {_reason(error)}") from None
+        raise unreachable(url, error) from None
     connection.execute(
         "SELECT set_config('timezone', 'UTC', false),"
         " set_config('lock_timeout', %s, false),"
@@ -78,6 +78,11 @@ def _widen(connection: psycopg.Connection[Any]) -> None:
         return
     with socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+
+def unreachable(url: str, error: psycopg.Error) -> DatabaseFault:
+    """Return what is to be told where no connection could be opened."""
+    return DatabaseFault(f"{place(url)} cannot be reached: {_reason(error)}")
 
 
 def place(url: str) -> str:

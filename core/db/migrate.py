@@ -1,11 +1,13 @@
 """Bring the schema to this program's version. Loads alembic, which takes as long as a whole command line."""
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from core.db.connect import sqlalchemy_url
+from core.db.connect import sqlalchemy_url, unreachable
 from core.db.version import MIGRATIONS, wanted_version
 
 MIGRATION_LOCK = 0x686F7073  # "hops": two upgrades at once take turns
@@ -20,8 +22,19 @@ def _config() -> Config:
 def upgrade(url: str) -> str:
     """Apply what is missing, each migration in a transaction of its own; return the version.
 
-    Needs a direct connection (no pooler) and a role that may create in the database.
+    Needs a direct connection (no pooler) and a role that may create in the database. DatabaseFault
+    where it cannot be reached; all other errors leave as psycopg raised them.
     """
+    try:
+        _upgrade(url)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.Error):
+            raise
+        raise (error.orig if error.statement else unreachable(url, error.orig)) from None
+    return wanted_version()
+
+
+def _upgrade(url: str) -> None:
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     with engine.connect() as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
@@ -33,4 +46,3 @@ def upgrade(url: str) -> str:
         command.upgrade(config, "head")
         connection.commit()
     engine.dispose()
-    return wanted_version()

@@ -31,6 +31,10 @@ PARTS_LEFT_MAX = 3
 a third of a millisecond."""
 ROWS_OF_ONE = 256
 COPIES_MAX = 3
+PIECE_BYTES = 256 * 1024
+UNSENT_BYTES_MAX = 1024 * 1024
+"""What libpq is handed at once, which is more than a block of a stream, and holds before we wait for
+the server: it never gives back what it grew by, and the server takes in each piece as a whole."""
 _COPY = f"COPY hopsmeter.allocations ({COPY_COLUMNS}) FROM STDIN (FORMAT BINARY);".encode()
 _ABANDONED = b"given up by hopsmeter"
 
@@ -48,6 +52,7 @@ class Sink:
         self._is_open = False
         """The first of them takes records."""
         self._rows = 0
+        self._unsent_bytes = 0
 
     def write(self, records: bytes, rows: int, *, left: int = 0) -> None:
         """Write records of so many rows; about so many are `left`."""
@@ -90,13 +95,19 @@ class Sink:
             self._require_done(self._wait(generators.fetch_many(self._pgconn)))
             self._is_open = True
             records = HEADER + records
-        self._wait(generators.copy_to(self._pgconn, records, flush=False))
+        for start in range(0, len(records), PIECE_BYTES):
+            piece = records[start : start + PIECE_BYTES]
+            self._unsent_bytes += len(piece)
+            is_much = self._unsent_bytes >= UNSENT_BYTES_MAX
+            self._wait(generators.copy_to(self._pgconn, piece, flush=is_much))
+            if is_much:
+                self._unsent_bytes = 0
 
     def _end(self) -> None:
         self._wait(generators.copy_to(self._pgconn, TRAILER, flush=False))
         self._wait(_send_end(self._pgconn))
         self._waiting -= 1
-        self._is_open, self._rows = False, 0
+        self._is_open, self._rows, self._unsent_bytes = False, 0, 0
 
     def _require_done(self, results: list[PGresult]) -> None:
         for result in results:

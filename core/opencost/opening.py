@@ -13,6 +13,9 @@ from core.opencost.pieces import Pieces, pieces_of
 from core.opencost.read import ROWS_MAX, Opened, Question, open_answer, open_piece, window_of
 from core.opencost.shape import Row
 
+WINDOW_BYTES_MAX = 1_000
+"""Of a window's JSON, which is remembered: OpenCost's has some sixty."""
+
 
 class NotPlainError(Exception):
     """An answer has to be read with care; nothing that was yielded of any may be kept."""
@@ -85,6 +88,7 @@ class Opening:
         if (
             opened.complaints
             or (opened.cluster_id, window) != (self.cluster_id, self.window)
+            or len(window) > WINDOW_BYTES_MAX
             or not _is_of(window, self.question.hour)
             or not opened.names_usable
         ):

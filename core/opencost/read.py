@@ -6,7 +6,6 @@ without failing the hour, and is then told in the remarks.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -132,7 +131,7 @@ def _names(
     keys: tuple[str, ...], limits: Limits, complaints: list[Complaint]
 ) -> tuple[str | None, list[str], bool]:
     """Split the keys `cluster/namespace`; a namespace cannot hold a slash, a cluster id may."""
-    alike = _splitting(len(keys))(keys)
+    alike = _alike_as_before(keys)
     if alike is not None:
         found, split, usable = alike
         _judge_cluster(found, limits, complaints)
@@ -173,19 +172,34 @@ def _alike(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool] | None:
     return cluster, tuple(names), names_usable(cluster, names)
 
 
-_alike_again = lru_cache(ALIKE_MAX)(_alike)
-_alike_large = lru_cache(LARGE_MAX)(_alike)
+class _NotKeptError(Exception):
+    """What a cache is not to keep: it remembers answers, and no errors."""
 
 
-def _splitting(count: int) -> Callable[[tuple[str, ...]], tuple[str, tuple[str, ...], bool] | None]:
-    """Return what splits so many keys.
+def _alike_usable(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
+    """Split as `_alike`; _NotKeptError where a name is no name, which may be megabytes long."""
+    alike = _alike(keys)
+    if alike is None or not alike[2]:
+        raise _NotKeptError
+    return alike
+
+
+_alike_again = lru_cache(ALIKE_MAX)(_alike_usable)
+_alike_large = lru_cache(LARGE_MAX)(_alike_usable)
+
+
+def _alike_as_before(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool] | None:
+    """Split as `_alike`, and remember.
 
     Most clusters have the same namespaces hour after hour, and to look at a hundred names costs a
     tenth of what decoding their rows does. A large answer is cut at almost the same places each hour.
     """
-    if count <= ALIKE_ROWS_MAX:
-        return _alike_again
-    return _alike_large if count <= LARGE_ROWS_MAX else _alike
+    if len(keys) > LARGE_ROWS_MAX:
+        return _alike(keys)
+    try:
+        return (_alike_again if len(keys) <= ALIKE_ROWS_MAX else _alike_large)(keys)
+    except _NotKeptError:
+        return _alike(keys)
 
 
 def _judge_cluster(found: str | None, limits: Limits, complaints: list[Complaint]) -> None:

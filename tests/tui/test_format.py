@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.theme import Theme
 
+from core.clock import HOUR
 from core.money import NANO_MAX
 from core.reports.costs import Totals, Unmapped
 from core.reports.hours import HourState, HourStrip
@@ -128,6 +129,15 @@ def test_the_map_ends_with_the_newest_hour_at_every_width(width: int) -> None:
     assert hours.width == map_hours(width) * (2 if width >= 118 else 1)
     assert hours.width + 18 < width
     assert hours.title.rstrip().endswith("12")
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_map_has_no_half_of_an_hour_at_its_end(width: int) -> None:
+    """Cut in the middle, 18 is read as 1."""
+    last = [
+        map_columns(map_since(NOW + hour * HOUR), width)[1].title.split()[-1] for hour in range(24)
+    ]
+    assert [label for label in last if len(label) not in (len("18"), len("03-01"))] == []
 
 
 EVERY_LIST = (

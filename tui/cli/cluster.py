@@ -156,7 +156,9 @@ def list_(session: Session, form: Form) -> None:
     now = session.now()
     with session.connection(read_only=True) as connection:
         lines = clusters(connection, now)
-    paused = Column("paused because", lambda line: line.said if line.status == "paused" else "")
+    paused = Column(
+        "paused because", lambda line: line.said if line.status == "paused" else "", below=True
+    )
     columns = (
         Column("cluster", lambda line: line.name),
         Column("state", lambda line: line.health),
@@ -166,7 +168,7 @@ def list_(session: Session, form: Form) -> None:
         Column("open", lambda line: str(line.hours.asked_for - line.hours.kept), "right"),
         Column("today", lambda line: cost(line.today_nano, line.currency), "right"),
         *([paused] if any(line.status == "paused" for line in lines) else []),
-        Column("last outcome", lambda line: line.outcome),
+        Column("last outcome", lambda line: line.outcome, below=True),
     )
     show(form, lines, columns, empty="No cluster yet; `hopsmeter cluster add` registers one.")
 

@@ -13,7 +13,7 @@ from core.reports.hours import Elsewhere, HourStrip, cluster_hours, elsewhere, h
 from tui.cli.asking import ask, writing
 from tui.cli.failing import Told
 from tui.cli.following import follow
-from tui.cli.output import Form, listing, show
+from tui.cli.output import Form, listing, say, show
 from tui.cli.session import Session
 from tui.cli.trouble import Trouble, in_short, tell, troubles
 from tui.cli.words import HOUR_TEXT
@@ -150,7 +150,7 @@ def _tell_elsewhere(of: Elsewhere, until: datetime) -> None:
     """A map of a few days must not look as if all were well where it is not."""
     if of.trouble:
         again = f"; asked again at {of.next_visit_at:%H:%M} UTC" if of.next_visit_at else ""
-        click.echo(clean(f"{of.cluster} is left alone{again}: {of.trouble}"))
+        say(f"{of.cluster} is left alone{again}: {of.trouble}", hang=2)
     counts = {
         "failed": of.failed,
         "refused": of.refused,

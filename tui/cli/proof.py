@@ -87,14 +87,17 @@ def _tell(found: "Explanation") -> None:
             ("revision", str(found.revision)),
             ("answer", f"SHA-256 {found.raw_sha256}{asked}" if found.raw_sha256 else ""),
             ("", "" if found.raw_row else "The answer itself is not kept any more."),
+            *(
+                (
+                    "before",
+                    f"revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'}"
+                    + (f", {each.plan}: {each.charges}" if each.plan else "")
+                    + f"; replaced {instant(each.replaced_at)}: {each.why}",
+                )
+                for each in found.history
+            ),
         ]
     )
-    for each in found.history:
-        say(
-            f"before    revision {each.revision}: {amount(each.total_nano)}, {each.user or 'nobody'}"
-            + (f", {each.plan}: {each.charges}" if each.plan else "")
-            + f"; replaced {instant(each.replaced_at)}: {each.why}"
-        )
     if found.raw_row:
         click.echo("\nOpenCost said:")
         click.echo(json.dumps(json.loads(found.raw_row), ensure_ascii=True))

@@ -145,14 +145,15 @@ def map_hours(width: int) -> int:
 
 
 def _axis(since: datetime, hours: int, cell: int) -> str:
-    """Write an hour every six, and the date where a day begins, as far as they fit."""
+    """Write an hour every six, and the date where a day begins, where they fit: half of 18 is 1."""
     axis = ""
     for number in range(hours):
-        hour = since + number * HOUR
-        if hour.hour % LABEL_EVERY == 0 and len(axis) <= number * cell:
-            axis = axis.ljust(number * cell)
-            axis += hour.strftime("%m-%d" if hour.hour == 0 else "%H")
-    return axis[: hours * cell]
+        hour, at = since + number * HOUR, number * cell
+        label = hour.strftime("%m-%d" if hour.hour == 0 else "%H")
+        fits = len(axis) <= at <= hours * cell - len(label)
+        if hour.hour % LABEL_EVERY == 0 and fits:
+            axis = axis.ljust(at) + label
+    return axis
 
 
 def map_rows(strips: Sequence[HourStrip], width: int) -> tuple[Row, ...]:

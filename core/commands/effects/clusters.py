@@ -116,7 +116,8 @@ def edit(task: Task[ClusterEdit]) -> Result:
         now=task.now,
     )
     difference = _difference(change)
-    said = f"Cluster {given.cluster} changed: {', '.join(difference)}."
+    names = ", ".join(name.removesuffix("_nano") for name in difference)
+    said = f"Cluster {given.cluster} changed: {names}."
     details: dict[str, Any] = {}
     if "system_namespaces" in change.difference:
         hours, cost_nano = reattribute_cluster(

@@ -16,6 +16,7 @@ from core.db import migrate
 from core.db.embedded_files import OWNER
 from core.db.roles import DAEMON, ensure_roles
 from core.db.version import MIGRATIONS, wanted_version
+from core.errors import DatabaseFault
 from tests.core.metering.site import FIRST, Site, hour, opened
 from tests.database import Database, Server, administer
 from tests.factories import User
@@ -97,6 +98,27 @@ def of_0001(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         site.connection.execute(POSTED)
         site.until(1)
         yield site
+
+
+def test_a_database_that_is_away_is_told_as_such() -> None:
+    """No traceback: whoever sets up has the wrong address, or his own database died at its start."""
+    with pytest.raises(
+        DatabaseFault, match=r"database x at 127\.0\.0\.1 cannot be reached: .*refused"
+    ):
+        migrate.upgrade("postgresql://somebody@127.0.0.1:1/x")
+
+
+def test_what_the_database_refuses_is_raised_as_by_everybody_else(
+    postgres: Server, empty: Database
+) -> None:
+    with closing(administer(postgres)) as admin:
+        admin.execute("CREATE ROLE stranger LOGIN")
+    try:
+        with pytest.raises(InsufficientPrivilege, match="permission denied for database"):
+            migrate.upgrade(empty.url_for("stranger"))
+    finally:
+        with closing(administer(postgres)) as admin:
+            admin.execute("DROP ROLE stranger")
 
 
 def test_what_0001_stored_is_charged_and_repriced_after_0002(of_0001: Site) -> None:

@@ -4,17 +4,21 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg import generators
+from psycopg.abc import Buffer, PQGen
+from psycopg.pq.abc import PGconn
 
 from core.metering import sink as module
 from core.metering.attribution import Attribution
 from core.metering.hours import Asked, Stored
 from core.metering.store import store_answers
 from core.opencost import stream
-from tests.answers import LIMITS
+from tests.answers import LIMITS, allocation, body_of, raw_of
 from tests.core.metering.site import POLICY, Site
 from tests.core.metering.test_store import asked, claims_of
 
 NAMES = [f"n-{number:03}" for number in range(300)]
+PIECE_BYTES_MAX, UNSENT_BYTES_MAX = 256 * 1024, (1024 + 256) * 1024
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +112,36 @@ def test_a_copy_that_was_announced_for_nothing_takes_nothing(
     assert store(site, ready, attribution) == ["stored"] * 2
     assert ended == [2 * 302, 0, 0]
     site.must_balance()
+
+
+def test_an_answer_that_is_read_as_a_whole_is_not_held_as_a_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libpq grew by it never gives back: of an answer of 200,000 rows that were 60 MB."""
+    unsent, most_unsent, pieces = 0, 0, []
+    copy_to = generators.copy_to
+
+    def telling(pgconn: PGconn, buffer: Buffer, flush: bool = True) -> PQGen[None]:
+        nonlocal unsent, most_unsent
+        pieces.append(len(buffer))
+        unsent = len(buffer) + (0 if bytes(buffer[:6]) == b"PGCOPY" else unsent)
+        most_unsent = max(most_unsent, unsent)
+        unsent = 0 if flush else unsent
+        return copy_to(pgconn, buffer, flush=flush)
+
+    monkeypatch.setattr(generators, "copy_to", telling)
+    names = [f"n-{number:05}" for number in range(6_000)]
+    site.cluster()
+    (claim,) = claims_of(site)
+    rows = {name: allocation(claim.hour) for name in ("kube-system", *names)}
+    odd = allocation(claim.hour, cpuCost=2 * LIMITS.cost_max_nano // 10**9)
+    content = body_of({**rows, "__idle__": odd})
+    ready = Asked(claim, content, LIMITS, raw_of(content, claim.hour))
+    assert store(site, [ready], Attribution()) == ["stored"]
+    assert site.value("SELECT count(*) FROM allocations") == 6_002
+    assert sum(pieces) > UNSENT_BYTES_MAX
+    assert max(pieces) <= PIECE_BYTES_MAX
+    assert most_unsent <= UNSENT_BYTES_MAX
 
 
 @pytest.mark.parametrize("place", ["in the first block", "in the last block"])

@@ -1,6 +1,8 @@
 """The strict reader: every fault by its name, and nothing made to fit."""
 
+import gc
 import json
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -382,3 +384,19 @@ def test_what_opencost_says_of_itself_is_shown_without_its_tricks() -> None:
     assert refusal.fault == "error-answer"
     assert refusal.message.isprintable()
     assert "red" in refusal.message
+
+
+@pytest.mark.parametrize("namespaces", [100, 400])
+def test_names_that_are_none_are_not_remembered(namespaces: int) -> None:
+    """Of up to 128 MiB an answer, and other ones each time: whoever sends them fills no memory."""
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            long = "x" * (2_000_000 // namespaces)
+            assert faults(
+                read(body([f"{number}-{each}-{long}" for each in range(namespaces)]))
+            ) == ["no-name"]
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()

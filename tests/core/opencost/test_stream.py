@@ -1,5 +1,8 @@
 """Reading while storing yields what reading with care does, or says that it will not do."""
 
+import contextlib
+import gc
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -142,3 +145,19 @@ def test_a_limit_is_of_the_whole_answer_however_many_blocks_it_has() -> None:
     require_alike([Question(content, HOUR_0, enough)])
     with pytest.raises(NotPlainError):
         streamed([Question(content, HOUR_0, replace(LIMITS, cost_max_nano=int(spent * 0.99)))])
+
+
+def test_a_window_that_says_much_more_is_not_remembered() -> None:
+    """Of up to 128 MiB an answer, and another one each time: whoever sends it fills no memory."""
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            window = allocation()["window"] | {"said": f"{number}{'x' * 1_000_000}"}
+            rows = {"kube-system": allocation(window=window)}
+            with contextlib.suppress(NotPlainError):
+                streamed([Question(body_of(rows), HOUR_0, LIMITS)])
+            del window, rows
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

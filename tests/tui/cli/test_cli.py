@@ -80,6 +80,7 @@ def test_an_edit_prints_what_differs(run: Run, database: Database) -> None:
         unlimited = run("cluster", "edit", "eu-1", "--seats", "none")
         dearer = run("cluster", "edit", "eu-1", "--cost-max", "250.5")
     assert "  cost_max: 1 000 000.00 → 250.50" in thin(dearer.stdout)
+    assert dearer.stdout.startswith("Cluster eu-1 changed: cost_max.\n")
     assert "  seats: (none) → 40" in edited.stdout
     assert "  seats: 40 → (none)" in unlimited.stdout
     assert "  system_namespaces: kube-system → kube-public" in edited.stdout
@@ -99,6 +100,21 @@ def test_why_a_cluster_is_paused_is_not_its_last_outcome(run: Run, database: Dat
     assert told[0].split()[-4:] == ["paused", "because", "last", "outcome"]
     (paused,) = [line for line in told if line.startswith("eu-2")]
     assert paused.split()[-4:] == ["upgrade", "3", "hours", "collected"]
+
+
+def test_what_a_visit_came_to_is_read_on_a_narrow_terminal(
+    run: Run, database: Database, eighty: Callable[..., str]
+) -> None:
+    connection = with_admin(database)
+    why = (
+        'permission: forbidden (403): services "opencost:9003" is forbidden, in namespace opencost'
+    )
+    add_cluster(connection, "eu-1", last_outcome=why, failures=1)
+    add_cluster(connection, "eu-2", status="paused", status_why="an upgrade of Kubernetes to 1.36")
+    listed = eighty(run("cluster", "list"))
+    assert f"last outcome: {why}" in listed
+    assert "paused because: an upgrade of Kubernetes to 1.36" in listed
+    assert f"eu-1 is left alone: {why}" in eighty(run("hours", "eu-1"))
 
 
 def test_an_edit_of_what_had_no_value_shows_the_value(run: Run, database: Database) -> None:

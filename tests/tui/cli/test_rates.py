@@ -34,6 +34,7 @@ def test_a_plan_is_made_assigned_and_told(run: Run, database: Database) -> None:
     assert "  charge_USD: 2.50 → 3.00" in assigned.stdout
     assert "0 (free) or more" in refused.stderr
     assert "team: cost × 1.2, its version from 2000-01-01T00Z on" in told
+    assert "\nbefore     revision 2: " in told
     assert "nobody; replaced" in told
     assert "default: cost × 1; replaced" in told
     assert json.loads(run("usage", anna, "--month", "2026-03", "--json").stdout) == []
