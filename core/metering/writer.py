@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from core.clock import Clock
 from core.errors import AnswerRefused
@@ -126,11 +127,9 @@ class Writer:
         return batch or None
 
     def _store(self, batch: list[_Order]) -> None:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-            self._attribution.forget()
+        connection = self._clean_connection()
         came = store_answers(
-            self._connection,
+            connection,
             [order.asked for order in batch],
             attribution=self._attribution,
             policy=self._policy,
@@ -142,6 +141,16 @@ class Writer:
                 order.done.set_exception(outcome)
             else:
                 order.done.set_result(outcome)
+
+    def _clean_connection(self) -> Connection:
+        """Return one that is in no transaction: what a bug left open is the last of its connection."""
+        connection = self._connection
+        if connection is not None and connection.info.transaction_status != TransactionStatus.IDLE:
+            connection.close()
+        if connection is None or connection.closed:
+            connection = self._connection = self._connect()
+            self._attribution.forget()
+        return connection
 
     def _one_by_one(self, batch: list[_Order]) -> None:
         for order in batch:

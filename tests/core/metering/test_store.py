@@ -316,6 +316,28 @@ def test_an_answer_that_meets_a_bug_of_ours_blocks_no_other(
     site.must_balance()
 
 
+def test_a_bug_that_leaves_its_transaction_open_spoils_one_answer_and_no_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("eu-1", "eu-2"):
+        site.cluster(name)
+    bad, good = (asked(claim, ["a"]) for claim in claims_of(site))
+
+    def leave(connection: Connection, batch: Sequence[Asked], **how: Any) -> Any:
+        if bad in batch:
+            connection.execute("BEGIN")
+            connection.execute("UPDATE hopsmeter.collection_windows SET why = 'left open'")
+            raise AssertionError
+        return store_answers(connection, batch, **how)
+
+    monkeypatch.setattr("core.metering.writer.store_answers", leave)
+    with pytest.raises(AssertionError):
+        site.tools.writer.store(bad).result(30)
+    assert site.tools.writer.store(good).result(30).outcome == "stored"
+    assert site.value("SELECT count(*) FROM collection_windows WHERE why = 'left open'") == 0
+    site.must_balance()
+
+
 def test_an_hour_that_meets_a_bug_of_ours_is_shown_with_it_and_tried_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
