@@ -383,7 +383,8 @@ GROUP BY a.account_no, u.stripe_customer_id, m.meter_id ORDER BY a.account_no;
 -- name: keep_summaries
 -- What Stripe says of an account's days; of days that were told, or had something before, and are not listed
 -- it says that there is nothing. What was told to a customer before, whose name reports begin with, this one cannot
--- say, and stays as it was fetched last: of a sum meter where any of it was, of a daily one where the last was.
+-- say, and stays as it was fetched last: of a sum meter where any of it was, of a daily one where the last was. What
+-- was given up nobody was told.
 INSERT INTO hopsmeter.stripe_summaries AS s (account_no, day, units, fetched_at)
 SELECT %(account_no)s, k.day, k.units, %(now)s
 FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, units)
@@ -397,11 +398,12 @@ FROM (SELECT * FROM unnest(%(days)s::date[], %(units)s::bigint[]) AS said (day, 
       WHERE day <> ALL (%(days)s::date[])) k
 WHERE NOT EXISTS (
     SELECT FROM hopsmeter.stripe_reports r
-    WHERE r.account_no = %(account_no)s AND r.day = k.day AND r.sent_at IS NOT NULL
+    WHERE r.account_no = %(account_no)s AND r.day = k.day AND r.sent_at IS NOT NULL AND r.state <> 'given up'
       AND split_part(r.identifier, ':', 1) <> %(customer)s
       AND (r.meter = 'sum'
            OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
-                       WHERE n.account_no = r.account_no AND n.day = r.day AND n.sent_at IS NOT NULL)))
+                       WHERE n.account_no = r.account_no AND n.day = r.day AND n.sent_at IS NOT NULL
+                         AND n.state <> 'given up')))
 ON CONFLICT (account_no, day) DO UPDATE SET units = excluded.units, fetched_at = excluded.fetched_at;
 
 -- name: park_uncounted

@@ -21,9 +21,10 @@ WHERE a.customer_deleted IS NOT TRUE AND s.day >= %(since)s AND s.units <> coale
   AND NOT EXISTS (SELECT FROM under_way o WHERE o.account_no = s.account_no AND o.day = s.day)
   AND NOT EXISTS (
       SELECT FROM hopsmeter.stripe_reports r
-      WHERE r.account_no = s.account_no AND r.day = s.day AND r.sent_at IS NOT NULL
+      WHERE r.account_no = s.account_no AND r.day = s.day AND r.sent_at IS NOT NULL AND r.state <> 'given up'
         AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
         AND (r.meter = 'sum'
              OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
-                         WHERE n.account_no = r.account_no AND n.day = r.day AND n.sent_at IS NOT NULL)))
+                         WHERE n.account_no = r.account_no AND n.day = r.day AND n.sent_at IS NOT NULL
+                           AND n.state <> 'given up')))
 ORDER BY email, account_id, day LIMIT %(limit)s;

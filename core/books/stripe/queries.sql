@@ -295,11 +295,11 @@ known AS (
                     OR EXISTS (
                     SELECT FROM hopsmeter.stripe_reports r JOIN hopsmeter.users u ON u.no = r.account_no
                     WHERE r.account_no = j.account_no AND r.day = j.day AND r.sent_at IS NOT NULL
-                      AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+                      AND r.state <> 'given up' AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
                       AND (r.meter = 'sum'
                            OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
                                        WHERE n.account_no = r.account_no AND n.day = r.day
-                                         AND n.sent_at IS NOT NULL)))
+                                         AND n.sent_at IS NOT NULL AND n.state <> 'given up')))
                     THEN 'gone'
                 ELSE what END AS what
     FROM judged j),

@@ -42,8 +42,8 @@ WHY: Final = {
         "look at its events in Stripe, then stripe decide",
     ),
     "to come": (
-        "brought to a day to come by a clock that was ahead",
-        "set the clock of this machine right; the next run brings it to the day that runs",
+        "of a day to come: this machine's clock was ahead, or is behind",
+        "set the clock of this machine right; the next run tells it, or brings it to the day that runs",
     ),
     "to report": ("is reported by the next run", ""),
     "to move": ("goes to the open day with the next run", ""),

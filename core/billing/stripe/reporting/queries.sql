@@ -444,7 +444,8 @@ WHERE a.account_no = %(account_no)s AND a.billed_from IS NOT NULL AND a.ended_si
 -- name: forgotten
 -- Reports whose outcome is unknown for so long that Stripe may not know their identifier any more (of sum
 -- meters), or takes no event of their day or their customer, and such as it refused after a try that may have arrived; with
--- what was counted of the day without them, and would be with them. None before its sums have what the last try brought.
+-- what was counted of the day, by the report's own customer, without them, and would be with them. None before its sums
+-- have what the last try brought.
 SELECT r.id, r.account_no, r.day,
        CASE r.meter WHEN 'daily' THEN coalesce(r.value, r.units)
                     ELSE s.units_before + coalesce(r.value, r.units - r.units_before) END AS units,
@@ -459,7 +460,16 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT coalesce(CASE r.meter WHEN 'daily' THEN (array_agg(c.value ORDER BY c.seq DESC))[1]
                                  ELSE sum(c.value) END, 0)::bigint AS units_before
-    FROM hopsmeter.stripe_counted c WHERE c.account_no = r.account_no AND c.day = r.day) s
+    FROM hopsmeter.stripe_counted c
+    -- What a person saw is of the customer that was told last before.
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN c.is_again THEN
+                   (SELECT o.identifier FROM hopsmeter.stripe_reports o
+                    WHERE o.account_no = c.account_no AND o.day = c.day AND o.seq < c.seq
+                      AND o.sent_at IS NOT NULL AND o.state <> 'given up' ORDER BY o.seq DESC LIMIT 1)
+               ELSE c.identifier END AS identifier) t
+    WHERE c.account_no = r.account_no AND c.day = r.day
+      AND split_part(t.identifier, ':', 1) = split_part(r.identifier, ':', 1)) s
 JOIN hopsmeter.stripe_meters m ON m.kind = r.meter
 WHERE r.state IN ('due', 'in flight', 'unknown', 'refused') AND r.sent_at IS NOT NULL
   AND r.next_try_at <= %(counted)s
@@ -503,11 +513,11 @@ SELECT s.units AS said, s.fetched_at, d.units AS counted, a.meter, a.billed_from
            OR EXISTS (
                SELECT FROM hopsmeter.stripe_reports r
                WHERE r.account_no = d.account_no AND r.day = d.day AND r.sent_at IS NOT NULL
-                 AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
+                 AND r.state <> 'given up' AND split_part(r.identifier, ':', 1) IS DISTINCT FROM u.stripe_customer_id
                  AND (r.meter = 'sum'
                       OR r.seq = (SELECT max(n.seq) FROM hopsmeter.stripe_reports n
                                   WHERE n.account_no = r.account_no AND n.day = r.day
-                                    AND n.sent_at IS NOT NULL))) AS elsewhere,
+                                    AND n.sent_at IS NOT NULL AND n.state <> 'given up'))) AS elsewhere,
        (SELECT i.id FROM hopsmeter.stripe_invoice_days i
         WHERE i.account_no = d.account_no AND i.usage_end <= a.billed_from
           AND d.day = (a.billed_from AT TIME ZONE 'UTC')::date AND d.day >= i.first AND d.day < i.after

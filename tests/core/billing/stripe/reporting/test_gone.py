@@ -1,5 +1,7 @@
 """A report that waits while its customer is deleted at Stripe: never told, never lost, and no line stays red."""
 
+from typing import Any
+
 import pytest
 
 from core.billing.stripe.linking import unpark
@@ -227,3 +229,46 @@ def test_what_stripe_took_before_the_deletion_was_seen_is_taken_back(till: Produ
         "1 day told to a customer that was deleted" in proved(till.connection, till.now)[8].detail
     )
     must_be_settled(till, anna)
+
+
+def made_beside(till: ProductTill, user: User) -> str:
+    """Another customer, whose subscription somebody made in the dashboard while the account has one; its id."""
+    made = till.client.v1.customers.create({"name": "Anna"})
+    anchor: Any = {"day_of_month": 1, "hour": 0, "minute": 0, "second": 0}
+    till.client.v1.subscriptions.create(
+        {
+            "customer": made.id,
+            "items": [{"price": till.price(user)}],
+            "billing_cycle_anchor_config": anchor,
+        }
+    )
+    return str(made.id)
+
+
+@pytest.mark.parametrize(("kind", "has_it"), [("cut_before", False), ("cut_after", True)])
+def test_what_the_customer_before_was_told_of_a_day_decides_nothing(
+    till: ProductTill, kind: str, *, has_it: bool
+) -> None:
+    """What is told of it to the one after is refused once a try may have arrived: that one's sums alone decide."""
+    anna = till.account()
+    till.at(0, 1)
+    other = made_beside(till, anna)
+    till.charge(anna, till.day(0), 5 * DOLLAR)
+    till.at(1, 0.2)
+    till.run()
+    delete(till, anna)
+    till.hear(anna)
+    till.link(anna, till.meter, customer=other)
+    till.charge(anna, till.day(0), 2 * DOLLAR)
+    for fault in (kind, "declined"):
+        till.stripe.faults.add(fault, path=EVENTS, times=1)
+    till.run()
+    assert waiting(till, anna) == [("refused", 0, 2 * DOLLAR)]
+    runs(till, 2)
+    if has_it:
+        told = 7 if till.meter == "daily" else 2
+        assert (waiting(till, anna), till.told(anna, 0)) == ([], told * DOLLAR // UNIT)
+    else:
+        assert till.settle(anna, "outside").amount_nano == 2 * DOLLAR
+    till.must_add_up(anna)
+    must_be_proved(till)

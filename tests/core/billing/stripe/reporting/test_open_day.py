@@ -1,5 +1,7 @@
 """What is brought to the day that runs by a person: no more is taken off than its month has."""
 
+from datetime import timedelta
+
 import pytest
 
 from core.billing.stripe.reporting.make import prepare
@@ -63,6 +65,39 @@ def test_the_open_month_begins_with_its_subscription(till: ProductTill) -> None:
     till.run()
     till.connection.execute("UPDATE hopsmeter.stripe_invoices SET units = NULL")
     assert till.settle(anna, "open-day").amount_nano == -4 * CENT * UNIT
+    till.must_add_up(anna)
+
+
+def test_what_a_draft_of_the_month_before_lent_is_due_again(till: ProductTill) -> None:
+    """Its days are on no final invoice yet, so they make room; what the open month could not bear comes back."""
+    till.stripe.settings.invoice_grace = timedelta(hours=72)
+    anna = till.account()
+    till.charge(anna, till.day(0), 10 * CENT * UNIT)
+    till.at(35)
+    till.run()
+    till.charge(anna, till.day(40), 10 * CENT * UNIT)
+    till.at(41)
+    till.run()
+    till.at(61, 2)
+    till.run()  # April is a draft
+    till.charge(anna, till.day(0), -8 * CENT * UNIT)
+    till.charge(anna, till.day(61), 3 * CENT * UNIT)
+    till.later(hours=1)
+    till.run()
+    till.at(62)
+    till.run()
+    assert till.listed(anna) == []
+    till.at(97)
+    till.run()
+    (last,) = [
+        each
+        for each in till.stripe.all("invoice")
+        if each["created"] > till.now.timestamp() - 6 * 86_400
+    ]
+    assert (last["status"], last["total"]) == ("paid", 0)
+    assert [(each.reason, each.amount_nano) for each in till.listed(anna)] == [
+        ("below zero", -5 * CENT * UNIT)
+    ]
     till.must_add_up(anna)
 
 
