@@ -206,6 +206,21 @@ def _meter(wish: Wish, before: Kept, account: Account) -> MeterKind | None:
     return wish.meter or before.meter
 
 
+def require_to_take_over(
+    connection: Connection, account: Account, found: SubscriptionSeen, price_id: str
+) -> None:
+    """Refuse a subscription of which it could not be told which usage it bills."""
+    require_whole_days(found, price_id, account)
+    values = {"account": account.no, "since": found.billed_from, "customer": found.customer_id}
+    row = connection.execute(_SQL["told_to_another"], values).fetchone()
+    if row is not None and row[0] is not None:
+        raise Conflict(
+            f"{found.id} had begun when Stripe was told of {row[0]} under the customer before, which it"
+            " does not bill. Cancel it in Stripe, and leave it to `hopsmeter stripe link"
+            f" '{account.id}' --customer {found.customer_id}` to make one."
+        )
+
+
 def _ending(fault: Fault, left: str) -> Fault:
     """Return the same fault, which says what is left of the command."""
     said = fault.message if fault.message.endswith((".", "!", "?")) else f"{fault.message}."
@@ -283,7 +298,7 @@ class _Step:
         if wish.subscription:
             found = require_subscription(known, wish.subscription, price_id, customer.id)
             if found.id != before.subscription_id:
-                require_whole_days(found, price_id, self.account)
+                require_to_take_over(self.connection, self.account, found, price_id)
             if kept is not None and kept.is_live and kept.id != found.id:
                 raise Conflict(
                     f"{self.account.label} is billed under {kept.id}, which is {kept.status}; cancel"
@@ -294,7 +309,7 @@ class _Step:
         else:
             live = the_live_one(known, price_id, self.account)
             if live is not None:
-                require_whole_days(live, price_id, self.account)
+                require_to_take_over(self.connection, self.account, live, price_id)
             if self.dry_run:
                 return live
             ended = sum(not each.is_live for each in known)

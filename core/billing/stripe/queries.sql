@@ -72,6 +72,12 @@ WHERE no = %(account)s AND (stripe_customer_id IS NOT DISTINCT FROM %(old)s
 -- Which other account a customer is.
 SELECT id FROM hopsmeter.users WHERE stripe_customer_id = %(customer)s AND no <> %(account)s;
 
+-- name: told_to_another
+-- The first day that another customer of an account was told, for an instant from `since` on.
+SELECT min(day) FROM hopsmeter.stripe_reports
+WHERE account_no = %(account)s AND sent_at IS NOT NULL AND state NOT IN ('given up', 'settled')
+  AND event_at >= %(since)s AND split_part(identifier, ':', 1) <> %(customer)s;
+
 -- name: keep_subscription
 -- The same of its subscription.
 UPDATE hopsmeter.users SET stripe_subscription_id = %(new)s

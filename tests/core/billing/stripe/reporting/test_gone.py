@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from core.billing.stripe import linking
 from core.billing.stripe.linking import unpark
 from core.billing.stripe.reporting.make import make_reports, prepare
 from core.books.reconcile.differences import differences
@@ -247,9 +248,13 @@ def made_beside(till: ProductTill, user: User) -> str:
 
 @pytest.mark.parametrize(("kind", "has_it"), [("cut_before", False), ("cut_after", True)])
 def test_what_the_customer_before_was_told_of_a_day_decides_nothing(
-    till: ProductTill, kind: str, *, has_it: bool
+    till: ProductTill, kind: str, *, has_it: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is told of it to the one after is refused once a try may have arrived: that one's sums alone decide."""
+    """What is told of it to the one after is refused once a try may have arrived: that one's sums alone decide.
+
+    So linked were accounts before such subscriptions were left alone.
+    """
+    monkeypatch.setattr(linking, "require_to_take_over", lambda *_: None)
     anna = till.account()
     till.at(0, 1)
     other = made_beside(till, anna)
@@ -270,5 +275,34 @@ def test_what_the_customer_before_was_told_of_a_day_decides_nothing(
         assert (waiting(till, anna), till.told(anna, 0)) == ([], told * DOLLAR // UNIT)
     else:
         assert till.settle(anna, "outside").amount_nano == 2 * DOLLAR
+    till.must_add_up(anna)
+    must_be_proved(till)
+
+
+def test_a_subscription_that_had_begun_while_another_customer_was_told_is_not_taken_over(
+    till: ProductTill,
+) -> None:
+    """Whose the days since then are would be told by time alone, and one of the two bills nothing of them."""
+    anna = till.account()
+    till.at(0, 1)
+    other = made_beside(till, anna)
+    till.charge(anna, till.day(0), 5 * DOLLAR)
+    till.at(1, 0.2)
+    till.run()
+    before = till.customer(anna)
+    delete(till, anna)
+    till.hear(anna)
+    (made,) = till.client.v1.subscriptions.list({"customer": other}).data
+    with pytest.raises(Conflict, match=f"{made.id} had begun when Stripe was told of 2026-03-01"):
+        till.link(anna, till.meter, customer=other)
+    assert till.customer(anna) == before
+    till.stripe.people.cancel_subscription(made.id)
+    till.link(anna, till.meter, customer=other)
+    till.charge(anna, till.day(1), 2 * DOLLAR)
+    till.at(2, 0.2)
+    runs(till)
+    assert till.told(anna, 1) == 2 * DOLLAR // UNIT
+    assert waiting(till, anna) == [("before", 0, 5 * DOLLAR)]
+    assert till.settle(anna, "outside").amount_nano == 5 * DOLLAR
     till.must_add_up(anna)
     must_be_proved(till)
