@@ -118,9 +118,9 @@ class Sink:
         return self._connection.wait(what)
 
 
-def _send_end(pgconn: PGconn) -> PQGen[None]:
+def _send_end(pgconn: PGconn, refusal: bytes | None = None) -> PQGen[None]:
     """Do what psycopg does at the end of a COPY, but for waiting for the result."""
-    while pgconn.put_copy_end() == 0:
+    while pgconn.put_copy_end(refusal) == 0:
         while not (yield Wait.W):
             continue
     while pgconn.flush() != 0:
@@ -134,10 +134,5 @@ def _abandon(pgconn: PGconn, *, is_open: bool) -> PQGen[None]:
         results = yield from generators.fetch_many(pgconn)
         is_open = bool(results) and results[-1].status == ExecStatus.COPY_IN
     if is_open:
-        while pgconn.put_copy_end(_ABANDONED) == 0:
-            while not (yield Wait.W):
-                continue
-        while pgconn.flush() != 0:
-            while not (yield Wait.W):
-                continue
+        yield from _send_end(pgconn, _ABANDONED)
         yield from generators.fetch_many(pgconn)

@@ -246,6 +246,19 @@ def made_beside(till: ProductTill, user: User) -> str:
     return str(made.id)
 
 
+def told_beside(till: ProductTill) -> tuple[User, str]:
+    """An account that is told of its first day while another customer's subscription lives, and is deleted then."""
+    anna = till.account()
+    till.at(0, 1)
+    other = made_beside(till, anna)
+    till.charge(anna, till.day(0), 5 * DOLLAR)
+    till.at(1, 0.2)
+    till.run()
+    delete(till, anna)
+    till.hear(anna)
+    return anna, other
+
+
 @pytest.mark.parametrize(("kind", "has_it"), [("cut_before", False), ("cut_after", True)])
 def test_what_the_customer_before_was_told_of_a_day_decides_nothing(
     till: ProductTill, kind: str, *, has_it: bool, monkeypatch: pytest.MonkeyPatch
@@ -255,14 +268,7 @@ def test_what_the_customer_before_was_told_of_a_day_decides_nothing(
     So linked were accounts before such subscriptions were left alone.
     """
     monkeypatch.setattr(linking, "require_to_take_over", lambda *_: None)
-    anna = till.account()
-    till.at(0, 1)
-    other = made_beside(till, anna)
-    till.charge(anna, till.day(0), 5 * DOLLAR)
-    till.at(1, 0.2)
-    till.run()
-    delete(till, anna)
-    till.hear(anna)
+    anna, other = told_beside(till)
     till.link(anna, till.meter, customer=other)
     till.charge(anna, till.day(0), 2 * DOLLAR)
     for fault in (kind, "declined"):
@@ -283,15 +289,8 @@ def test_a_subscription_that_had_begun_while_another_customer_was_told_is_not_ta
     till: ProductTill,
 ) -> None:
     """Whose the days since then are would be told by time alone, and one of the two bills nothing of them."""
-    anna = till.account()
-    till.at(0, 1)
-    other = made_beside(till, anna)
-    till.charge(anna, till.day(0), 5 * DOLLAR)
-    till.at(1, 0.2)
-    till.run()
+    anna, other = told_beside(till)
     before = till.customer(anna)
-    delete(till, anna)
-    till.hear(anna)
     (made,) = till.client.v1.subscriptions.list({"customer": other}).data
     with pytest.raises(Conflict, match=f"{made.id} had begun when Stripe was told of 2026-03-01"):
         till.link(anna, till.meter, customer=other)
