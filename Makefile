@@ -8,7 +8,7 @@ INSTALLED := .venv/installed.stamp
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 ARGS ?=
 DEMO ?=
-PICKED := not full and not chaos and not bench
+PICKED := not rules and not long and not full and not chaos and not bench
 POSTGRES_15 := /usr/lib/postgresql/15/bin
 
 # requirements.lock alone says what is installed: a caller's constraints, targets and build
@@ -33,9 +33,10 @@ demo: $(INSTALLED) ## the main job on a sandbox world, then the dashboard (DEMO=
 test: $(INSTALLED) ## the suite (ARGS= goes to pytest)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "$(PICKED)" $(ARGS)
 
-test-full: $(INSTALLED) ## what needs Debian packages; says which are missing, and fails
+test-full: $(INSTALLED) ## what takes long, and what needs Debian packages; says which are missing, and fails
 	$(BIN)/python tests/full_requirements.py
 	$(BIN)/pytest -m full $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m long $(ARGS)
 	HOPSMETER_TEST_POSTGRES_BIN=$(POSTGRES_15) $(BIN)/pytest -n $(JOBS) -m "$(PICKED)" \
 		tests/core/db tests/core/metering $(ARGS)
 

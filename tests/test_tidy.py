@@ -16,6 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.rules
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("core", "daemon", "tui", "sandbox")
 FUNCTION_LINES_MAX = 70

@@ -19,14 +19,20 @@ from tests.crash.scene import play
 QUICK, LONG = range(10), range(100, 200)
 FAULT_TIMES = 3
 """One more than deaths: the last ask that goes wrong is lived through."""
-CHAOS = pytest.mark.chaos
+CHAOS, BEYOND = pytest.mark.chaos, pytest.mark.long
 GATES = (
     pytest.param("allocations", "hopsmeter-store%", after_hours(3), id="copy"),
-    pytest.param("raw_answers", "hopsmeter-store%", after_hours(5), id="end of store"),
     pytest.param("usage_daily", "hopsmeterd post", after_hours(1), id="posting"),
-    pytest.param("cost_daily", "hopsmeterd post", after_hours(1), id="closing"),
     pytest.param("user_projects", "hopsmeterd quick commands", at_late_map, id="mapping"),
-    pytest.param("audit_log", "hopsmeterd quick commands", at_late_map, id="audit of mapping"),
+    pytest.param(
+        *("raw_answers", "hopsmeter-store%", after_hours(5)), id="end of store", marks=BEYOND
+    ),
+    pytest.param("cost_daily", "hopsmeterd post", after_hours(1), id="closing", marks=BEYOND),
+    pytest.param(
+        *("audit_log", "hopsmeterd quick commands", at_late_map),
+        id="audit of mapping",
+        marks=BEYOND,
+    ),
     pytest.param(
         *("namespaces", "hopsmeter-store%", after_hours(0)), id="first store", marks=CHAOS
     ),
@@ -69,9 +75,9 @@ def test_books_are_the_same_after_a_kill_within_a_statement(
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("frozen_handshake", {}),
+        pytest.param("frozen_handshake", {}, marks=BEYOND),
         pytest.param("frozen_request", {}, marks=CHAOS),
-        ("cut", {"bytes": 100}),
+        pytest.param("cut", {"bytes": 100}, marks=BEYOND),
     ],
 )
 def test_books_are_the_same_after_kills_while_a_cluster_does_not_answer(

@@ -13,7 +13,10 @@ from tests.crash.killers import Plan
 from tests.crash.scene import HOURS, Killer, Scene, Span, play
 
 CHAOS = pytest.mark.chaos
-SEEDS = (50, *(pytest.param(seed, marks=CHAOS) for seed in range(51, 61)))
+SEEDS = (
+    pytest.param(50, marks=pytest.mark.long),
+    *(pytest.param(seed, marks=CHAOS) for seed in range(51, 61)),
+)
 DATABASE_DEATHS = (HOURS // 4, HOURS)
 """Hours stored by then."""
 

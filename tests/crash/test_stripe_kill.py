@@ -92,6 +92,7 @@ def people_who_left(scene: Scene) -> None:
     assert scene.row("SELECT count(*) FROM stripe_left_drafts")[0] == len(scene.users)
 
 
+@pytest.mark.long
 def test_each_unit_of_who_left_is_on_his_last_invoice_after_kills(scene: Scene) -> None:
     people_who_left(scene)
     for at in steps(6, STEPS_OF_A_REPORT):
@@ -260,6 +261,7 @@ def play_beside(scene: Scene, freezes: int, rounds: int) -> None:
     scene.must_have_told_all()
 
 
+@pytest.mark.long
 def test_two_that_report_at_once_tell_each_unit_once(scene: Scene) -> None:
     play_beside(scene, freezes=2, rounds=2)
 

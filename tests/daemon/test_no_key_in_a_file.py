@@ -74,7 +74,9 @@ def written_since(moment_s: float, state: Path) -> Iterator[tuple[Path, bytes]]:
                         yield path, path.read_bytes()
 
 
-@pytest.mark.parametrize("credential", ["token", "certificate"])
+@pytest.mark.parametrize(
+    "credential", ["token", pytest.param("certificate", marks=pytest.mark.long)]
+)
 def test_a_killed_daemon_leaves_no_decrypted_byte_in_any_file(
     world: World,
     database: Database,

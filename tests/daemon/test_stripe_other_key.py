@@ -26,7 +26,7 @@ def connection(database: Database, stripe: StripeWorld) -> Connection:
     return connection
 
 
-@pytest.fixture(params=["another account", "the other mode"])
+@pytest.fixture(params=["another account", pytest.param("the other mode", marks=pytest.mark.long)])
 def says(request: pytest.FixtureRequest, connection: Connection) -> str:
     """Let the installation belong to another account than the key's; return how it is told."""
     if request.param == "another account":

@@ -17,7 +17,7 @@ from tests.core.billing.stripe.till import Till
 from tests.factories import User
 
 STEPS = 36
-QUICK, LONG = range(4), range(4, 12)
+QUICK, MORE, LONG = range(2), range(2, 4), range(4, 12)
 CENT = NANO // 100
 OPEN_DISPUTES = ("needs_response", "under_review")
 GIVEN_BACK = ("won", "failed", "canceled")
@@ -171,7 +171,12 @@ def must_agree(till: Till, life: Life) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [*QUICK, *(pytest.param(seed, marks=pytest.mark.chaos) for seed in LONG)]
+    "seed",
+    [
+        *QUICK,
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in MORE),
+        *(pytest.param(seed, marks=pytest.mark.chaos) for seed in LONG),
+    ],
 )
 def test_credits_are_what_stripe_kept_of_the_payments(till: Till, seed: int) -> None:
     life = begun(till, seed)

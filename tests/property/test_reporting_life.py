@@ -416,16 +416,8 @@ class Life:
         assert 0 <= self.till.receivable(user) < UNIT
 
 
-@settings(
-    max_examples=max(_OF_PROFILE // 10, 2),
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
-)
-@given(st.sampled_from(["daily", "sum"]), st.integers(0, 2**48))
-def test_whatever_happens_what_is_owed_is_told_billed_or_named(
-    tills: Tills, meter: str, seed: int
-) -> None:
+def live(tills: Tills, meter: str, seed: int) -> None:
+    """Let 40 days go by; then what is owed is told, billed or named, and a person's word ends it."""
     with tills(meter) as till:
         life = Life(till, seed)
         life.live()
@@ -438,3 +430,25 @@ def test_whatever_happens_what_is_owed_is_told_billed_or_named(
         for user in life.users:
             life.settle_all(user)
         life.must_prove()
+
+
+@settings(
+    max_examples=max(_OF_PROFILE // 25, 2),
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+    deadline=None,
+)
+@given(st.sampled_from(["daily", "sum"]), st.integers(0, 2**48))
+def test_whatever_happens_what_is_owed_is_told_billed_or_named(
+    tills: Tills, meter: str, seed: int
+) -> None:
+    live(tills, meter, seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("meter", ["daily", "sum"])
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_in_other_lives_what_is_owed_is_told_billed_or_named(
+    tills: Tills, meter: str, seed: int
+) -> None:
+    live(tills, meter, seed)

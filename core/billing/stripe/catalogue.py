@@ -5,17 +5,16 @@ product's id, an active meter's event name, a price's lookup key), so that a set
 completed by the next one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 import psycopg
-from stripe import Price, RequestOptions, StripeClient
-from stripe.billing import Meter
-from stripe.params import PriceCreateParams, ProductCreateParams
-from stripe.params.billing import MeterCreateParams
+from stripe import RequestOptions, StripeClient
 
 from core.audit.trail import record
 from core.billing.stripe.asking import MARK, find_or_make
@@ -42,6 +41,12 @@ from core.clock import utc_now
 from core.db.queries import queries_beside
 from core.errors import Conflict
 from core.identity.principal import Principal
+
+if TYPE_CHECKING:
+    from stripe import Price
+    from stripe.billing import Meter
+    from stripe.params import PriceCreateParams, ProductCreateParams
+    from stripe.params.billing import MeterCreateParams
 
 _SQL = queries_beside(__file__)
 PRODUCT_ID: Final = "hopsmeter_usage"

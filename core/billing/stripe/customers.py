@@ -4,18 +4,23 @@ An idempotency key protects a write for a day; after that a customer whose answe
 again by what stands in its metadata, among those made since the account's linking began.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe import Customer, SetupIntent
-from stripe.params import CustomerCreateParams, CustomerListParams
-from stripe.params.checkout import SessionCreateParams
+from stripe.params import CustomerListParams
 
 from core.billing.stripe.asking import MARK, every, find_or_make, id_of, is_gone, marked
 from core.billing.stripe.gateway import Gateway
 from core.errors import Conflict, StripeRefused, Unknown
 from core.identity.accounts import Account
+
+if TYPE_CHECKING:
+    from stripe import Customer, SetupIntent
+    from stripe.params import CustomerCreateParams
+    from stripe.params.checkout import SessionCreateParams
 
 SLACK: Final = timedelta(hours=1)
 """By which Stripe's clock and ours may differ."""

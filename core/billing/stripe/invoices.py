@@ -1,12 +1,13 @@
 """Invoices as Stripe has them, with what their metered line says; kept as they were last fetched."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from stripe import Invoice, InvoiceLineItem
 from stripe.params import InvoiceLineItemListParams, InvoiceListParams
 
 from core.billing.stripe.asking import every, id_of, instant, is_gone
@@ -15,6 +16,9 @@ from core.billing.stripe.moments import ahead_of
 from core.clock import DAY
 from core.db.queries import queries_beside
 from core.errors import StripeRefused
+
+if TYPE_CHECKING:
+    from stripe import Invoice, InvoiceLineItem
 
 _SQL = queries_beside(__file__)
 RECENT: Final = timedelta(days=70)

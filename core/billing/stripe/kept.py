@@ -4,12 +4,12 @@ What stands at Stripe under the same names may be another thing: once a meter is
 is free for a second one, whose events no subscription bills.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from stripe import Product
-from stripe.billing import Meter
 from stripe.params.billing import MeterListParams
 
 from core.billing.stripe.asking import every, is_gone
@@ -17,6 +17,10 @@ from core.billing.stripe.gateway import Ask, Gateway, Result
 from core.billing.stripe.site import MeterKind
 from core.db.queries import queries_beside
 from core.errors import Conflict, StripeFault, StripeRefused
+
+if TYPE_CHECKING:
+    from stripe import Product
+    from stripe.billing import Meter
 
 _SQL = queries_beside(__file__)
 

@@ -1,17 +1,21 @@
 """A payment for credits as Stripe has it: its session, whether it is paid, what was taken back of it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from stripe import Dispute, Refund
-from stripe.checkout import Session
 from stripe.params import DisputeListParams, RefundListParams
 from stripe.params.checkout import SessionListParams
 
 from core.billing.stripe.asking import MARK, every, id_of, instant, is_gone
 from core.billing.stripe.gateway import Gateway
 from core.errors import StripeRefused
+
+if TYPE_CHECKING:
+    from stripe import Dispute, Refund
+    from stripe.checkout import Session
 
 CREDITS: Final = "credits"
 """Under MARK in the metadata of a session that sells credits; PURCHASE has the number of our row."""

@@ -4,15 +4,15 @@ Whatever tells of a payment (a webhook, the hourly look), the same is done: the 
 with all that was taken back of it, and the books are brought to that.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
 from stripe import RequestOptions, StripeClient
-from stripe.checkout import Session
-from stripe.params.checkout import SessionCreateParams
 
 from core.audit.trail import record
 from core.billing.credits import AMOUNT_MAX_NANO
@@ -38,6 +38,10 @@ from core.errors import Conflict, InputFault, StripeFault, StripeRefused
 from core.identity.accounts import Account, find_account, require_currency, settle_currency
 from core.identity.principal import Principal
 from core.money import exact_from_nano, text_from_nano
+
+if TYPE_CHECKING:
+    from stripe.checkout import Session
+    from stripe.params.checkout import SessionCreateParams
 
 _SQL = queries_beside(__file__)
 PRODUCT_NAME: Final = "Hopsworks credits"
@@ -137,7 +141,7 @@ def _nothing_begun(fault: StripeFault) -> StripeFault:
     return StripeFault(said, code=fault.code, request=fault.request)
 
 
-def _left(fault: StripeFault, terms: "_Terms", row: dict[str, Any]) -> StripeFault:
+def _left(fault: StripeFault, terms: _Terms, row: dict[str, Any]) -> StripeFault:
     """Return a fault of Stripe's with what is left of the purchase, and how it goes on."""
     amount = f"{exact_from_nano(terms.wish.amount_nano)} {terms.currency}"
     stands = "stands open" if row["state"] == "open" else f"is {row['state']}"
@@ -166,7 +170,7 @@ async def _settled(
     return found
 
 
-def _planned(connection: Connection, terms: "_Terms") -> Sale:
+def _planned(connection: Connection, terms: _Terms) -> Sale:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = terms.known(cursor) or terms.joined(cursor)
     number, state = (row["id"], row["state"]) if row else (None, "open")

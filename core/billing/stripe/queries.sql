@@ -189,12 +189,23 @@ SET unpaid_since = (SELECT min(coalesce(i.finalized_at, i.created_at))
 WHERE a.account_no = %(account)s;
 
 -- name: standings_to_judge
--- Accounts of which something is wrong, or was; `waits`: Stripe is still to be told of a closed day, or one has
--- postings that were not read, whose accounts nobody knows yet. Who is to stop already goes on so meanwhile: each
--- posting would take that back until the next run.
+-- Accounts of which something is wrong, or was.
 SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpaid_since,
-       a.ended_since, a.paused_since, a.no_card_since, a.customer_deleted,
-       EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
+       a.ended_since, a.paused_since, a.no_card_since, a.customer_deleted
+FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
+WHERE (%(accounts)s::int[] IS NULL OR a.account_no = ANY (%(accounts)s))
+  AND (a.standing <> 'good'
+       OR num_nonnulls(a.unpaid_since, a.ended_since, a.paused_since, a.no_card_since) > 0)
+ORDER BY a.account_no FOR UPDATE OF a SKIP LOCKED;
+
+-- name: still_to_be_told
+-- Those of which Stripe is still to be told of a closed day, or that have postings which were not read, whose
+-- accounts nobody knows yet. Who is to stop already goes on so meanwhile: each posting would take that back until the
+-- next run. Planning it takes longer than doing it, so it is asked of those alone on whom it depends.
+SELECT a.account_no
+FROM hopsmeter.stripe_accounts a
+WHERE a.account_no = ANY (%(accounts)s)
+  AND (EXISTS (SELECT FROM hopsmeter.stripe_due(%(oldest)s) d
                WHERE d.account_no = a.account_no AND d.day < %(today)s
                  AND d.reason IN ('to report', 'to move'))
        OR a.parked_at IS NULL
@@ -211,12 +222,7 @@ SELECT a.account_no, u.id, a.standing, a.standing_why, a.standing_since, a.unpai
                                           %(today)s::date - interval '1 day', '1 day') d
               WHERE (SELECT max(p.no) FROM hopsmeter.postings p WHERE p.day = d::date)
                     > coalesce((SELECT r.posting_no FROM hopsmeter.stripe_days_read r
-                                WHERE r.day = d::date), 0)) AS waits
-FROM hopsmeter.stripe_accounts a JOIN hopsmeter.users u ON u.no = a.account_no
-WHERE (%(accounts)s::int[] IS NULL OR a.account_no = ANY (%(accounts)s))
-  AND (a.standing <> 'good'
-       OR num_nonnulls(a.unpaid_since, a.ended_since, a.paused_since, a.no_card_since) > 0)
-ORDER BY a.account_no FOR UPDATE OF a SKIP LOCKED;
+                                WHERE r.day = d::date), 0)));
 
 -- name: mark_standing
 -- How an account stands, why, and since when.

@@ -235,29 +235,44 @@ def mark_standings(
 
     A new one is told to the outside once; who marks an account holds its row.
     """
-    values = {
-        "accounts": None if accounts is None else [*accounts],
-        "today": day_of(now),
-        "oldest": day_of(now) - REPORTABLE,
-    }
     changed: dict[int, str] = {}
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(_SQL["standings_to_judge"], values).fetchall():
-            facts = Facts(
-                row["unpaid_since"],
-                row["ended_since"],
-                row["paused_since"],
-                row["no_card_since"],
-                row["waits"],
-                row["customer_deleted"],
-            )
-            standing = standing_of(facts, now, grace)
+        named = {"accounts": None if accounts is None else [*accounts]}
+        rows = cursor.execute(_SQL["standings_to_judge"], named).fetchall()
+        waiting = _still_to_be_told(connection, rows, now, grace)
+        for row in rows:
+            standing = standing_of(_facts(row, waits=row["account_no"] in waiting), now, grace)
             if (standing.word, standing.why) == (row["standing"], row["standing_why"]):
                 continue
             _mark(connection, row, standing, now)
             if standing.word != row["standing"]:
                 changed[row["account_no"]] = standing.word
     return changed
+
+
+def _still_to_be_told(
+    connection: Connection, rows: list[dict[str, Any]], now: datetime, grace: timedelta
+) -> set[int]:
+    """Return those who are to stop unless Stripe is to be told of what they owe, and is."""
+    to_stop = [
+        row["account_no"] for row in rows if standing_of(_facts(row), now, grace).word == "suspend"
+    ]
+    if not to_stop:
+        return set()
+    today = day_of(now)
+    values = {"accounts": to_stop, "today": today, "oldest": today - REPORTABLE}
+    return {no for (no,) in connection.execute(_SQL["still_to_be_told"], values)}
+
+
+def _facts(row: dict[str, Any], *, waits: bool = False) -> Facts:
+    return Facts(
+        row["unpaid_since"],
+        row["ended_since"],
+        row["paused_since"],
+        row["no_card_since"],
+        waits,
+        row["customer_deleted"],
+    )
 
 
 def _mark(connection: Connection, row: dict[str, Any], standing: Standing, now: datetime) -> None:

@@ -1,17 +1,23 @@
 """Subscriptions: at most one that counts per account, by calendar months of UTC."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe import RequestOptions, StripeClient, Subscription, SubscriptionItem
-from stripe.params import SubscriptionCreateParams, SubscriptionListParams
+from stripe import RequestOptions, StripeClient
+from stripe.params import SubscriptionListParams
 
 from core.billing.stripe.asking import MARK, every, find_or_make, id_of, instant
 from core.billing.stripe.gateway import Gateway
 from core.errors import Conflict, Unknown
 from core.identity.accounts import Account
+
+if TYPE_CHECKING:
+    from stripe import Subscription, SubscriptionItem
+    from stripe.params import SubscriptionCreateParams
 
 DEAD: Final = frozenset({"canceled", "incomplete_expired"})
 """Statuses from which there is no return: nothing used from then on is invoiced."""

@@ -1,14 +1,19 @@
 """What Stripe says it has of a customer's days: the sums of its meter, fetched."""
 
+from __future__ import annotations
+
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 from stripe import ListObject
-from stripe.billing import MeterEventSummary
 from stripe.params.billing import MeterEventSummaryListParams
 
 from core.billing.stripe.gateway import Gateway
 from core.billing.stripe.lag import LAG
 from core.errors import StripeRefused
+
+if TYPE_CHECKING:
+    from stripe.billing import MeterEventSummary
 
 __all__ = ["LAG", "fetch_units", "whole"]
 

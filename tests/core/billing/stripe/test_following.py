@@ -91,7 +91,7 @@ def test_a_customer_who_is_nobody_here_is_left_alone(till: Till, anna: User) -> 
     assert said == f"{stranger} is no account's customer"
 
 
-@pytest.mark.parametrize("how", ["void", "paid"])
+@pytest.mark.parametrize("how", ["void", pytest.param("paid", marks=pytest.mark.long)])
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "of its subscription"])
 def test_an_event_of_an_invoice_that_a_customer_before_left_finds_its_account(
     till: Till, anna: User, how: str, *, is_held: bool

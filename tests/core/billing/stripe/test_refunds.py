@@ -18,6 +18,9 @@ TOLD_OF_FAILURES = ("refund.failed", "refund.updated", "charge.refund.updated")
 Order = Callable[[list[Any]], list[Any]]
 
 
+LONG = pytest.mark.long
+
+
 @pytest.fixture
 def anna(till: Till) -> User:
     who = till.customer()
@@ -87,7 +90,10 @@ def test_each_event_of_a_failed_refund_gives_back_what_it_took(
 
 
 @pytest.mark.parametrize("order", [list, doubled, lambda events: events[::-1], shuffled])
-@pytest.mark.parametrize("end", ["failed after it arrived", "failed", "canceled"])
+@pytest.mark.parametrize(
+    "end",
+    ["failed after it arrived", *(pytest.param(end, marks=LONG) for end in ("failed", "canceled"))],
+)
 def test_a_failure_is_followed_once_in_any_order(
     till: Till, anna: User, end: str, order: Order
 ) -> None:

@@ -12,7 +12,7 @@ from core.reports.stripe.due import Due
 from sandbox.clock import WorldClock
 from sandbox.stripe.world import StripeWorld
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import START, UNIT
+from tests.core.billing.stripe.reporting.till import METERS, START, UNIT
 from tests.core.books.stripe_story import proved
 from tests.core.metering.site import ADMIN
 from tests.database import Database
@@ -23,7 +23,7 @@ CENT = 10_000
 EURO = 100 * CENT
 
 
-@pytest.fixture(params=["daily", "sum"])
+@pytest.fixture(params=METERS)
 def till(database: Database, request: pytest.FixtureRequest) -> Iterator[ProductTill]:
     clock = WorldClock(START)
     http = RequestsClient(timeout=10.0)
@@ -329,7 +329,7 @@ def differing(till: ProductTill, units: int) -> tuple[User, str]:
 
 
 @pytest.mark.parametrize("cents", [7, -7])
-@pytest.mark.parametrize("how", ["outside", "open-day"])
+@pytest.mark.parametrize("how", ["outside", pytest.param("open-day", marks=pytest.mark.long)])
 def test_an_invoice_that_bills_otherwise_is_taken_up_by_the_books(
     till: ProductTill, cents: int, how: HowBill
 ) -> None:

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.core.billing.stripe.reporting.product_till import ProductTill
-from tests.core.billing.stripe.reporting.till import Till, opened
+from tests.core.billing.stripe.reporting.till import METERS, Till, opened
 from tests.database import Database
 
 
@@ -13,7 +13,7 @@ def till(database: Database) -> Iterator[Till]:
         yield made
 
 
-@pytest.fixture(params=["daily", "sum"])
+@pytest.fixture(params=METERS)
 def product_till(database: Database, request: pytest.FixtureRequest) -> Iterator[ProductTill]:
     """With each kind of meter; a module that has no other imports it as its `till`."""
     with opened(ProductTill, database, request.param) as made:

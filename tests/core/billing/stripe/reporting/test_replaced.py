@@ -16,6 +16,8 @@ CENT = 10_000
 DAY = 9
 """Of March: the 10th."""
 
+LONG = pytest.mark.long
+
 
 def use(till: ProductTill, user: User, day: int, cents: int) -> None:
     till.charge(user, till.day(day), cents * CENT * UNIT)
@@ -161,7 +163,8 @@ def test_what_was_told_after_the_end_and_before_we_knew_is_told_again(till: Prod
 
 
 @pytest.mark.parametrize(
-    ("invoice_now", "final_at_once"), [(True, True), (True, False), (False, False)]
+    ("invoice_now", "final_at_once"),
+    [pytest.param(True, True, marks=LONG), (True, False), pytest.param(False, False, marks=LONG)],
 )
 def test_what_stripe_counts_for_one_made_by_hand_is_taken_off_again(
     till: ProductTill, *, invoice_now: bool, final_at_once: bool
@@ -191,7 +194,10 @@ def test_what_stripe_counts_for_one_made_by_hand_is_taken_off_again(
     must_be_right(till, anna)
 
 
-@pytest.mark.parametrize(("first", "second"), [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(True, True), *(pytest.param(*each, marks=LONG) for each in ((False, True), (True, False)))],
+)
 def test_replaced_twice_in_a_day(till: ProductTill, *, first: bool, second: bool) -> None:
     anna = begun(till)
     cancel(till, anna, invoice_now=first)

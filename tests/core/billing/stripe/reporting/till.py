@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
+import pytest
 from stripe import Invoice, RequestsClient, StripeClient
 
 from core.billing.stripe.gateway import Door
@@ -24,6 +25,8 @@ from tests.database import Database
 from tests.sandbox.stripe.shop import Shop
 
 UNIT = 1_000
+METERS = ("daily", pytest.param("sum", marks=pytest.mark.long))
+"""What takes months with each kind of meter takes them with the second one in `make test-full` only."""
 T = TypeVar("T", bound="Till")
 START = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 
