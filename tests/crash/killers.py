@@ -28,10 +28,10 @@ class Moment:
 class Plan:
     """A few moments, one after the other; each life of the daemon ends at the next of them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, deaths: int = DEATHS) -> None:
         dice = random.Random(seed)
         moments = _moments(dice)
-        chosen = sorted(dice.sample(range(len(moments)), DEATHS))
+        chosen = sorted(dice.sample(range(len(moments)), deaths))
         self.left = [moments[number] for number in chosen]
 
     def due(self, scene: Scene) -> str:

@@ -49,7 +49,13 @@ def test_books_are_the_same_where_the_database_dies_with_its_daemon(
     assert scene.deaths
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGQUIT, marks=CHAOS)])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
+        pytest.param(signal.SIGQUIT, marks=CHAOS),
+    ],
+)
 def test_books_are_the_same_where_the_database_dies_under_its_daemon(
     number: signal.Signals, world: World, span: Span, state: Path, undisturbed: Books
 ) -> None:

@@ -148,6 +148,7 @@ def must_be_linked_once(scene: Scene) -> None:
     assert len(customers) == len(subscriptions) == len(scene.users)
 
 
+@pytest.mark.long
 def test_a_killed_link_makes_one_customer_with_one_subscription(scene: Scene) -> None:
     for at in steps(2, STEPS_OF_A_LINK):
         link_and_die(scene, at)

@@ -27,6 +27,8 @@ DAYS = 40
 """A month, its invoice's grace, and some days of the next."""
 LAST = 30
 """Of the month, on which customers leave; in the four days after it much of it changes."""
+QUICK = (("daily", 1), ("sum", 2))
+MORE = tuple((meter, seed) for meter in ("daily", "sum") for seed in range(3, 7))
 _OF_PROFILE = settings().max_examples
 Tills = Callable[[str], contextlib.AbstractContextManager[ProductTill]]
 
@@ -432,23 +434,24 @@ def live(tills: Tills, meter: str, seed: int) -> None:
         life.must_prove()
 
 
-@settings(
-    max_examples=max(_OF_PROFILE // 25, 2),
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
+@pytest.mark.parametrize(
+    ("meter", "seed"), [*QUICK, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE)]
 )
-@given(st.sampled_from(["daily", "sum"]), st.integers(0, 2**48))
 def test_whatever_happens_what_is_owed_is_told_billed_or_named(
     tills: Tills, meter: str, seed: int
 ) -> None:
     live(tills, meter, seed)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("meter", ["daily", "sum"])
-@pytest.mark.parametrize("seed", range(4))
-def test_whatever_happens_in_other_lives_what_is_owed_is_told_billed_or_named(
+@pytest.mark.chaos
+@settings(
+    max_examples=_OF_PROFILE,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+    deadline=None,
+)
+@given(st.sampled_from(["daily", "sum"]), st.integers(0, 2**48))
+def test_whatever_happens_in_many_lives_what_is_owed_is_told_billed_or_named(
     tills: Tills, meter: str, seed: int
 ) -> None:
     live(tills, meter, seed)

@@ -18,10 +18,11 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 EVENTS = "/v1/billing/meter_events"
 SUMS = "/v1/billing/meters/*/event_summaries"
 DOLLAR = 10**9
-LONG = pytest.mark.long
 
 
 def delete(till: ProductTill, user: User) -> None:
@@ -122,11 +123,11 @@ def test_a_report_that_waits_until_its_customer_is_gone_leaves_no_line_red(
 @pytest.mark.parametrize(
     ("kind", "came_to"),
     [
+        ("outage", "given up"),
         ("cut_before", "given up"),
         ("cut_after", "accepted"),
-        pytest.param("outage", "given up", marks=LONG),
-        pytest.param("error_500_after", "accepted", marks=LONG),
-        pytest.param("declined", "given up", marks=LONG),
+        ("error_500_after", "accepted"),
+        ("declined", "given up"),
     ],
 )
 def test_what_waited_when_its_customer_was_deleted_with_a_draft_is_due_once(
@@ -147,7 +148,7 @@ def test_what_waited_when_its_customer_was_deleted_with_a_draft_is_due_once(
     must_be_settled(till, anna)
 
 
-@pytest.mark.parametrize("is_silent", [True, pytest.param(False, marks=LONG)])
+@pytest.mark.parametrize("is_silent", [False, True])
 @pytest.mark.parametrize(("kind", "is_billed"), [("cut_before", False), ("cut_after", True)])
 def test_what_the_invoice_of_a_deleted_customer_billed_is_not_due(
     till: ProductTill, kind: str, *, is_billed: bool, is_silent: bool
@@ -187,9 +188,7 @@ def test_what_nobody_began_to_send_is_given_up_at_once(till: ProductTill) -> Non
     must_be_settled(till, anna)
 
 
-@pytest.mark.parametrize(
-    "kind", ["cut_after", *(pytest.param(kind, marks=LONG) for kind in ("cut_before", "declined"))]
-)
+@pytest.mark.parametrize("kind", ["cut_before", "cut_after", "declined"])
 def test_what_waited_is_not_told_to_the_customer_after(till: ProductTill, kind: str) -> None:
     """It is billed once, with the day on which a person brought it to that one."""
     anna, number = march(till, kind)

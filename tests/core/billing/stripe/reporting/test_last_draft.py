@@ -21,6 +21,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 EVENTS = "/v1/billing/meter_events"
 LAST = 30
 """The 31st of March; the cycle ends with it."""

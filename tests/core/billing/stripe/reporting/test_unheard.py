@@ -19,6 +19,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 EVENTS = "/v1/billing/meter_events"
 LAG = timedelta(minutes=30)
 """Less than what we wait for."""

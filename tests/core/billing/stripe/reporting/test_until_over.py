@@ -15,6 +15,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 AWAY_UNTIL = 108
 """March's invoice is older then than what a look lists whatever its state."""
 

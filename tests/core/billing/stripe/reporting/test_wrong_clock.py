@@ -20,6 +20,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 UNIT = 1_000
 DAY = timedelta(days=1)
 EVENTS = "/v1/billing/meter_events"
