@@ -48,6 +48,8 @@ SHARE_OF_TIME = 10.0
 """A read that takes long is repeated more rarely: at most a tenth of the time goes into reading."""
 SETTLE_S = 0.3
 """After the word that the books changed: hours arrive in bursts, one read serves many."""
+REST_MAX_S = 30.0
+"""However long it took: a read may have stood still with its server."""
 READ_TIMEOUT_MS = 20_000
 RETRY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 JOIN_S = 0.5
@@ -315,8 +317,8 @@ class Feed(threading.Thread):
             if not self._is_behind and (question := self._question) is not None:
                 self._is_due = False
                 self._answer(connection, question)
-            took = monotonic_s() - began
-            self._wait(max(self._interval_s, took * SHARE_OF_TIME), connection)
+            rest = min((monotonic_s() - began) * SHARE_OF_TIME, REST_MAX_S)
+            self._wait(max(self._interval_s, rest), connection)
 
     def _answer(self, connection: Connection, question: Question) -> None:
         now = self._now()

@@ -78,7 +78,10 @@ class _Tally:
     failures: int = 0
     answered_told_at: datetime | None = None
     source: str | None = None
+    fault: ClusterFault | None = None
+    """Of the hour that failed last."""
     trouble: ClusterFault | None = None
+    """What ends the visit: it is the cluster, not an hour."""
     waiting: list[_Waiting] = field(default_factory=list)
 
 
@@ -185,6 +188,7 @@ def _failed(
     hold back the others; several in a row are the cluster's.
     """
     tally.failures += 1
+    tally.fault = fault
     now = tools.clock()
     asked = fault.step in _ASKED
     if not asked or tally.failures >= FAILURES_MAX:
@@ -276,18 +280,20 @@ def _conclude(
     tools: Tools, connection: Connection, work: ClusterWork, tally: _Tally, failed_before: int
 ) -> None:
     now = tools.clock()
-    trouble = tally.trouble
-    if trouble is None and not tally.answered:
+    # One hour is due each hour: a cluster that does not answer for that one answered nothing, and that is
+    # seen. But only its own pause governs then, since another hour may be answered.
+    fault = tally.trouble or (None if tally.answered else tally.fault)
+    if fault is None and not tally.answered:
         return
-    wait = cluster_pause(failed_before + 1) if trouble else timedelta(0)
+    wait = cluster_pause(failed_before + 1)
     windows.visited(
         connection,
         work.cluster_id,
         now,
         answered=tally.answered > 0,
-        outcome=trouble.message if trouble else "ok",
-        failed=trouble is not None,
-        next_visit_at=now + wait if trouble else None,
+        outcome=fault.message if fault else "ok",
+        failed=fault is not None,
+        next_visit_at=now + wait if tally.trouble else None,
     )
     tools.tell(
         "cluster_visited",
@@ -295,5 +301,5 @@ def _conclude(
         asked=tally.asked,
         answered=tally.answered,
         stored=tally.stored,
-        ok=trouble is None,
+        ok=fault is None,
     )

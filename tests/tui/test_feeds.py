@@ -79,6 +79,34 @@ def test_no_answer_is_read_while_the_one_before_waits_to_be_painted(
         feed.stop()
 
 
+def test_a_read_that_stood_still_makes_the_next_one_wait_no_longer_than_its_limit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was frozen for a while leaves a screen that is stale for ten times as long."""
+    monkeypatch.setattr(feeds, "REST_MAX_S", 0.1)
+    came: list[float] = []
+    feed: feeds.Feed
+
+    def post(message: object) -> None:
+        if isinstance(message, feeds.Answered):
+            came.append(time.monotonic())
+            feed.taken()
+
+    feed = feeds.Feed(database.url, post, read_only=True, now=lambda: NOW, interval_s=0.01)
+    owner = database.connect()
+    with owner.transaction():
+        owner.execute("LOCK TABLE hopsworks_clusters IN ACCESS EXCLUSIVE MODE")
+        feed.ask(QUESTIONS[0])
+        feed.start()
+        time.sleep(1.2)
+        assert not came
+    try:
+        until(lambda: len(came) >= 2)
+    finally:
+        feed.stop()
+    assert came[1] - came[0] < 5
+
+
 def test_a_password_never_reaches_the_screen() -> None:
     dsn = "postgresql://anna:hunter2@db.example.test/hopsmeter"
     said = feeds._sentence(psycopg.OperationalError("server closed the connection"), dsn)

@@ -95,4 +95,7 @@ def unmapped(session: Session, since: str | None, form: Form) -> None:
         Column("first hour", lambda each: hour(each.first_hour)),
         Column("last hour", lambda each: hour(each.last_hour)),
     )
-    show(form, found, columns, empty="Every namespace that costs has an owner.")
+    empty = "Every namespace that costs has an owner."
+    if since:
+        empty = f"No namespace without an owner costs anything since {since}."
+    show(form, found, columns, empty=empty)

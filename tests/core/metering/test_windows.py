@@ -142,6 +142,22 @@ def test_an_hour_that_opencost_cannot_answer_waits_by_itself(site: Site) -> None
     assert site.value("SELECT next_visit_at FROM hopsworks_clusters") is None
 
 
+def test_a_cluster_that_answers_for_none_of_what_was_asked_is_seen_to_fail(site: Site) -> None:
+    """In the usual case one hour is due: it has its own pause, and the cluster its word."""
+    site.cluster()
+    site.say(away(step="opencost"), 0)
+    site.collect()
+    query = "SELECT last_asked_at, last_outcome, failures, next_visit_at FROM hopsworks_clusters"
+    (seen,) = site.all(query)
+    assert (seen["last_asked_at"], seen["failures"], seen["next_visit_at"]) == (site.now, 1, None)
+    assert "nobody answers" in seen["last_outcome"]
+    site.say(["a"], 1)
+    site.until(1)
+    site.collect()
+    (seen,) = site.all(query)
+    assert (seen["last_outcome"], seen["failures"]) == ("ok", 0)
+
+
 def test_a_cluster_whose_opencost_is_down_is_not_asked_for_every_hour(site: Site) -> None:
     site.cluster()
     for number in range(20):

@@ -251,6 +251,8 @@ def test_a_namespace_is_mapped_after_its_money_was_shown(run: Run, database: Dat
         unseen = run("namespace", "map", "eu-1", "ml-trian", "anna@example.test")
         run("namespace", "unmap", "eu-1", "ml-train", "--from", hour_text(NEWEST))
     assert "2.50 USD" in run("namespace", "unmapped").stdout
+    later = run("namespace", "unmapped", "--since", "2030-01-01").stdout
+    assert later == "No namespace without an owner costs anything since 2030-01-01.\n"
     assert "is it the right name?" in unseen.stdout
     for since in ("March", "2026-03-01T14Z"):
         assert "is no day" in run("namespace", "unmapped", "--since", since, exit_code=2).stderr
