@@ -93,18 +93,19 @@ def test_a_read_that_stood_still_makes_the_next_one_wait_no_longer_than_its_limi
             feed.taken()
 
     feed = feeds.Feed(database.url, post, read_only=True, now=lambda: NOW, interval_s=0.01)
-    owner = database.connect()
-    with owner.transaction():
-        owner.execute("LOCK TABLE hopsworks_clusters IN ACCESS EXCLUSIVE MODE")
-        feed.ask(QUESTIONS[0])
-        feed.start()
-        time.sleep(1.2)
-        assert not came
+    feed.ask(QUESTIONS[0])
+    feed.start()
     try:
         until(lambda: len(came) >= 2)
+        owner = database.connect()
+        with owner.transaction():
+            owner.execute("LOCK TABLE hopsworks_clusters IN ACCESS EXCLUSIVE MODE")
+            before = len(came)
+            time.sleep(1.2)
+            assert len(came) <= before + 1
+        until(lambda: len(came) >= before + 3)
     finally:
         feed.stop()
-    assert came[1] - came[0] < 5
 
 
 def test_a_password_never_reaches_the_screen() -> None:
