@@ -102,9 +102,12 @@ def _attempt(connection: Connection, works: Works, claim: Claim) -> Carried:
     except (psycopg.OperationalError, UniqueViolation, ExclusionViolation) as fault:
         if connection.closed:
             raise
-        # Somebody else was faster; the next try sees what they did, and says it in a sentence.
-        put_back(connection, claim)
-        return _said(claim, "put back", type(fault).__name__)
+        # Somebody else was faster; the next try sees what they did, and says it in a sentence. Or the
+        # server has no room: that is nothing of the command's, which waits until there is some.
+        no_room = (fault.sqlstate or "").startswith(_NO_ROOM)
+        why = _HAS_NO_ROOM.format(_line(fault)) if no_room else _OTHERS_AT_WORK
+        put_back(connection, claim, why, counts=not no_room)
+        return _said(claim, "put back", _line(fault) if no_room else type(fault).__name__)
     except HopsmeterError as fault:
         if not isinstance(fault, _OURS):
             return _ended(connection, claim, "refused", str(fault))
@@ -119,6 +122,14 @@ def _attempt(connection: Connection, works: Works, claim: Claim) -> Carried:
         return _ended(connection, claim, "failed", sentence, bug=place_of(bug))
 
 
+def _line(fault: psycopg.Error) -> str:
+    return (fault.diag.message_primary or type(fault).__name__).strip()
+
+
+_NO_ROOM = ("53", "58")
+"""SQLSTATE classes: a full disk, no memory, no more connections; a fault of the machine below."""
+_HAS_NO_ROOM = "the database's server could not do it ({}); it is tried again until it can"
+_OTHERS_AT_WORK = "somebody else was at work on the same; it is tried again"
 _GIVEN_UP = (
     f"It was begun {TRIES_MAX} times and never finished, so it is given up and nothing was changed;"
     " see the daemon's log for what happened then."

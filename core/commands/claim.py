@@ -124,9 +124,14 @@ def finish(
     )
 
 
-def put_back(connection: Connection, claim: Claim) -> None:
-    """Leave the command to the next round."""
-    _let_go(connection, claim, "state = %s", ["submitted"])
+def put_back(connection: Connection, claim: Claim, why: str, *, counts: bool) -> None:
+    """Leave the command to the next round, with a sentence for who waits; `counts` as a try, or not."""
+    _let_go(
+        connection,
+        claim,
+        "state = %s, error = %s, tries = tries - %s",
+        ["submitted", why, 0 if counts else 1],
+    )
 
 
 def _let_go(connection: Connection, claim: Claim, what: str, values: list[Any]) -> None:

@@ -40,7 +40,7 @@ Connection = psycopg.Connection[Any]
 class Outcome:
     """What is known of a command now: `result` when it is done, `error` when it was not.
 
-    `waits` says in a sentence why it has not ended yet.
+    `waits` says in a sentence why it has not ended yet; of one that was put back `error` says why.
     """
 
     command_id: int
@@ -164,7 +164,8 @@ def daemon_seen(connection: Connection) -> bool:
 
 
 def _waiting(found: Outcome, why: str) -> Outcome:
-    sentence = f"Command {found.command_id} is {found.state}: {why}."
+    because = f", {found.error}" if found.error else ""
+    sentence = f"Command {found.command_id} is {found.state}: {why}{because}."
     return Outcome(found.command_id, found.state, None, "", sentence)
 
 

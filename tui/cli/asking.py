@@ -122,7 +122,9 @@ def read_secret(path: Path | None) -> Secret | None:
 
 def _tell_wait(found: Outcome) -> None:
     """Say on stderr what it is that takes long."""
-    if found.state == "submitted":
+    if found.state == "submitted" and found.error:
+        rest = f"waits: {found.error}"
+    elif found.state == "submitted":
         rest = "is not taken by a daemon yet; it is carried out as soon as one does"
     else:
         rest = "is being carried out"

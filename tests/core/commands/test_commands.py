@@ -446,6 +446,28 @@ def test_a_lock_that_is_not_to_be_had_puts_the_command_back(database: Database) 
     assert done.end == "done"
 
 
+def test_a_server_without_room_costs_a_command_no_try_and_says_so(database: Database) -> None:
+    """A full disk lasts for minutes; five tries are over in ten seconds."""
+    person, keyring = with_admin(database), publish(database)
+    key = ask(person, "user.add", **USER)
+    person.execute(
+        "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$"
+    )
+    person.execute(
+        "CREATE TRIGGER no_room BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION no_room()"
+    )
+    for _ in range(TRIES_MAX + 2):
+        assert carry(database, keyring) == [("put back", "could not extend file")]
+    told = outcome(person, key)
+    assert told.state == "submitted"
+    assert "could not do it (could not extend file); it is tried again" in told.error
+    assert told.error in wait(person, key, 0.01).waits
+    person.execute("DROP TRIGGER no_room ON users")
+    assert [end for end, _ in carry(database, keyring)] == ["done"]
+    assert outcome(person, key).error == ""
+
+
 def test_a_command_that_never_ends_is_given_up(database: Database) -> None:
     person, keyring = with_admin(database), publish(database)
     ask(person, "user.add", **USER)
