@@ -147,7 +147,7 @@ def _checked(name: str, look: Callable[[], Finding]) -> Finding:
 def _state_folder(settings: Settings) -> Finding:
     folder = settings.state_folder
     if not folder.exists():
-        return Finding("state folder", "ok", f"{folder} is not there yet; the daemon makes it")
+        return _state_folder_to_make(folder)
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not os.access(folder, os.W_OK | os.X_OK):
         cure = "As the daemon's account it must be writable; for a person this is as it should be."
@@ -161,6 +161,17 @@ def _state_folder(settings: Settings) -> Finding:
         verdict: Verdict = "fail" if free < ROOM_FAIL_BYTES else "warn"
         return Finding("state folder", verdict, saw, "Make room: the own database lives there.")
     return Finding("state folder", "ok", saw)
+
+
+def _state_folder_to_make(folder: Path) -> Finding:
+    above = next(each for each in folder.parents if each.exists())
+    if os.path.lexists(folder):
+        cure = "It is a link to nothing: remove it, or make what it points to."
+        return Finding("state folder", "fail", f"{folder} is not there", cure)
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        cure = f"It cannot be made in {above}; make it by hand, or set state_folder to another."
+        return Finding("state folder", "fail", f"{folder} is not there", cure)
+    return Finding("state folder", "ok", f"{folder} is not there yet; the daemon makes it")
 
 
 def _keyring(settings: Settings) -> Finding:

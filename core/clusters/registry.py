@@ -48,6 +48,8 @@ _SOURCE: Final = (
 _ASKED_AT_ONCE: Final = {"failures": 0, "next_visit_at": None}
 """Whoever mended the way to a cluster that failed looks what comes of it now, not in half an hour."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_WORDS = frozenset({"accept", "gap", "keep", "map"})
+"""What may follow `hopsmeter hours` in the place of a cluster's name."""
 _API_KEY = re.compile(rf"[\x21-\x7e]{{1,{API_KEY_CHARS_MAX}}}".encode())
 
 Connection = psycopg.Connection[Any]
@@ -237,6 +239,11 @@ def _require_free_name(connection: Connection, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise InputFault(
             f"{name[:80]!r} is no name for a cluster: use a to z, 0 to 9 and dashes, at most 63."
+        )
+    if name in _WORDS:
+        raise InputFault(
+            f"No cluster can be called {name}: `hopsmeter hours {name}` is a command. Choose another"
+            " name."
         )
     row = connection.execute(
         "SELECT status FROM hopsmeter.hopsworks_clusters WHERE name = %s", [name]

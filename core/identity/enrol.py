@@ -4,6 +4,7 @@ Apart from `users` and `logins`, which only read: a command line that lists need
 """
 
 import re
+import unicodedata
 from typing import Any
 
 import psycopg
@@ -203,6 +204,11 @@ def _require_usable(user_id: str, email: str, name: str) -> None:
     faults = []
     if not _ID.fullmatch(user_id) or len(user_id) > ID_CHARS_MAX:
         faults.append(f"{user_id[:80]!r} is no user id; it looks like auth0|64f1c2.")
+    for word in (user_id, email):
+        # Two that look alike would be two people, and one account would be billed for the other.
+        if not word.isprintable() or not unicodedata.is_normalized("NFC", word):
+            said = word[:80].encode("unicode_escape").decode()
+            faults.append(f"'{said}' holds signs that cannot be seen, or is not in Unicode's NFC.")
     if not _EMAIL.fullmatch(email) or len(email) > EMAIL_CHARS_MAX:
         faults.append(f"{email[:80]!r} is no e-mail address.")
     if len(name) > NAME_CHARS_MAX or not name.isprintable():

@@ -137,6 +137,18 @@ def test_a_state_folder_that_others_may_write_to_is_a_fault(
     assert f"chmod 0700 {tmp_path}" in found.cure
 
 
+@pytest.mark.parametrize("place", ["file/state", "link"])
+def test_a_state_folder_that_cannot_be_made_is_a_fault(
+    around: dict[str, str], tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    found = by_name(examine({**around, "HOPSMETER_STATE_FOLDER": str(tmp_path / place)}))
+    assert found["state folder"].verdict == "fail"
+    found = by_name(examine({**around, "HOPSMETER_STATE_FOLDER": str(tmp_path / "new")}))
+    assert found["state folder"].verdict == "ok"
+
+
 def test_a_full_disk_is_a_fault_for_the_own_database(
     around: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

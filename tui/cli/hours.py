@@ -106,7 +106,10 @@ def _draw(strips: Sequence[HourStrip]) -> None:
     width = max(len(strip.cluster) for strip in strips)
     click.echo(f"{'':<{width}}  {'UTC':<10}  00     06     12     18")
     for strip in strips:
-        began = next((at for at, state in enumerate(strip.states) if state != "none"), 0)
+        began = next((at for at, state in enumerate(strip.states) if state != "none"), None)
+        if began is None:
+            click.echo(clean(f"{strip.cluster:<{width}}  no hour is closed yet"))
+            continue
         for start in range(began - began % 24, len(strip.states), 24):
             day = strip.since + HOUR * start
             signs = "".join(HOURS[state].glyph for state in strip.states[start : start + 24])
@@ -115,7 +118,7 @@ def _draw(strips: Sequence[HourStrip]) -> None:
     counts = Counter[str](state for strip in strips for state in strip.states if state != "none")
     told = [f"{HOURS[state].glyph} {state} {counts[state]}" for state in HOURS if counts[state]]
     click.echo()
-    for line in _joined(told) or ["No hour is closed yet."]:
+    for line in _joined(told):
         click.echo(line)
 
 

@@ -371,6 +371,12 @@ def test_a_name_is_a_short_plain_word(database: Database, name: str) -> None:
         added(database.connect(), name)
 
 
+@pytest.mark.parametrize("name", ["accept", "gap", "keep", "map"])
+def test_a_name_is_none_of_the_words_behind_hours(database: Database, name: str) -> None:
+    with pytest.raises(InputFault, match=f"`hopsmeter hours {name}` is a command"):
+        added(database.connect(), name)
+
+
 def test_metering_begins_neither_tomorrow_nor_two_years_ago(database: Database) -> None:
     connection = database.connect()
     for since in (floor_hour(NOW) + HOUR, floor_hour(NOW) - timedelta(days=800)):

@@ -57,6 +57,23 @@ def test_an_address_that_somebody_has_is_refused(database: Database) -> None:
     assert find_user(connection, "anna@example.test").id == "github|anna"
 
 
+@pytest.mark.parametrize(
+    ("user_id", "email"),
+    [
+        ("auth0|ju\u0308rgen", "j@example.test"),
+        ("auth0|j", "ju\u0308rgen@example.test"),
+        ("auth0|j", "j\u200b@example.test"),
+        ("auth0|\u202ej", "j@example.test"),
+    ],
+)
+def test_who_would_look_like_another_is_refused(
+    database: Database, user_id: str, email: str
+) -> None:
+    with pytest.raises(InputFault, match="signs that cannot be seen, or is not in Unicode's NFC"):
+        add_user(database.connect(), ADMIN, user_id, email)
+    add_user(database.connect(), ADMIN, "auth0|j\u00fcrgen", "j\u00fcrgen@example.test")
+
+
 def test_the_same_user_twice_is_refused(database: Database) -> None:
     connection = database.connect()
     anna(connection)

@@ -43,6 +43,15 @@ def test_the_map_of_hours_names_what_waits_for_a_person(run: Run, database: Data
     assert run("hours", "eu-9", exit_code=1).stderr.startswith("There is no cluster 'eu-9'")
 
 
+def test_a_cluster_without_a_closed_hour_is_one_line(run: Run, database: Database) -> None:
+    connection = database.connect()
+    add_window(connection, add_cluster(connection), NEWEST, "collected")
+    add_cluster(connection, "eu-10")
+    drawn = run("hours").stdout.splitlines()
+    assert [line for line in drawn if line.startswith("eu-10")] == ["eu-10  no hour is closed yet"]
+    assert run("hours", "eu-10").stdout.splitlines()[1:2] == ["eu-10  no hour is closed yet"]
+
+
 def test_a_map_of_a_few_days_says_what_it_leaves_out(run: Run, database: Database) -> None:
     connection = database.connect()
     cluster = add_cluster(connection)
