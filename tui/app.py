@@ -1,6 +1,8 @@
 """The dashboard: screens over one feed."""
 
+import asyncio
 import difflib
+import signal
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
@@ -35,6 +37,7 @@ from tui.screens.view import View
 
 WIDTH_MIN, HEIGHT_MIN = 60, 15
 TICK_S = 1.0
+ENDED = 128 + signal.SIGTERM
 NO_SUCH_KEY = "Nothing is on this key; ? lists the keys."
 
 
@@ -82,6 +85,8 @@ class Dashboard(App[None]):
     def on_mount(self) -> None:
         self._feed.start()
         self.set_interval(TICK_S, self._count_down)
+        # Ended from outside it would leave the terminal in a mode in which nobody sees what he types.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, ENDED)
 
     def on_unmount(self) -> None:
         self._feed.stop()

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -80,15 +81,22 @@ class Terminal:
 
     def jiffies(self) -> int:
         """Return the CPU time of the program that runs in the window, in kernel ticks."""
-        shell = self._tmux("display-message", "-p", "#{pane_pid}").strip()
-        children = Path(f"/proc/{shell}/task/{shell}/children").read_text(encoding="utf-8")
         ticks = 0
-        for child in children.split():
+        for child in self._programs():
             stat = (
                 Path(f"/proc/{child}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
             )
             ticks += int(stat[11]) + int(stat[12])
         return ticks
+
+    def end(self) -> None:
+        """Send SIGTERM to the program that runs in the window."""
+        for child in self._programs():
+            os.kill(int(child), signal.SIGTERM)
+
+    def _programs(self) -> list[str]:
+        shell = self._tmux("display-message", "-p", "#{pane_pid}").strip()
+        return Path(f"/proc/{shell}/task/{shell}/children").read_text(encoding="utf-8").split()
 
     def close(self) -> None:
         subprocess.run(

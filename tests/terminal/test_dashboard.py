@@ -93,6 +93,18 @@ def test_with_the_database_away_the_frame_is_there_and_q_leaves_at_once(
     terminal.until("left with 0")
 
 
+def test_ended_from_outside_it_leaves_the_terminal_as_it_was(
+    world: Database, terminal: Terminal
+) -> None:
+    terminal.start(world.url, 80, 24)
+    terminal.until("anna@example.test")
+    terminal.end()
+    text = terminal.until("left with 143")
+    assert "before" in text
+    terminal.type("typed in sight")
+    terminal.until("typed in sight")
+
+
 def test_idle_writes_nothing_but_the_age(world: Database, terminal: Terminal) -> None:
     terminal.start(world.url, 120, 36)
     terminal.until("anna@example.test")

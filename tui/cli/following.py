@@ -85,7 +85,9 @@ def _conclude(found: tuple[AskedHours, ...]) -> None:
     lacking = sorted({each.cluster for each in found if each.word != "kept"})
     if lacking:
         ways = " and ".join(f"`hopsmeter hours {cluster}`" for cluster in lacking)
-        raise Told(f"Not all are in the books; {ways} tells more.")
+        raise Told(
+            f"Not all could be read; what the books had of them stays, and {ways} tells more."
+        )
 
 
 def _count(found: tuple[AskedHours, ...], word: str) -> int:

@@ -343,7 +343,10 @@ def test_collect_says_what_is_not_in_the_books_and_why(run: Run, database: Datab
         "  too \N{REPLACEMENT CHARACTER}[2J long",
         "eu-1: 1 in the books",
     ]
-    assert ended.stderr == "Not all are in the books; `hopsmeter hours eu-1` tells more.\n"
+    assert (
+        ended.stderr
+        == "Not all could be read; what the books had of them stays, and `hopsmeter hours eu-1` tells more.\n"
+    )
 
 
 def test_usage_is_told_by_user_and_by_all(run: Run, database: Database) -> None:
