@@ -164,3 +164,21 @@ def test_help_loads_no_screen_and_no_client(words: list[str]) -> None:
         check=True,
     )
     assert told.stderr.strip() == "[]"
+
+
+def test_left_while_it_loads_it_ends_without_a_word() -> None:
+    code = (
+        "import sys\nfrom tui.__main__ import main\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click':\n            raise KeyboardInterrupt\n"
+        "sys.modules.pop('click', None)\nsys.meta_path.insert(0, Impatient())\nmain()"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
