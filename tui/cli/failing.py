@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 import psycopg
 
-from core.errors import HopsmeterError
+from core.errors import DatabaseReadOnly, HopsmeterError
 from tui.format import clean
 
 _OTHER_SCHEMA = (
@@ -51,6 +51,8 @@ def sentences() -> Iterator[None]:
         yield
     except HopsmeterError as fault:
         raise Told(str(fault)) from None
+    except psycopg.errors.ReadOnlySqlTransaction:
+        raise Told(DatabaseReadOnly().message) from None
     except psycopg.errors.InsufficientPrivilege as fault:
         raise Told(f"The database refuses this to your role: {line_of(fault)}.") from None
     except _OTHER_SCHEMA as fault:
@@ -63,6 +65,10 @@ def sentences() -> Iterator[None]:
     except psycopg.OperationalError as fault:
         raise Told(
             f"The database was lost: {line_of(fault)}. Nothing is known of the rest."
+        ) from None
+    except psycopg.Error as fault:
+        raise Told(
+            f"The database refuses this: {line_of(fault)}. `hopsmeter doctor` looks it over."
         ) from None
     except OSError as fault:
         if fault.errno != errno.ENOSPC:
