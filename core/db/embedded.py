@@ -83,7 +83,9 @@ class EmbeddedServer:
                 break
             self._keeper.process.send_signal(order)
             self._keeper.join(limit_s)
-        self._layout.endpoint.unlink(missing_ok=True)
+        # Where it cannot be removed it does no harm: who reads it knocks first.
+        with contextlib.suppress(OSError):
+            self._layout.endpoint.unlink(missing_ok=True)
         if self._socket_folder != self._layout.run:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
 
@@ -140,6 +142,12 @@ def start(
             f"{fault.filename or layout.folder} belongs to another account. Start as that one, or "
             "use another folder for the embedded PostgreSQL."
         ) from fault
+    except OSError as fault:
+        raise DatabaseFault(
+            f"The embedded PostgreSQL cannot start: {fault.filename or layout.folder}:"
+            f" {fault.strerror or fault}. Mend that (make room where the disk is full), and start"
+            " again."
+        ) from fault
 
 
 def running_url(data_folder: Path) -> str | None:
@@ -188,9 +196,18 @@ def _take_lock(layout: Layout) -> int:
                 ) from None
             time.sleep(POLL_S)
         else:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            _sign(lock)
             return lock
+
+
+def _sign(lock: int) -> None:
+    """Write into the lock who holds it; one that cannot be signed is let go, for the next try."""
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError:
+        os.close(lock)
+        raise
 
 
 def _alive(pid: int) -> bool:
@@ -276,10 +293,10 @@ def _run(
     try:
         _await_ready(server, layout)
         _ensure_database(server)
+        layout.endpoint.write_text(f"{_socket_path(socket_folder, wishes.port)}\n{server.url}\n")
     except BaseException:
         server.stop()
         raise
-    layout.endpoint.write_text(f"{_socket_path(socket_folder, wishes.port)}\n{server.url}\n")
     return server
 
 
