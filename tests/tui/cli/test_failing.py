@@ -1,12 +1,16 @@
 """What went wrong outside of us is a sentence with what to do, and never a traceback."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import sql
 
 from tests.core.commands.carrier import with_admin
 from tests.database import Database
 from tests.tui.cli.conftest import Run
+from tui.cli.app import cli
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,19 @@ def test_what_a_database_refuses_otherwise_is_told_in_its_words(
     assert "the house is closed" in told
     assert "hunter2" not in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["a file/state", "dangling", "/proc/state"])
+def test_a_folder_that_cannot_be_made_for_the_keyring_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "absent" / "folder")
+    folder = tmp_path / place
+    runner = CliRunner(env={"HOPSMETER_STATE_FOLDER": str(folder)})
+    ended = runner.invoke(cli, ["secrets", "init"], catch_exceptions=False)
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith(f"The state folder {folder} cannot be made: ")
+    assert "HOPSMETER_STATE_FOLDER" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 def _take_no_writes(connection: psycopg.Connection, database: Database) -> None:
