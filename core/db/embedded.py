@@ -25,11 +25,14 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
 
 from core.clock import monotonic_s
 from core.db import embedded_files
 from core.db.account import Account, server_account
 from core.db.binaries import CACHE_FOLDER, Binaries, find_binaries, readable_by_all
+from core.db.connect import NO_OPTIONS, OURS
 from core.db.embedded_files import DATABASE, OWNER, SUPERUSER, Layout, Wishes
 from core.db.keeper import Keeper, Passage, launched
 from core.errors import DatabaseFault
@@ -168,12 +171,15 @@ def admit(data_folder: Path, superuser_url: str, role: str) -> None:
 
     From 16 on every role is admitted by the one word `all`, and nothing needs to be done.
     """
-    with psycopg.connect(
-        superuser_url, autocommit=True, connect_timeout=CONNECT_LIMIT_S
-    ) as connection:
+    with _superuser(superuser_url) as connection:
         if connection.info.server_version < embedded_files.IDENT_ALL_SINCE * 10_000:
             embedded_files.append_role(Layout(data_folder).ident, role)
             connection.execute("SELECT pg_reload_conf()")
+
+
+def _superuser(url: str) -> psycopg.Connection[TupleRow]:
+    said = make_conninfo(url, **NO_OPTIONS, **OURS)
+    return psycopg.connect(said, autocommit=True, connect_timeout=CONNECT_LIMIT_S)
 
 
 def _take_lock(layout: Layout) -> int:
@@ -317,9 +323,7 @@ def _await_ready(server: EmbeddedServer, layout: Layout) -> None:
 
 def _ensure_database(server: EmbeddedServer) -> None:
     """Make role and database where they are missing; it also proves that we may log in."""
-    with psycopg.connect(
-        server.superuser_url, autocommit=True, connect_timeout=CONNECT_LIMIT_S
-    ) as connection:
+    with _superuser(server.superuser_url) as connection:
         role, database = connection.execute(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s),"
             " EXISTS (SELECT FROM pg_database WHERE datname = %s)",
