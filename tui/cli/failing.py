@@ -22,6 +22,9 @@ _OTHER_SCHEMA = (
 )
 
 
+_NO_TEXT = "What was typed holds characters that are no text."
+
+
 class Told(click.ClickException):
     """Ends the program with a sentence and exit code 1."""
 
@@ -60,8 +63,16 @@ def sentences() -> Iterator[None]:
             f"The database is of another version than this program ({line_of(fault)});"
             " `hopsmeter db status` tells more."
         ) from None
-    except (psycopg.DataError, UnicodeEncodeError):
-        raise Told("What was typed holds characters that are no text.") from None
+    except UnicodeEncodeError as fault:
+        # Text that was typed is refused on its way to UTF-8; any other encoding is the output's.
+        if fault.encoding.lower().replace("-", "") == "utf8":
+            raise Told(_NO_TEXT) from None
+        raise Told(
+            f"The output has characters that the encoding {fault.encoding} has not; set"
+            " PYTHONIOENCODING=utf-8, or a locale of UTF-8."
+        ) from None
+    except psycopg.DataError:
+        raise Told(_NO_TEXT) from None
     except psycopg.OperationalError as fault:
         raise Told(
             f"The database was lost: {line_of(fault)}. Nothing is known of the rest."
