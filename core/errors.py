@@ -142,7 +142,7 @@ class DatabaseFault(HopsmeterError):
 
 
 class DatabaseReadOnly(DatabaseFault):
-    """The database takes no writes: it is a standby, or its disk is full, or somebody made it read-only; name the primary in HOPSMETER_DATABASE_URL, or make room there. `hopsmeter doctor` tells more. Nothing was changed."""
+    """The database takes no writes: it is a standby, or its disk is full; `hopsmeter doctor` has the cure."""
 
 
 class SchemaMismatch(DatabaseFault):
