@@ -268,6 +268,26 @@ def _schema(connection: Connection) -> Iterator[Finding]:
     yield Finding("schema", "ok", f"version {current_version(connection)}, as this program wants")
 
 
+def _writes(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+    ).fetchone()
+    assert row is not None
+    standby, read_only = row
+    if standby:
+        cure = "Name the primary in HOPSMETER_DATABASE_URL."
+        yield Finding("writes", "fail", "this is a standby, which takes none", cure)
+    elif read_only:
+        saw = "it takes none: default_transaction_read_only is on"
+        cure = (
+            "Providers set it where the disk is full: make room there. Else see who set it, or name"
+            " another database in HOPSMETER_DATABASE_URL."
+        )
+        yield Finding("writes", "fail", saw, cure)
+    else:
+        yield Finding("writes", "ok", "it takes them")
+
+
 def _rights(connection: Connection) -> Iterator[Finding]:
     row = connection.execute(
         "SELECT session_user,"
@@ -465,5 +485,5 @@ def _sentence(fault: Exception) -> str:
     return lines[0] if lines else type(fault).__name__
 
 
-_BASE: tuple[Look, ...] = (_schema, _rights, _clock, _notices)
+_BASE: tuple[Look, ...] = (_schema, _writes, _rights, _clock, _notices)
 _WORK: tuple[Look, ...] = (_daemon, _clusters)

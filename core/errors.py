@@ -19,6 +19,7 @@ HopsmeterError
 ├── PostingStuck         days whose figures nobody can add up; the others are posted
 ├── LeaseLost            somebody else works on it now; our work was rolled back
 └── DatabaseFault        the database is away, or of another version
+    ├── DatabaseReadOnly it may be read, and takes no writes
     └── SchemaMismatch   its schema is older or newer than this program
 
 A class's docstring is its default message: one sentence to an operator, what happened and what
@@ -138,6 +139,10 @@ class LeaseLost(HopsmeterError):
 
 class DatabaseFault(HopsmeterError):
     """The database cannot be used; check HOPSMETER_DATABASE_URL and that the server runs."""
+
+
+class DatabaseReadOnly(DatabaseFault):
+    """The database takes no writes: it is a standby, or its disk is full; `hopsmeter doctor` has the cure."""
 
 
 class SchemaMismatch(DatabaseFault):

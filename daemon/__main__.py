@@ -51,7 +51,7 @@ def run(config: Path | None) -> None:
     """
     settings = _settings(config)
     log.configure(settings.log_format, settings.log_level)
-    with _sentences(), sole_owner(settings):
+    with _sentences(settings), sole_owner(settings):
         require_keyring_and_port(settings)
         database, stored = Database(settings), threading.Event()
         try:
@@ -74,7 +74,7 @@ def tick(config: Path | None, job: str) -> None:
     """
     settings = _settings(config)
     log.configure(settings.log_format, settings.log_level)
-    with _sentences(), contextlib.ExitStack() as stack:
+    with _sentences(settings), contextlib.ExitStack() as stack:
         beside = False
         try:
             stack.enter_context(sole_owner(settings))
@@ -125,7 +125,7 @@ def _settings(config: Path | None) -> Settings:
 
 
 @contextlib.contextmanager
-def _sentences() -> Iterator[None]:
+def _sentences(settings: Settings) -> Iterator[None]:
     """Tell what was foreseen as a sentence in the log, faults of settings each; leave with 1."""
     try:
         yield
@@ -135,6 +135,11 @@ def _sentences() -> Iterator[None]:
         _leave(1)
     except (HopsmeterError, psycopg.Error) as fault:
         log.get("process").error("it cannot go on", why=str(fault).strip())
+        _leave(1)
+    except OSError as fault:
+        place = fault.filename or f"the state folder {settings.state_folder}, or what it needs"
+        why = f"The system refuses {place}: {fault.strerror or fault}. Mend that, and start again."
+        log.get("process").error("it cannot go on", why=why)
         _leave(1)
 
 

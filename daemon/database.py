@@ -1,5 +1,6 @@
 """The database that the daemon uses: one that it was given, or its own, which it keeps alive."""
 
+import contextlib
 import importlib
 import os
 import tempfile
@@ -55,7 +56,9 @@ class Database:
 
     def close(self) -> None:
         if self._server is not None:
-            self._settings.url_path.unlink(missing_ok=True)
+            # Where it cannot be removed it does no harm: who reads it knocks first.
+            with contextlib.suppress(OSError):
+                self._settings.url_path.unlink(missing_ok=True)
             self._server.stop()
 
     def _start(self) -> None:
@@ -68,7 +71,14 @@ class Database:
         # Alembic takes a third of a start to load, and a database that was given is not ours to bring up.
         migrate = importlib.import_module("core.db.migrate")
         migrate.upgrade(self._server.url)
-        _write_private(settings.url_path, self._server.url + "\n")
+        try:
+            _write_private(settings.url_path, self._server.url + "\n")
+        except OSError as fault:
+            self._server.stop()  # nobody would find it; the next try starts it again
+            raise DatabaseFault(
+                f"{settings.url_path} cannot be written: {fault.strerror}. Mend that: make room where"
+                " the disk is full."
+            ) from None
         log.get("database").info(
             "own database started",
             version=binaries.version,

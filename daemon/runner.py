@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from core.clock import monotonic_s
-from core.errors import DatabaseFault, HopsmeterError
+from core.errors import DatabaseFault, DatabaseReadOnly, HopsmeterError
 from daemon import log
 from daemon.agenda import Job
 from daemon.deps import Deps, Lines, Report
@@ -51,7 +51,7 @@ class Runner:
             return None
         lines = Lines()
         deps = replace(self._deps, lines=lines)
-        ended = in_thread(lambda: job.run(deps), f"job {job.name}")
+        ended = in_thread(lambda: _report(job, deps), f"job {job.name}")
         run = _Run(job, lines, ended, monotonic_s())
         self._running[job.name] = run
         ended.add_done_callback(lambda _: self._ended(run))
@@ -110,3 +110,11 @@ class Runner:
 
     def _cut(self, run: _Run) -> None:
         threading.Thread(target=run.lines.cut, name=f"cut {run.job.name}", daemon=True).start()
+
+
+def _report(job: Job, deps: Deps) -> Report:
+    """A database that takes no writes is as good as away: no job can end before it does again."""
+    try:
+        return job.run(deps)
+    except psycopg.errors.ReadOnlySqlTransaction:
+        raise DatabaseReadOnly from None

@@ -9,8 +9,10 @@ INTERRUPTED = 130
 def main() -> None:
     try:
         from tui.cli.app import cli
+        from tui.cli.streams import open_streams
     except KeyboardInterrupt:  # from here on click sees to it
         sys.exit(INTERRUPTED)
+    open_streams()
     cli(prog_name="hopsmeter")
 
 

@@ -32,6 +32,18 @@ _LOST_SERVER: Final = {
     "keepalives_count": KEEPALIVE_TRIES_MAX,
     "tcp_user_timeout": UNANSWERED_MAX_MS,
 }
+OURS: Final = {"client_encoding": "UTF8"}
+"""What no URL decides either: psycopg reads and writes other text only where it must."""
+NO_OPTIONS: Final = {"options": ""}
+"""Said, and empty, it keeps libpq from taking PGOPTIONS, and nothing is sent."""
+STYLES: Final = (
+    "set_config('timezone', 'UTC', false),"
+    " set_config('datestyle', 'ISO, MDY', false),"
+    " set_config('intervalstyle', 'postgres', false)"
+)
+"""What psycopg can read. libpq sends PGDATESTYLE and PGTZ after all options, and roles and databases
+have settings of their own, so this is said once the connection is open."""
+_NEVER_WRITES: Final = ", set_config('default_transaction_read_only', 'on', false)"
 _OPENINGS: Final = ("connection failed: ", "connection is bad: ")
 
 
@@ -41,7 +53,8 @@ def connect(
     """Open one connection; DatabaseFault (without the password) where that is not possible.
 
     The settings are sent as statements, not as start-up options: poolers refuse the latter. What
-    the URL itself says about a lost server goes first.
+    the URL itself says about a lost server goes first; what PGOPTIONS, PGCLIENTENCODING, PGDATESTYLE
+    and PGTZ say is not asked for.
     """
     try:
         said = conninfo_to_dict(url)
@@ -52,7 +65,7 @@ def connect(
         ) from None
     try:
         connection = psycopg.connect(
-            make_conninfo("", **{**_LOST_SERVER, **said}),
+            make_conninfo("", **{**_LOST_SERVER, **NO_OPTIONS, **said, **OURS}),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name=name,
@@ -60,10 +73,12 @@ def connect(
     except psycopg.OperationalError as error:
         raise unreachable(url, error) from None
     connection.execute(
-        "SELECT set_config('timezone', 'UTC', false),"
+        f"SELECT {STYLES},"
         " set_config('lock_timeout', %s, false),"
         " set_config('statement_timeout', %s, false),"
-        " set_config('idle_in_transaction_session_timeout', %s, false)",
+        " set_config('idle_in_transaction_session_timeout', %s, false)"
+        # psycopg says it at BEGIN alone, and a statement by itself has none.
+        f"{_NEVER_WRITES if read_only else ''}",
         [str(LOCK_TIMEOUT_MS), str(STATEMENT_TIMEOUT_MS), str(IDLE_IN_TRANSACTION_TIMEOUT_MS)],
     )
     _widen(connection)

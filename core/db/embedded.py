@@ -25,11 +25,14 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
 
 from core.clock import monotonic_s
 from core.db import embedded_files
 from core.db.account import Account, server_account
 from core.db.binaries import CACHE_FOLDER, Binaries, find_binaries, readable_by_all
+from core.db.connect import NO_OPTIONS, OURS
 from core.db.embedded_files import DATABASE, OWNER, SUPERUSER, Layout, Wishes
 from core.db.keeper import Keeper, Passage, launched
 from core.errors import DatabaseFault
@@ -83,7 +86,9 @@ class EmbeddedServer:
                 break
             self._keeper.process.send_signal(order)
             self._keeper.join(limit_s)
-        self._layout.endpoint.unlink(missing_ok=True)
+        # Where it cannot be removed it does no harm: who reads it knocks first.
+        with contextlib.suppress(OSError):
+            self._layout.endpoint.unlink(missing_ok=True)
         if self._socket_folder != self._layout.run:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
 
@@ -140,6 +145,12 @@ def start(
             f"{fault.filename or layout.folder} belongs to another account. Start as that one, or "
             "use another folder for the embedded PostgreSQL."
         ) from fault
+    except OSError as fault:
+        raise DatabaseFault(
+            f"The embedded PostgreSQL cannot start: {fault.filename or layout.folder}:"
+            f" {fault.strerror or fault}. Mend that (make room where the disk is full), and start"
+            " again."
+        ) from fault
 
 
 def running_url(data_folder: Path) -> str | None:
@@ -160,12 +171,15 @@ def admit(data_folder: Path, superuser_url: str, role: str) -> None:
 
     From 16 on every role is admitted by the one word `all`, and nothing needs to be done.
     """
-    with psycopg.connect(
-        superuser_url, autocommit=True, connect_timeout=CONNECT_LIMIT_S
-    ) as connection:
+    with _superuser(superuser_url) as connection:
         if connection.info.server_version < embedded_files.IDENT_ALL_SINCE * 10_000:
             embedded_files.append_role(Layout(data_folder).ident, role)
             connection.execute("SELECT pg_reload_conf()")
+
+
+def _superuser(url: str) -> psycopg.Connection[TupleRow]:
+    said = make_conninfo(url, **NO_OPTIONS, **OURS)
+    return psycopg.connect(said, autocommit=True, connect_timeout=CONNECT_LIMIT_S)
 
 
 def _take_lock(layout: Layout) -> int:
@@ -188,9 +202,18 @@ def _take_lock(layout: Layout) -> int:
                 ) from None
             time.sleep(POLL_S)
         else:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            _sign(lock)
             return lock
+
+
+def _sign(lock: int) -> None:
+    """Write into the lock who holds it; one that cannot be signed is let go, for the next try."""
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError:
+        os.close(lock)
+        raise
 
 
 def _alive(pid: int) -> bool:
@@ -276,10 +299,10 @@ def _run(
     try:
         _await_ready(server, layout)
         _ensure_database(server)
+        layout.endpoint.write_text(f"{_socket_path(socket_folder, wishes.port)}\n{server.url}\n")
     except BaseException:
         server.stop()
         raise
-    layout.endpoint.write_text(f"{_socket_path(socket_folder, wishes.port)}\n{server.url}\n")
     return server
 
 
@@ -300,9 +323,7 @@ def _await_ready(server: EmbeddedServer, layout: Layout) -> None:
 
 def _ensure_database(server: EmbeddedServer) -> None:
     """Make role and database where they are missing; it also proves that we may log in."""
-    with psycopg.connect(
-        server.superuser_url, autocommit=True, connect_timeout=CONNECT_LIMIT_S
-    ) as connection:
+    with _superuser(server.superuser_url) as connection:
         role, database = connection.execute(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s),"
             " EXISTS (SELECT FROM pg_database WHERE datname = %s)",

@@ -5,6 +5,7 @@ from the default. Secrets are in neither: a setting names the file that holds on
 """
 
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -48,13 +49,30 @@ def _default_state(environment: Mapping[str, str]) -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/hopsmeter")
     home = environment.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local/state") / "hopsmeter"
+    try:
+        return (Path(home) if home else Path.home() / ".local/state") / "hopsmeter"
+    except RuntimeError:
+        raise SettingsFault(
+            "This account has no home folder to keep anything in; name a folder in"
+            " HOPSMETER_STATE_FOLDER."
+        ) from None
 
 
 def _credential(environment: Mapping[str, str], name: str) -> Path | None:
     folder = environment.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder) / name if folder else None
-    return path if path is not None and path.exists() else None
+    if not folder:
+        return None
+    path = Path(folder) / name
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as fault:
+        raise SettingsFault(
+            f"CREDENTIALS_DIRECTORY (environment) names {folder}, which cannot be looked into:"
+            f" {fault.strerror}; unset it, or run this as the account it was made for."
+        ) from None
+    return path
 
 
 @dataclass(frozen=True)
@@ -261,8 +279,12 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
     for name, chosen in OPTIONS.items():
         given = found.get(name)
         if given is None:
-            values[name] = chosen.default(environment)
-            sources[name] = _default_source(environment, name, values[name])
+            try:
+                values[name] = chosen.default(environment)
+                sources[name] = _default_source(environment, name, values[name])
+            except SettingsFault as wrong:
+                # What keeps several of them from us is one fault.
+                faults += [str(wrong)] if str(wrong) not in faults else []
             continue
         try:
             values[name] = chosen.read(given.value)
@@ -360,6 +382,10 @@ def _from_file(
     try:
         if wished is None and not path.exists():
             return {}
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            # A pipe would be waited for until somebody writes into it.
+            faults.append(f"The settings file {path} cannot be read: it is no file.")
+            return {}
         with path.open("rb") as file:
             text = file.read(CONFIG_MAX_BYTES)
         document = tomllib.loads(text.decode())
@@ -368,6 +394,9 @@ def _from_file(
         return {}
     except ValueError as fault:  # TOML and UTF-8 faults are both ValueErrors
         faults.append(f"The settings file {path} cannot be understood: {fault}.")
+        return {}
+    except RecursionError:
+        faults.append(f"The settings file {path} cannot be understood: it is nested too deeply.")
         return {}
     found = {}
     for key, value in document.items():

@@ -71,17 +71,38 @@ def path(value: object) -> Path:
     return read
 
 
+def mode_of(place: Path, *, if_closed: int | None = None) -> int:
+    """Return type and mode of what is there, 0 where nothing is; SettingsFault if nobody can tell.
+
+    `if_closed` is taken instead where this account may not look.
+    """
+    try:
+        return place.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as fault:
+        if if_closed is not None and isinstance(fault, PermissionError):
+            return if_closed
+        raise SettingsFault(
+            f"names {place}, which cannot be looked at: {fault.strerror}."
+        ) from None
+
+
 def folder(value: object) -> Path:
-    """Read a folder that exists, or may be made."""
+    """Read a folder that exists, or may be made.
+
+    For a person, whose database is elsewhere, it may well be closed; who needs it is told there.
+    """
     read = path(value)
-    if read.exists() and not read.is_dir():
+    mode = mode_of(read, if_closed=stat.S_IFDIR)
+    if mode and not stat.S_ISDIR(mode):
         raise SettingsFault(f"must be a folder, and {read} is none.")
     return read
 
 
 def programs_folder(value: object) -> Path:
     read = path(value)
-    if not (read / "postgres").exists():
+    if not mode_of(read / "postgres"):
         raise SettingsFault(
             f"must be the folder of PostgreSQL's programs; there is no {read}/postgres."
         )

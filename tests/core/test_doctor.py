@@ -59,6 +59,20 @@ def test_a_sound_installation_has_no_fault(around: dict[str, str], database: Dat
     )
 
 
+def test_a_database_that_takes_no_writes_is_a_fault_with_its_cure(
+    around: dict[str, str], database: Database
+) -> None:
+    database.connect().execute(
+        sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(
+            sql.Identifier(database.name)
+        )
+    )
+    found = by_name(examine_start(settings.load(around)))["writes"]
+    assert found.verdict == "fail"
+    assert "default_transaction_read_only" in found.saw
+    assert "HOPSMETER_DATABASE_URL" in found.cure
+
+
 def test_faults_of_settings_are_all_shown(around: dict[str, str]) -> None:
     found = examine({**around, "HOPSMETER_LISTEN": "x", "HOPSMETER_NO_SUCH": "y"})
     assert [each.verdict for each in found] == ["fail", "fail"]

@@ -1,3 +1,6 @@
+import errno
+import os
+import pwd
 import re
 import socket
 import tomllib
@@ -223,3 +226,78 @@ def test_the_page_on_installing_names_every_setting_and_no_other() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "install.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert sorted(rows) == sorted(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("state_folder", errno.ENAMETOOLONG),
+        ("postgres_bin", errno.ENAMETOOLONG),
+        ("postgres_bin", errno.EACCES),
+    ],
+)
+def test_a_folder_that_cannot_be_looked_at_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, number: int
+) -> None:
+    folder = tmp_path / ("d" * 300)
+    if number == errno.EACCES:  # root may look everywhere, so the refusal is played
+        folder = tmp_path / "closed" / "in"
+        refuse_below(monkeypatch, folder.parent)
+    variable = f"HOPSMETER_{name.upper()}"
+    (fault,) = faults_of({variable: str(folder)})
+    assert fault.startswith(f"{variable} (environment) names {folder}")
+    assert fault.endswith(f"which cannot be looked at: {os.strerror(number)}.")
+
+
+def test_a_state_folder_that_is_closed_to_this_account_keeps_nobody_from_a_given_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    refuse_below(monkeypatch, tmp_path / "closed")
+    folder = tmp_path / "closed" / "state"
+    around = {"HOPSMETER_STATE_FOLDER": str(folder), "HOPSMETER_DATABASE_URL": URL}
+    assert load(around).state_folder == folder
+
+
+def test_credentials_that_cannot_be_looked_at_are_one_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "closed"
+    refuse_below(monkeypatch, folder)
+    (fault,) = faults_of({"CREDENTIALS_DIRECTORY": str(folder)})
+    assert fault.startswith(f"CREDENTIALS_DIRECTORY (environment) names {folder}")
+    assert os.strerror(errno.EACCES) in fault
+
+
+def test_an_account_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    (fault,) = faults_of({})
+    assert "has no home" in fault
+    assert "HOPSMETER_STATE_FOLDER" in fault
+
+
+def test_a_file_of_settings_that_is_nested_without_end_is_a_sentence(tmp_path: Path) -> None:
+    config = tmp_path / "deep.toml"
+    config.write_text("listen = " + "[" * 20_000)
+    (fault,) = faults_of({}, config)
+    assert fault == f"The settings file {config} cannot be understood: it is nested too deeply."
+
+
+def test_a_pipe_in_place_of_the_file_of_settings_is_refused_without_waiting(tmp_path: Path) -> None:
+    config = tmp_path / "pipe"
+    os.mkfifo(config)
+    (fault,) = faults_of({}, config)
+    assert fault == f"The settings file {config} cannot be read: it is no file."
+
+
+def refuse_below(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let nobody look into a folder, as the system does with other accounts."""
+    look = Path.stat
+
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if folder in self.parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return look(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)

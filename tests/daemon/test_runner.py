@@ -11,6 +11,7 @@ import schedule
 from core.clock import utc_now
 from core.clusters.vault import Keyring
 from core.db.connect import connect
+from core.errors import DatabaseReadOnly
 from core.settings import load
 from daemon.agenda import AGENDA, TICKS, Alarm, Job
 from daemon.collecting import Collecting, short_name
@@ -107,6 +108,25 @@ async def test_a_lost_database_is_told_and_a_bug_is_counted(deps: Deps) -> None:
         await asyncio.wait([ended])
     assert lost == [1]
     assert (outcome(deps, "loses", "failed"), outcome(deps, "breaks", "failed")) == (1, 1)
+
+
+async def test_a_database_that_takes_no_writes_is_told_as_one_that_is_away(deps: Deps) -> None:
+    lost = []
+    runner = Runner(deps, on_lost=lambda: lost.append(1))
+
+    def write(deps: Deps) -> Report:
+        with deps.connect("test") as connection:
+            connection.execute("SET default_transaction_read_only = on")
+            connection.execute("CREATE TABLE hopsmeter.never (id int)")
+        return Report()
+
+    ended = runner.start(job("writes", write))
+    assert ended is not None
+    await asyncio.wait([ended])
+    fault = ended.exception()
+    assert isinstance(fault, DatabaseReadOnly)
+    assert "standby" in fault.message
+    assert lost == [1]
 
 
 async def test_nothing_begins_once_the_daemon_stops(deps: Deps) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -190,6 +191,31 @@ def test_a_port_in_use_and_a_missing_keyring_are_told_together(
     assert "hopsmeter secrets init" in keyring
     assert port.startswith(f"{listen} cannot be listened on")
     assert "HOPSMETER_LISTEN" in port
+
+
+def test_a_device_that_takes_nothing_is_a_sentence_with_its_reason(state: Path) -> None:
+    (state / "daemon.lock").symlink_to("/dev/full")
+    done = once("run", around=environment(state))
+    assert done.returncode == 1
+    why = json.loads(done.stderr)["why"]
+    assert why.startswith(f"The system refuses the state folder {state}")
+    assert os.strerror(errno.EINVAL) in why
+
+
+@pytest.mark.parametrize("name", ["daemon.lock", "postgres", "database.url"])
+def test_what_the_system_refuses_is_a_sentence_with_path_and_reason(state: Path, name: str) -> None:
+    place = state / name
+    if name == "postgres":
+        place.touch()
+    else:
+        place.mkdir()
+    done = once("run", around=environment(state))
+    assert done.returncode == 1
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert str(place if name != "daemon.lock" else state) in last["why"]
+    assert "exists" in last["why"] or "Is a directory" in last["why"]
+    assert "Traceback" not in done.stderr
+    assert "exception" not in last
 
 
 def test_one_job_can_be_run_beside_a_running_daemon(

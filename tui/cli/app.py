@@ -50,6 +50,11 @@ class Hopsmeter(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *words: Any, **more: Any) -> click.Context:
+        """Read the arguments; help and version are printed meanwhile."""
+        with sentences():
+            return super().make_context(*words, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         with sentences():
             return super().invoke(ctx)

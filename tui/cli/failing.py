@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 import psycopg
 
-from core.errors import HopsmeterError
+from core.errors import DatabaseReadOnly, HopsmeterError
 from tui.format import clean
 
 _OTHER_SCHEMA = (
@@ -20,6 +20,9 @@ _OTHER_SCHEMA = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,
 )
+
+
+_NO_TEXT = "What was typed holds characters that are no text."
 
 
 class Told(click.ClickException):
@@ -51,6 +54,8 @@ def sentences() -> Iterator[None]:
         yield
     except HopsmeterError as fault:
         raise Told(str(fault)) from None
+    except psycopg.errors.ReadOnlySqlTransaction:
+        raise Told(DatabaseReadOnly().message) from None
     except psycopg.errors.InsufficientPrivilege as fault:
         raise Told(f"The database refuses this to your role: {line_of(fault)}.") from None
     except _OTHER_SCHEMA as fault:
@@ -58,11 +63,23 @@ def sentences() -> Iterator[None]:
             f"The database is of another version than this program ({line_of(fault)});"
             " `hopsmeter db status` tells more."
         ) from None
-    except (psycopg.DataError, UnicodeEncodeError):
-        raise Told("What was typed holds characters that are no text.") from None
+    except UnicodeEncodeError as fault:
+        # Text that was typed is refused on its way to UTF-8; any other encoding is the output's.
+        if fault.encoding.lower().replace("-", "") == "utf8":
+            raise Told(_NO_TEXT) from None
+        raise Told(
+            f"The output has characters that the encoding {fault.encoding} has not; set"
+            " PYTHONIOENCODING=utf-8, or a locale of UTF-8."
+        ) from None
+    except psycopg.DataError:
+        raise Told(_NO_TEXT) from None
     except psycopg.OperationalError as fault:
         raise Told(
             f"The database was lost: {line_of(fault)}. Nothing is known of the rest."
+        ) from None
+    except psycopg.Error as fault:
+        raise Told(
+            f"The database refuses this: {line_of(fault)}. `hopsmeter doctor` looks it over."
         ) from None
     except OSError as fault:
         if fault.errno != errno.ENOSPC:

@@ -29,6 +29,8 @@ Form = Literal["table", "json", "csv"]
 NANO: Final = "_nano"
 PIPE_WIDTH: Final = 100_000
 """Into a pipe nothing is folded: a line is a record."""
+TERMINAL_CELLS: Final = 80
+"""Of one that says it has none (COLUMNS=0)."""
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A spreadsheet would run a name that begins so; the last four are wide ones, which some read alike."""
 GAP: Final = 2
@@ -159,7 +161,7 @@ def terminal_cells() -> int:
         return PIPE_WIDTH
     from rich.console import Console
 
-    return Console().width
+    return Console().width or TERMINAL_CELLS
 
 
 def print_rich(thing: Any, needed: int = 0) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from core.commands.arguments import LoginRemove
-from core.errors import HopsmeterError
+from core.errors import HopsmeterError, SettingsFault
 from core.identity.logins import every_login
 from tui.cli.asking import ask, writing
 from tui.cli.cluster import MARKS
@@ -196,12 +196,22 @@ def init(session: Session, file: Path | None) -> None:
         settings = session.settings()
         path = settings.keyring_path
         if path.parent == settings.state_folder:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_state_folder(path.parent)
     public_key = init_keyring(path)
     click.echo(
         f"{path} is made. Keep a copy offline: without it nothing that is sealed can be opened.\n"
         f"Its public key: {public_key.fingerprint}"
     )
+
+
+def _make_state_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as fault:
+        raise SettingsFault(
+            f"The state folder {folder} cannot be made: {fault.strerror}. Make it for this account,"
+            " or name another one in HOPSMETER_STATE_FOLDER."
+        ) from None
 
 
 @secrets.command(

@@ -61,6 +61,10 @@ def load_keyring(path: Path | None, *, environ: Mapping[str, str]) -> Keyring:
 
 def init_keyring(path: Path) -> PublicKey:
     """Make a keyring in a new file, 0400; never over an old one, which may be the only key."""
+    if not path.name:
+        raise SecretFault(
+            f"A keyring cannot be made at {str(path)!r}, which is a folder. Name a file in it."
+        )
     keyring = Keyring.generate()
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -88,6 +88,12 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         init_keyring(tmp_path / "none" / "keyring")
 
 
+@pytest.mark.parametrize("path", ["", "/"])
+def test_a_path_without_a_name_is_no_place_for_a_keyring(path: str) -> None:
+    with pytest.raises(SecretFault, match="Name a file"):
+        init_keyring(Path(path))
+
+
 def test_a_keyring_survives_its_document() -> None:
     ring = Keyring.generate().add_primary().add_primary()
     again = read_keyring(ring.document(), source="memory")

@@ -5,9 +5,11 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from core.db.connect import (
@@ -86,6 +88,60 @@ def test_a_server_that_vanishes_is_noticed_in_half_a_minute(by_tcp: str) -> None
 def test_what_the_url_says_of_a_lost_server_goes_first(by_tcp: str) -> None:
     with connect(make_conninfo(by_tcp, keepalives_idle="77"), name="test") as connection:
         assert options_of(connection)[:2] == (77, KEEPALIVE_INTERVAL_S)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGDATESTYLE", "German"),
+        ("PGCLIENTENCODING", "SQL_ASCII"),
+        ("PGTZ", "Asia/Tokyo"),
+        ("PGOPTIONS", "-c default_transaction_read_only=on -c intervalstyle=iso_8601"),
+        ("PGOPTIONS", "-c no.such_thing"),
+    ],
+)
+def test_the_environment_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch, database: Database, variable: str, value: str
+) -> None:
+    asked = (
+        "SELECT '2026-03-01T14:00Z'::timestamptz, '2026-03-02'::date, '26 h'::interval, 'Köln',"
+        " current_setting('transaction_read_only')"
+    )
+    with connect(database.url, name="test") as connection:
+        wanted = connection.execute(asked).fetchone()
+    assert wanted is not None
+    assert wanted[3:] == ("Köln", "off")
+    monkeypatch.setenv(variable, value)
+    with connect(database.url, name="test") as connection:
+        assert connection.execute(asked).fetchone() == wanted
+
+
+def test_who_only_reads_writes_nothing_outside_a_transaction_either(database: Database) -> None:
+    with connect(database.url, name="reader", read_only=True) as connection:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("DELETE FROM hopsmeter.users")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), connection.transaction():
+            connection.execute("DELETE FROM hopsmeter.users")
+
+
+def test_the_options_of_the_url_are_kept(database: Database) -> None:
+    url = make_conninfo(database.url, options="-c search_path=hopsmeter")
+    with connect(url, name="test") as connection:
+        assert connection.execute("SHOW search_path").fetchone() == ("hopsmeter",)
+
+
+def test_a_role_that_writes_intervals_and_dates_otherwise_is_read_all_the_same(
+    database: Database,
+) -> None:
+    database.connect().execute(
+        sql.SQL(
+            "ALTER DATABASE {0} SET intervalstyle = sql_standard;"
+            " ALTER DATABASE {0} SET datestyle = German"
+        ).format(sql.Identifier(database.name))
+    )
+    with connect(database.url, name="test") as connection:
+        row = connection.execute("SELECT '-26 h'::interval, now()::date = current_date").fetchone()
+    assert row == (timedelta(hours=-26), True)
 
 
 def test_a_refused_connection_says_what_was_refused() -> None:

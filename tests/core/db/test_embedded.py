@@ -286,6 +286,25 @@ def test_a_server_that_cannot_start_says_why(folder: Path, programs: Binaries) -
     assert running_url(folder) is None
 
 
+def test_a_folder_that_the_system_refuses_is_told_with_its_reason(
+    folder: Path, programs: Binaries
+) -> None:
+    folder.touch()
+    with pytest.raises(DatabaseFault, match=rf"cannot start: {folder}.*File exists"):
+        start(folder, binaries=programs, durable=False)
+
+
+def test_a_server_whose_address_cannot_be_written_down_is_stopped_again(
+    folder: Path, programs: Binaries
+) -> None:
+    endpoint = folder / "endpoint"
+    endpoint.mkdir(parents=True)
+    with pytest.raises(DatabaseFault, match=rf"cannot start: {endpoint}: Is a directory"):
+        start(folder, binaries=programs, durable=False)
+    endpoint.rmdir()
+    start(folder, binaries=programs, durable=False).stop()
+
+
 def test_a_path_too_long_for_a_socket_gets_a_private_folder_for_it(
     folder: Path, programs: Binaries
 ) -> None:

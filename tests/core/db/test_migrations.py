@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,23 @@ def test_the_newest_file_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_current_head() == wanted_version()
+
+
+def test_the_environment_decides_nothing_of_an_upgrade(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    monkeypatch.setenv("PGDATESTYLE", "German")
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    assert migrate.upgrade(empty.url) == wanted_version()
+
+
+def test_a_percent_sign_in_the_path_of_the_program_is_one(
+    empty: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "50%").symlink_to(MIGRATIONS.parent)
+    monkeypatch.setattr(migrate, "MIGRATIONS", tmp_path / "50%" / MIGRATIONS.name)
+    assert migrate.upgrade(empty.url) == wanted_version()
 
 
 FILL = """

@@ -166,6 +166,77 @@ def test_help_loads_no_screen_and_no_client(words: list[str]) -> None:
     assert told.stderr.strip() == "[]"
 
 
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell, in which `hopsmeter` is the program."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'hopsmeter() {{ "{sys.executable}" -m tui "$@"; }}; {line}'],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("hopsmeter <&-", 2, "The dashboard needs a terminal"),
+        ("hopsmeter opencost read - <&-", 1, "nothing at all"),
+        ("hopsmeter cluster add eu-1 --kubeconfig - --api-url https://a.test <&-", 1, ""),
+        ("hopsmeter doctor --paths >&-", 1, "The output cannot be written: it is closed."),
+        (
+            "hopsmeter --help >/dev/full",
+            1,
+            "The output cannot be written: No space left on device.",
+        ),
+        ("hopsmeter db --help >/dev/full", 1, "The output cannot be written: No space left"),
+        ("hopsmeter --version >/dev/full", 1, "The output cannot be written: No space left"),
+    ],
+)
+def test_a_closed_or_full_descriptor_is_a_sentence(
+    database: Database, line: str, code: int, said: str
+) -> None:
+    with_admin(database)
+    told = shell(line, HOPSMETER_DATABASE_URL=database.url)
+    assert said in told.stderr
+    assert told.returncode == code
+    assert told.stderr.count("\n") == 1
+
+
+def test_closed_errors_keep_nobody_from_the_output(database: Database) -> None:
+    told = shell("hopsmeter cluster list 2>&-", HOPSMETER_DATABASE_URL=database.url)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "No cluster" in told.stdout
+
+
+def test_an_encoding_too_narrow_for_the_output_is_named(tmp_path: Path) -> None:
+    told = hopsmeter("doctor", HOPSMETER_STATE_FOLDER=str(tmp_path), PYTHONIOENCODING="latin-1")
+    assert told.returncode == 1
+    assert told.stderr == (
+        "The output has characters that the encoding latin-1 has not; set PYTHONIOENCODING=utf-8,"
+        " or a locale of UTF-8.\n"
+    )
+
+
+def test_a_terminal_that_tells_no_width_is_taken_for_one_of_eighty(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        told = subprocess.run(
+            [sys.executable, "-m", "tui", "doctor", "--paths"],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+            env={**os.environ, "COLUMNS": "0", "HOPSMETER_STATE_FOLDER": str(tmp_path)},
+        )
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert (told.returncode, told.stderr) == (0, "")
+
+
 def test_left_while_it_loads_it_ends_without_a_word() -> None:
     code = (
         "import sys\nfrom tui.__main__ import main\n"
