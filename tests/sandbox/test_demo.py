@@ -10,12 +10,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from core.clock import HOUR
+from core.clock import HOUR, utc_now
 from sandbox.demo import __main__ as demo
 from sandbox.demo import house, month, place, watch
 from sandbox.demo.house import DemoFailed
 from tests.database import Database
 from tests.factories import SINCE, add_cluster, add_window
+
+STORED = (
+    "UPDATE hopsmeter.collection_windows SET state = 'settled', revision = 1, next_try_at = NULL"
+    " WHERE cluster_id = (SELECT id FROM hopsmeter.hopsworks_clusters WHERE name = %s)"
+)
 
 
 def test_a_second_demo_says_since_when_the_first_one_meters(
@@ -43,6 +48,34 @@ def test_a_cluster_that_somebody_added_meanwhile_is_not_waited_for(
     assert watch.catch_up(connection, ["eu-prod"], lambda _: None) < 1
     with pytest.raises(DemoFailed):
         watch.catch_up(connection, ["eu-prod", "us-gpu"], lambda _: None)
+
+
+def test_hours_that_wait_for_another_try_are_asked_for_at_once_when_nothing_else_is_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CATCH_UP_S", 1.0)
+    connection = database.connect()
+    waits = {"why": "It answered 500.", "next_try_at": utc_now() + HOUR}
+    for name in ("eu-prod", "us-gpu"):
+        add_window(connection, add_cluster(connection, name), SINCE, "due")
+    connection.execute(
+        "UPDATE hopsmeter.collection_windows SET state = 'failed', why = %(why)s,"
+        " next_try_at = %(next_try_at)s WHERE cluster_id = ("
+        "SELECT id FROM hopsmeter.hopsworks_clusters WHERE name = 'us-gpu')",
+        waits,
+    )
+    asked: list[tuple[str, str]] = []
+
+    def ask(state: watch.ClusterState) -> None:
+        asked.append((state.name, state.outcome))
+        connection.execute(STORED, [state.name])
+
+    with pytest.raises(DemoFailed):
+        watch.catch_up(connection, ["eu-prod", "us-gpu"], ask)
+    assert asked == [], "the other one is not through"
+    connection.execute(STORED, ["eu-prod"])
+    watch.catch_up(connection, ["eu-prod", "us-gpu"], ask)
+    assert asked == [("us-gpu", "It answered 500.")]
 
 
 def test_a_daemon_that_ends_at_its_start_says_why(
