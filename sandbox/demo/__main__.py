@@ -199,9 +199,13 @@ def _headless(
         )
         house.run("collect", state.name, "--no-wait")
 
+    def look_round() -> None:
+        if place.lacks_room(house.folder, place.FULL_BYTES):
+            raise place.no_room(house.folder)
+
     settings = load(house.environment)
     with connect(client_url(settings), name="demo") as connection:
-        took_s = catch_up(connection, world.clusters, ask_again)
+        took_s = catch_up(connection, world.clusters, ask_again, look_round)
         say(f"Caught up in {took_s:.1f} s.")
         summary(connection)
     for command in (("namespace", "unmapped"), ("hours",)):

@@ -23,6 +23,8 @@ LEAVES_S = 5.0
 """For the daemon of a demo that was killed a moment ago: it ends with it, but not at once."""
 ROOM_MIN_BYTES = 32 << 20
 """Two segments of PostgreSQL's log: with less it ends, whatever it said on its way."""
+FULL_BYTES = 1 << 20
+"""With less, a demo that still runs stores nothing more: its hours would fail and be tried for long."""
 
 _OURS = re.compile(r'state_folder = ".*state"\nloopback_clusters = true\n')
 """How the settings begin that make_house writes."""
@@ -66,10 +68,10 @@ def no_room(folder: Path) -> DemoFailed:
     )
 
 
-def lacks_room(folder: Path) -> bool:
+def lacks_room(folder: Path, least_bytes: int = ROOM_MIN_BYTES) -> bool:
     """Say whether the disk is as good as full: a server that ran out of it gave back its last."""
     with contextlib.suppress(OSError):
-        return shutil.disk_usage(folder).free < ROOM_MIN_BYTES
+        return shutil.disk_usage(folder).free < least_bytes
     return False
 
 

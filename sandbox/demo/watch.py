@@ -63,11 +63,13 @@ def catch_up(
     connection: Connection,
     clusters: Collection[str],
     ask_again: Callable[[ClusterState], None],
+    look_round: Callable[[], None] = lambda: None,
 ) -> float:
     """Show the hours of these clusters arrive until none is left; return the seconds it took.
 
     Others are not waited for: whoever took the README's tour has added one that nothing answers for.
-    `ask_again` is called for a cluster that answers badly: what an operator would do.
+    `ask_again` is called for a cluster that answers badly: what an operator would do;
+    `look_round` at each look, and raises where waiting is in vain.
     """
     started_s = time.monotonic()
     asked_s: dict[str, float] = {}
@@ -84,6 +86,7 @@ def catch_up(
         bars: dict[str, Any] = {}
         line_s = started_s
         while time.monotonic() - started_s < CATCH_UP_S:
+            look_round()
             found = states(connection, clusters)
             for state in found:
                 if state.name not in bars:

@@ -78,6 +78,20 @@ def test_hours_that_wait_for_another_try_are_asked_for_at_once_when_nothing_else
     assert asked == [("us-gpu", "It answered 500.")]
 
 
+def test_a_catch_up_whose_disk_is_full_is_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CATCH_UP_S", 1.0)
+    connection = database.connect()
+    add_window(connection, add_cluster(connection, "eu-prod"), SINCE, "due")
+
+    def look_round() -> None:
+        raise place.no_room(Path("/demo"))
+
+    with pytest.raises(DemoFailed, match="no room on the disk of /demo"):
+        watch.catch_up(connection, ["eu-prod"], lambda _: None, look_round)
+
+
 def test_a_daemon_that_ends_at_its_start_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
