@@ -51,8 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _lived(options, folder)
     except KeyboardInterrupt:
-        say("Stopped. Start it again and it goes on from here.")
+        say(f"Stopped. {_goes_on(options)}")
         return 130
+
+
+def _goes_on(options: argparse.Namespace) -> str:
+    if options.month:
+        return "Started again, the month begins anew."
+    return "Start it again and it goes on from here."
 
 
 def _lived(options: argparse.Namespace, folder: Path) -> int:
@@ -69,7 +75,7 @@ def _lived(options: argparse.Namespace, folder: Path) -> int:
         if full := _no_room(folder, fault):
             return _stopped(full)
         # Whose own server it is: where the daemon is killed, this is what shows of it.
-        say("The demo's daemon or its database ended. Start it again and it goes on from here.")
+        say(f"The demo's daemon or its database ended. {_goes_on(options)}")
         return 1
     except OSError as fault:
         if not place.is_no_room(fault):

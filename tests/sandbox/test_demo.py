@@ -273,3 +273,14 @@ def test_a_full_disk_is_not_said_to_go_on(
     monkeypatch.setattr(demo, "_demo", full)
     assert demo.main(["--state", str(lived_in)]) == 1
     assert said[-1].startswith(f"The demo stops: There is no room on the disk of {lived_in}.")
+
+
+def test_a_month_that_is_stopped_is_not_said_to_go_on(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(month, "tell", stopped)
+    assert demo.main(["--month", "--headless", "--state", str(tmp_path)]) == 130
+    assert said == ["Stopped. Started again, the month begins anew."]
