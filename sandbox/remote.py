@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,6 +20,7 @@ START_S = 30.0
 POLL_S = 0.02
 ASK_S = 10.0
 STOP_S = 10.0
+FOLDER_PREFIX = "hopsmeter-world-"
 
 
 class RemoteStripe:
@@ -126,7 +130,8 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def world_process(*arguments: str) -> Iterator[RemoteWorld]:
     """Run `python -m sandbox` with these arguments; it ends with the block, or with us."""
-    with tempfile.TemporaryDirectory(prefix="hopsmeter-world-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{FOLDER_PREFIX}{os.getpid()}-") as folder:
         port_file = Path(folder) / "world.json"
         command = [sys.executable, "-m", "sandbox", "--port-file", str(port_file)]
         process = subprocess.Popen(
@@ -136,12 +141,29 @@ def world_process(*arguments: str) -> Iterator[RemoteWorld]:
         )
         try:
             remote = RemoteWorld(_await_description(port_file, process), process.pid)
+            # It holds credentials: nobody reads it again, and we may be killed.
+            port_file.unlink()
             try:
                 yield remote
             finally:
                 remote.close()
         finally:
             _end(process)
+
+
+def _sweep() -> None:
+    """Remove the folders of owners that were killed: their number stands in the name.
+
+    The temporary folder is everybody's: what is not our own account's, or a link, is left alone.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if not owner.isdigit() or Path(f"/proc/{owner}").exists():
+            continue
+        with contextlib.suppress(OSError):
+            facts = folder.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _await_description(port_file: Path, process: "subprocess.Popen[bytes]") -> dict[str, Any]:

@@ -6,7 +6,7 @@ in one folder; killed anywhere and started again it goes on from there.
 """
 
 import argparse
-import shutil
+import shlex
 import subprocess
 import sys
 import time
@@ -19,10 +19,10 @@ import psycopg
 
 from core.clock import HOUR, hour_text, last_closed_hour, utc_now
 from core.db.connect import connect
-from core.errors import DatabaseFault
+from core.errors import Conflict, DatabaseFault
 from core.metering.policy import Policy
 from core.settings import client_url, load
-from sandbox.demo import month
+from sandbox.demo import month, place
 from sandbox.demo.house import (
     DemoFailed,
     House,
@@ -47,22 +47,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     folder: Path = options.state.absolute()
     if options.month:
-        folder /= "month"
-    if (options.fresh or options.month) and folder.exists():
-        shutil.rmtree(folder)
+        folder /= place.MONTH
     try:
-        house = make_house(folder)
-        return month.tell(house) if options.month else _demo(options, house)
-    except DemoFailed as fault:
-        say(f"The demo stops: {fault}")
-        return 1
-    except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseFault):
-        # Whose own server it is: where the daemon is killed, this is what shows of it.
-        say("The demo's daemon or its database ended. Start it again and it goes on from here.")
-        return 1
+        return _lived(options, folder)
     except KeyboardInterrupt:
-        say("Stopped. Start it again and it goes on from here.")
+        say(f"Stopped. {_goes_on(options)}")
         return 130
+
+
+def _goes_on(options: argparse.Namespace) -> str:
+    if options.month:
+        return "Started again, the month begins anew."
+    return "Start it again and it goes on from here."
+
+
+def _lived(options: argparse.Namespace, folder: Path) -> int:
+    try:
+        house = _moved_in(folder, anew=options.fresh or options.month)
+    except DemoFailed as fault:
+        return _stopped(fault)
+    try:
+        return month.tell(house) if options.month else _demo(options, house)
+    except (DemoFailed, Conflict) as fault:
+        # Of two that start at once, the daemon of one finds the other's: its words are for a host.
+        return _stopped(_no_room(folder) or place.busy(folder) or fault)
+    except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseFault) as fault:
+        if full := _no_room(folder, fault):
+            return _stopped(full)
+        # Whose own server it is: where the daemon is killed, this is what shows of it.
+        say(f"The demo's daemon or its database ended. {_goes_on(options)}")
+        return 1
+    except OSError as fault:
+        if not place.is_no_room(fault):
+            raise
+        return _stopped(place.no_room(folder))
+
+
+def _stopped(why: Exception) -> int:
+    say(f"The demo stops: {why}")
+    return 1
+
+
+def _moved_in(folder: Path, *, anew: bool) -> House:
+    place.prepare(folder, anew=anew)
+    try:
+        return make_house(folder)
+    except (OSError, UnicodeError) as fault:
+        raise place.cannot_live(folder, fault) from None
+
+
+def _no_room(folder: Path, fault: Exception | None = None) -> DemoFailed | None:
+    """Return what to say where a full disk is behind it: on it, nothing goes on from anywhere."""
+    full = isinstance(fault, psycopg.errors.DiskFull) or place.lacks_room(folder)
+    return place.no_room(folder) if full else None
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -77,7 +114,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--month", action="store_true", help="a month of one cluster, hour by hour, each time anew"
     )
     parser.add_argument("--state", type=Path, default=Path(".demo"), help="where it lives (.demo)")
-    parser.add_argument("--fresh", action="store_true", help="throw away what is there first")
+    parser.add_argument(
+        "--fresh", action="store_true", help="throw away first what a demo left there"
+    )
     options = parser.parse_args(arguments)
     if options.month and not options.headless:
         parser.error("--month tells its story without the dashboard: add --headless")
@@ -145,7 +184,7 @@ def say_since(connection: Connection, since: datetime) -> None:
 def _as_typed(path: str | Path) -> str:
     """Return a path as short as it may be typed from here."""
     here, path = Path.cwd(), Path(path)
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _withheld(world: RemoteWorld) -> str:
@@ -166,9 +205,13 @@ def _headless(
         )
         house.run("collect", state.name, "--no-wait")
 
+    def look_round() -> None:
+        if place.lacks_room(house.folder, place.FULL_BYTES):
+            raise place.no_room(house.folder)
+
     settings = load(house.environment)
     with connect(client_url(settings), name="demo") as connection:
-        took_s = catch_up(connection, world.clusters, ask_again)
+        took_s = catch_up(connection, world.clusters, ask_again, look_round)
         say(f"Caught up in {took_s:.1f} s.")
         summary(connection)
     for command in (("namespace", "unmapped"), ("hours",)):

@@ -21,6 +21,7 @@ STOP_S = 40.0
 """Above the daemon's own limit for running transactions."""
 COMMAND_S = 120.0
 POLL_S = 0.05
+CONFIG, CONFIG_DRAFT, STATE, LOG = "hopsmeter.toml", "hopsmeter.toml.new", "state", "daemon.log"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -46,11 +47,11 @@ class House:
 
     @property
     def config_path(self) -> Path:
-        return self.folder / "hopsmeter.toml"
+        return self.folder / CONFIG
 
     @property
     def log_path(self) -> Path:
-        return self.folder / "daemon.log"
+        return self.folder / LOG
 
     def run(self, *arguments: str, quiet: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run `hopsmeter` with arguments; DemoFailed with its own words where it fails."""
@@ -70,9 +71,8 @@ class House:
 
 
 def make_house(folder: Path) -> House:
-    """Return the demo's place, private to its user; settings of the caller decide nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    """Return the demo's place; settings of the caller decide nothing."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -90,10 +90,21 @@ def make_house(folder: Path) -> House:
 
 
 def _settings(folder: Path) -> Path:
-    path = folder / "hopsmeter.toml"
-    state = folder / "state"
-    path.write_text(f'state_folder = "{state}"\nloopback_clusters = true\n')
+    """Write the settings whole or not at all: on a full disk those of before stay."""
+    path, draft = folder / CONFIG, folder / CONFIG_DRAFT
+    state = toml_text(str(folder / STATE))
+    try:
+        draft.write_text(f"state_folder = {state}\nloopback_clusters = true\n", encoding="utf-8")
+        draft.replace(path)
+    except (OSError, UnicodeError):
+        draft.unlink(missing_ok=True)
+        raise
     return path
+
+
+def toml_text(value: str) -> str:
+    """Quote a text for TOML, which takes JSON's escapes, but wants one for DEL as well."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _free_port() -> int:

@@ -22,7 +22,7 @@ from core.settings.checks import address
 from daemon.deps import Deps
 from daemon.jobs import stripe, stripe_state, webhooks
 from daemon.web.hooks import receiving
-from sandbox.demo.house import DemoFailed, House
+from sandbox.demo.house import DemoFailed, House, toml_text
 from sandbox.demo.watch import console, say
 from sandbox.remote import RemoteStripe
 
@@ -55,8 +55,8 @@ def prepare(house: House, shop: RemoteStripe) -> None:
         path = house.folder / f"stripe-{name}"
         path.touch(mode=0o600)
         path.write_text(f"{secret}\n")
-        lines.append(f'stripe_{name}_file = "{path}"')
-    with house.config_path.open("a") as config:
+        lines.append(f"stripe_{name}_file = {toml_text(str(path))}")
+    with house.config_path.open("a", encoding="utf-8") as config:
         config.write("\n".join(lines) + "\n")
     shop.set(invoice_grace=GRACE.total_seconds())
     shop.deliver(doubled=True)

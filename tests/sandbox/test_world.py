@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -152,6 +153,41 @@ def test_a_world_process_ends_with_its_killed_parent(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.communicate(timeout=ENDS_S)
     assert until(lambda: gone(child))
+
+
+def test_what_a_killed_owner_of_a_world_left_goes_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import time\n"
+        "from sandbox.remote import world_process\n"
+        "with world_process('--clusters', '1'):\n"
+        "    print('up', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        assert owner.stdout
+        assert owner.stdout.readline()
+        (left,) = tmp_path.iterdir()
+        assert list(left.iterdir()) == [], "what it was told with the credentials is gone by now"
+    finally:
+        owner.send_signal(signal.SIGKILL)
+        owner.communicate(timeout=ENDS_S)
+    (left / "world.json").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kept = {tmp_path / f"hopsmeter-world-{os.getpid()}-abc", tmp_path / "hopsmeter-world-12345678"}
+    linked = tmp_path / f"hopsmeter-world-{owner.pid}-link"
+    for folder in kept:
+        folder.mkdir()
+    linked.symlink_to(next(iter(kept)))
+    with world_process("--clusters", "1"):
+        assert not left.exists()
+    assert set(tmp_path.iterdir()) == {*kept, linked}
 
 
 def test_a_world_process_obeys_sigterm(tmp_path: Path) -> None:
