@@ -170,7 +170,11 @@ def test_a_collector_frozen_within_copy_is_taken_over_and_changes_nothing_when_i
     require_balance(connection, span)
 
 
-@pytest.mark.parametrize("reading", [False, True], ids=["between statements", "while reading"])
+@pytest.mark.parametrize(
+    "reading",
+    [False, pytest.param(True, marks=pytest.mark.long)],
+    ids=["between statements", "while reading"],
+)
 def test_a_poster_frozen_with_the_lock_is_taken_over_and_changes_nothing_when_it_thaws(
     reading: bool, given: dict[str, Any], connection: Connection, span: Span
 ) -> None:

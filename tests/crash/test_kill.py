@@ -23,7 +23,7 @@ FAULT_TIMES = 3
 CHAOS, BEYOND = pytest.mark.chaos, pytest.mark.long
 GATES = (
     pytest.param("allocations", "hopsmeter-store%", after_hours(3), id="copy"),
-    pytest.param("usage_daily", "hopsmeterd post", after_hours(1), id="posting"),
+    pytest.param("usage_daily", "hopsmeterd post", after_hours(1), id="posting", marks=BEYOND),
     pytest.param(
         *("user_projects", "hopsmeterd quick commands", at_late_map), id="mapping", marks=BEYOND
     ),

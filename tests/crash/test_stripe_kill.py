@@ -207,6 +207,7 @@ def must_be_credited_once(scene: Scene) -> None:
     scene.must_balance()
 
 
+@pytest.mark.long
 def test_a_killed_purchase_is_credited_once(scene: Scene) -> None:
     for at, then in zip(steps(3, STEPS_OF_A_PURCHASE), steps(4, STEPS_OF_A_LOOK), strict=True):
         buy_and_die(scene, at, then)

@@ -135,6 +135,7 @@ def test_a_frozen_cluster_holds_up_no_other_and_no_stop(
         assert time.monotonic() - begun_s < STOP_LIMIT_S
 
 
+@pytest.mark.long
 def test_hours_that_a_killed_daemon_had_claimed_are_taken_up_at_the_next_start(
     world: World, database: Database, state: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_doubled_and_shuffled_deliveries_are_handled_once_each(
     assert row == (2,)
 
 
+@pytest.mark.long
 def test_killed_between_store_and_handling_it_is_handled_by_the_next(
     stripe: StripeWorld, around: dict[str, str], connection: Connection, database: Database
 ) -> None:

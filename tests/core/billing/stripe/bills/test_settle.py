@@ -18,6 +18,8 @@ from tests.core.metering.site import ADMIN
 from tests.database import Database
 from tests.factories import User
 
+pytestmark = pytest.mark.long
+
 CENT = 10_000
 """Units of one: what is charged is in whole cents, so that no invoice rounds."""
 EURO = 100 * CENT
@@ -329,7 +331,7 @@ def differing(till: ProductTill, units: int) -> tuple[User, str]:
 
 
 @pytest.mark.parametrize("cents", [7, -7])
-@pytest.mark.parametrize("how", ["outside", pytest.param("open-day", marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", ["outside", "open-day"])
 def test_an_invoice_that_bills_otherwise_is_taken_up_by_the_books(
     till: ProductTill, cents: int, how: HowBill
 ) -> None:

@@ -19,6 +19,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 EVERY = 6
 """Days from one run of the job to the next; one falls into the hours in which March's invoice is a draft."""
 
@@ -128,8 +130,8 @@ def test_all_is_settled_at_once_with_what_waits_for_another_reason(till: Product
     till.must_add_up(anna)
 
 
-@pytest.mark.parametrize("how", ["outside", pytest.param("open-day", marks=pytest.mark.long)])
-@pytest.mark.parametrize("day", [3, pytest.param(None, marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", ["outside", "open-day"])
+@pytest.mark.parametrize("day", [3, None])
 def test_a_day_on_no_invoice_that_was_corrected_to_nothing_is_settled_as_nothing(
     till: ProductTill, how: How, day: int | None
 ) -> None:
@@ -274,7 +276,6 @@ def test_a_draft_that_was_settled_and_is_final_after_all_is_taken_off_again(
     till.must_add_up(anna)
 
 
-@pytest.mark.long
 def test_drafts_of_an_unpaid_subscription_are_listed(till: ProductTill) -> None:
     till.stripe.settings.after_retries = "unpaid"
     anna = till.account()
@@ -292,7 +293,6 @@ def test_drafts_of_an_unpaid_subscription_are_listed(till: ProductTill) -> None:
     assert told_apart(till, anna) == [("draft", 60, 60, 300), ("draft", 61, 64, 1200)]
 
 
-@pytest.mark.long
 def test_nothing_is_listed_in_months_that_are_well_nor_of_a_subscription_that_was_replaced(
     till: ProductTill,
 ) -> None:

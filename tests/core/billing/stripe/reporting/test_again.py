@@ -11,6 +11,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 
 def told(till: ProductTill, user: User, day: int, nano: int = 5_000) -> None:
     """A day's usage, told in the night after it."""

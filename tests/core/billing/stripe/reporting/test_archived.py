@@ -15,6 +15,8 @@ from tests.core.billing.stripe.test_answers import answering, json_body
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 
 def parked(till: Till) -> int:
     return int(till.value("SELECT count(*) FROM stripe_accounts WHERE parked_at IS NOT NULL"))

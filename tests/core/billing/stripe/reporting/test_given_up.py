@@ -14,6 +14,8 @@ from tests.factories import User
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 EVENTS = "/v1/billing/meter_events"
 
 
@@ -66,7 +68,7 @@ def test_what_was_refused_until_it_was_too_old_goes_to_the_open_day(till: Produc
     assert (till.told(anna, 0), till.told(anna, 39), till.told(anna, 40)) == (0, 7, 6)
 
 
-@pytest.mark.parametrize("kind", ["outage", pytest.param("hang_before", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["outage", "hang_before"])
 def test_what_stripe_did_not_hear_of_in_time_goes_to_the_open_day(
     till: ProductTill, kind: str
 ) -> None:

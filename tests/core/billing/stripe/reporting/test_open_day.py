@@ -13,6 +13,8 @@ from tests.core.billing.stripe.reporting.till import UNIT
 
 __all__ = ["till"]
 
+pytestmark = pytest.mark.long
+
 CENT = 10_000
 HOWS: tuple[How, ...] = ("outside", "open-day")
 
