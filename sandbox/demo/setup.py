@@ -23,6 +23,7 @@ Connection = psycopg.Connection[Any]
 
 def add_clusters(house: House, connection: Connection, world: Any, since: datetime) -> None:
     """Register the world's clusters; after a restart the world has new ports and credentials."""
+    _await_earlier(connection)
     rows = connection.execute("SELECT name FROM hopsmeter.hopsworks_clusters").fetchall()
     known = {row[0] for row in rows}
     for name, cluster in world.clusters.items():
@@ -34,6 +35,15 @@ def add_clusters(house: House, connection: Connection, world: Any, since: dateti
         else:
             house.run(*_added(name, path, since))
         path.unlink()
+
+
+def _await_earlier(connection: Connection) -> None:
+    """Let what a killed demo had asked for end first: a cluster that is about to be there is there."""
+    open_ones = connection.execute(
+        "SELECT id FROM hopsmeter.commands WHERE state IN ('submitted', 'working') ORDER BY id"
+    ).fetchall()
+    for (command_id,) in open_ones:
+        wait(connection, command_id, COMMAND_WAIT_S)
 
 
 def _added(name: str, path: Path, since: datetime) -> tuple[str, ...]:

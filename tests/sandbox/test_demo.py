@@ -3,16 +3,19 @@
 import fcntl
 import os
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psycopg
 import pytest
 
 from core.clock import HOUR, utc_now
 from sandbox.demo import __main__ as demo
-from sandbox.demo import house, month, place, watch
+from sandbox.demo import house, month, place, setup, watch
 from sandbox.demo.house import DemoFailed
 from tests.database import Database
 from tests.factories import SINCE, add_cluster, add_window
@@ -21,6 +24,27 @@ STORED = (
     "UPDATE hopsmeter.collection_windows SET state = 'settled', revision = 1, next_try_at = NULL"
     " WHERE cluster_id = (SELECT id FROM hopsmeter.hopsworks_clusters WHERE name = %s)"
 )
+
+
+def test_a_cluster_that_a_killed_demo_had_asked_for_is_not_added_again(
+    database: Database, tmp_path: Path
+) -> None:
+    """The daemon of the second start carries it out a moment later."""
+    connection, beside = database.connect(), database.connect()
+    connection.execute("INSERT INTO commands (key, name) VALUES (gen_random_uuid(), 'cluster.add')")
+
+    def carry_out() -> None:
+        add_cluster(beside, "eu-1")
+        beside.execute("UPDATE commands SET state = 'done'")
+
+    ran: list[tuple[str, ...]] = []
+    home = SimpleNamespace(folder=tmp_path, run=lambda *words: ran.append(words))
+    world = SimpleNamespace(clusters={"eu-1": {"kubeconfig": "made up"}})
+    later = threading.Timer(0.3, carry_out)
+    later.start()
+    setup.add_clusters(cast("house.House", home), connection, world, SINCE)
+    later.join()
+    assert [words[:3] for words in ran] == [("cluster", "edit", "eu-1")]
 
 
 def test_a_second_demo_says_since_when_the_first_one_meters(
